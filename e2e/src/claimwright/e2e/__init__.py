@@ -1,1 +1,1 @@
-"""To be described by its first modules."""
+"""Scenarios that join the rooms, and the wiring that puts an emulated node under a driver on a Kubernetes."""

@@ -1,0 +1,15 @@
+import pytest
+
+from claimwright.e2e.scenario import Scenario, assert_sees_exactly
+
+
+@pytest.mark.capability("002-11")
+def test_selection_by_product_name_allocates_a_match_and_nothing_else(scenario: Scenario) -> None:
+    scenario.apply("manifests.yaml")
+
+    pod = scenario.running("matching")
+
+    assert_sees_exactly(scenario.observe(pod, "probe"), scenario.allocated(pod, "gpu"))
+    assert "cannot allocate all claims" in scenario.workspace.unschedulable("not-matching")
+    waiting = scenario.workspace.claims_of(scenario.workspace.pod("not-matching"))["gpu"]
+    assert waiting.status is None or waiting.status.allocation is None

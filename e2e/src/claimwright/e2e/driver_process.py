@@ -1,0 +1,79 @@
+"""The driver as a process on a node: start, kill, stop, wait until the kubelet knows it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from claimwright.e2e.deadlines import wait_until
+
+START_SECONDS = 30.0
+STOP_SECONDS = 20.0
+
+
+class DriverProcess:
+    """One driver process; `start` may be called again after `kill` or `stop`.
+
+    `argv` is the whole command, with the prefix that enters the node where there is one. `registration_socket` is
+    the driver's socket in the kubelet's registration folder, as a path on this machine.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], *, environment: Mapping[str, str], log: Path, registration_socket: Path
+    ) -> None:
+        self.argv = tuple(argv)
+        self.registration_socket = registration_socket
+        self._environment = dict(environment)
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running driver."""
+        assert self._process is not None, "the driver was never started"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the process; its output is appended to the log."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.argv, env={**os.environ, **self._environment}, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def wait_registered(self) -> None:
+        """Wait until the registration socket is there; raise with the log's end when the process dies first."""
+
+        def look() -> bool:
+            assert self._process is not None
+            if self._process.poll() is not None:
+                raise RuntimeError(f"the driver ended with {self._process.returncode}:\n{self.log_end()}")
+            return self.registration_socket.exists()
+
+        wait_until("the driver's registration", look, seconds=START_SECONDS, seen=self.log_end)
+
+    def kill(self) -> None:
+        """SIGKILL: the driver gets no chance to tidy up, its socket files stay."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL after a deadline."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, signal_number: signal.Signals) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        os.killpg(self._process.pid, signal_number)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def log_end(self, lines: int = 30) -> str:
+        """Return the last lines of the log."""
+        if not self._log.exists():
+            return "(no log)"
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])

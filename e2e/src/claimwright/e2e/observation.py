@@ -1,0 +1,55 @@
+"""What the probe in a container saw, as a value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class UnreadableObservation(Exception):
+    """The probe printed something else than its one JSON line; the text is in the message."""
+
+
+@dataclass(frozen=True)
+class SeenGpu:
+    """One GPU as NVML named it inside the container."""
+
+    uuid: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The answers of the probe: kernel outcomes by device minor, and NVML's own list.
+
+    `nodes` maps the minors that have a node in `/dev` to what open() said; `foreign` maps all other minors to
+    what open() said of a node made by the probe itself. `ENXIO` is allowed (no kernel driver behind the node),
+    `EPERM` is forbidden by the device cgroup. `foreign` is empty where no device cgroup is in force.
+    """
+
+    nodes: Mapping[int, str]
+    foreign: Mapping[int, str]
+    gpus: tuple[SeenGpu, ...]
+    nvml: str
+    visible_devices: str
+
+    @property
+    def uuids(self) -> tuple[str, ...]:
+        """The UUIDs that NVML listed, in its order."""
+        return tuple(gpu.uuid for gpu in self.gpus)
+
+    @classmethod
+    def parse(cls, text: str) -> Observation:
+        """Read the probe's first line of output."""
+        try:
+            seen = json.loads(text.strip().splitlines()[0])
+            return cls(
+                nodes={int(minor): outcome for minor, outcome in seen["nodes"].items()},
+                foreign={int(minor): outcome for minor, outcome in seen.get("foreign", {}).items()},
+                gpus=tuple(SeenGpu(**gpu) for gpu in seen["gpus"]),
+                nvml=seen["nvml"],
+                visible_devices=seen["visible_devices"],
+            )
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise UnreadableObservation(f"the probe printed {text[:500]!r}, expected one JSON object") from error

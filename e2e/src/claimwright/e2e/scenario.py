@@ -1,0 +1,109 @@
+"""What a scenario says: apply, running, observe, allocated. One per test, in a namespace of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kubernetes import client
+
+from claimwright.e2e import deadlines
+from claimwright.e2e.observation import Observation
+from claimwright.e2e.world import World
+from claimwright.e2e.workspace import Workspace
+
+PROBE_IMAGE = "claimwright.dev/probe:1"
+
+
+class Scenario:
+    """A test's view of a world: its own namespace, its own folder of manifests."""
+
+    def __init__(self, world: World, workspace: Workspace, folder: Path) -> None:
+        self.world = world
+        self.workspace = workspace
+        self._folder = folder
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """The UUIDs of all GPUs that the driver publishes for the node."""
+        return tuple(self._uuids().values())
+
+    def apply(self, manifests: str) -> None:
+        """Create the objects of a manifest file that lies beside the test."""
+        self.workspace.apply(self._folder / manifests)
+
+    def running(self, pod: str) -> client.V1Pod:
+        """Wait until the pod runs."""
+        return self.workspace.running(pod)
+
+    def observe(self, pod: client.V1Pod, container: str) -> Observation:
+        """Return what the probe in the container saw."""
+        return self.world.observe(self.workspace, pod, container)
+
+    def allocated(self, pod: client.V1Pod, claim: str) -> tuple[str, ...]:
+        """Return the UUIDs of the devices that the scheduler allocated to one of the pod's claims."""
+        allocation = self.workspace.claims_of(pod)[claim].status.allocation
+        uuids = self._uuids()
+        return tuple(uuids[result.pool, result.device] for result in allocation.devices.results)
+
+    def prepared(self, claim_uid: str) -> bool:
+        """Tell whether the node still holds anything for the claim, by the CDI specs on its disk."""
+        return any(claim_uid in name for name in self.cdi_files())
+
+    def cdi_files(self) -> frozenset[str]:
+        """The names of the CDI specs on the node."""
+        return frozenset(path.name for path in self.world.cdi_dir.glob("*") if path.is_file())
+
+    def kill_and_restart_driver(self) -> None:
+        """SIGKILL the driver, start it again and wait until it is registered and its slices are there."""
+        self.world.driver.kill()
+        self.world.driver.start()
+        self.world.driver.wait_registered()
+
+    def wait_until(self, what: str, look: Callable[[], bool], *, seconds: float = 30.0) -> None:
+        """Wait with a deadline."""
+        deadlines.wait_until(what, look, seconds=seconds)
+
+    def _uuids(self) -> dict[tuple[str, str], str]:
+        slices = client.ResourceV1Api(self.world.api).list_resource_slice(
+            field_selector=f"spec.nodeName={self.world.node_name}"
+        )
+        return {
+            (found.spec.pool.name, device.name): str(device.attributes["uuid"].string)
+            for found in slices.items
+            for device in found.spec.devices or ()
+        }
+
+
+def gpu_pod(name: str, template: str) -> dict[str, Any]:
+    """Compose a pod with one probe container and one claim made from a template."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "terminationGracePeriodSeconds": 2,
+            "containers": [
+                {
+                    "name": "probe",
+                    "image": PROBE_IMAGE,
+                    "imagePullPolicy": "Never",
+                    "resources": {"claims": [{"name": "gpu"}]},
+                }
+            ],
+            "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": template}],
+        },
+    }
+
+
+def assert_sees_exactly(seen: Observation, uuids: Sequence[str]) -> None:
+    """Assert that a container reaches these GPUs and no other, by NVML, by its nodes and by its device cgroup.
+
+    The positive control of the isolation check is the allocated node itself: it must open (or answer ENXIO, as
+    there is no kernel driver behind it), so that EPERM on the others is the cgroup's word and not a broken probe.
+    """
+    assert sorted(seen.uuids) == sorted(uuids), f"NVML lists {seen.uuids}, allocated are {tuple(uuids)}: {seen}"
+    assert len(seen.nodes) == len(uuids), f"device nodes {dict(seen.nodes)} for {len(uuids)} allocated GPUs"
+    assert set(seen.nodes.values()) <= {"ENXIO", "opened"}, f"an allocated node does not open: {dict(seen.nodes)}"
+    assert set(seen.foreign.values()) <= {"EPERM"}, f"reachable without a claim: {dict(seen.foreign)}"
