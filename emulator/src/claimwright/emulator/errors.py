@@ -1,0 +1,56 @@
+"""Every error the emulator raises on purpose; each message names the value, what was expected, and what to do."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class EmulatorError(Exception):
+    """The root of the room's error tree."""
+
+
+class ProfileError(EmulatorError):
+    """A board or node profile is wrong: its author must change the text."""
+
+
+class UnknownProfile(ProfileError):
+    """No profile of that name exists; the message lists the known ones."""
+
+
+class Refusal(StrEnum):
+    """Why the hardware refuses an operation; the names are those of NVML's return codes (nvml.h)."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    NOT_SUPPORTED = "NOT_SUPPORTED"
+    NOT_FOUND = "NOT_FOUND"
+    IN_USE = "IN_USE"
+    MEMORY = "MEMORY"
+    GPU_IS_LOST = "GPU_IS_LOST"
+
+
+class OperationRefused(EmulatorError):
+    """The modelled hardware refuses this operation in its present state; `reason` is what NVML would answer."""
+
+    def __init__(self, reason: Refusal, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+
+
+class NodeError(EmulatorError):
+    """A running node cannot be started, found, changed or stopped as asked."""
+
+
+class NodeExists(NodeError):
+    """A node of that name is up already."""
+
+
+class NodeNotFound(NodeError):
+    """No node of that name is known."""
+
+
+class BootFailed(NodeError):
+    """A node process ended, or was not ready in time."""
+
+
+class MountRefused(NodeError):
+    """A mount namespace cannot take the emulated trees (not root, a clash with real hardware, a lost namespace)."""

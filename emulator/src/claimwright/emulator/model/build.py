@@ -1,0 +1,171 @@
+"""From a profile to the state of a node that has just booted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from claimwright.emulator.errors import ProfileError
+from claimwright.emulator.model import identity
+from claimwright.emulator.model.board import Board, NvLinkSpec
+from claimwright.emulator.model.catalogue import load_board
+from claimwright.emulator.model.node_profile import (
+    GpuSlot,
+    NicSlot,
+    NodeProfile,
+    NvSwitchSlot,
+    endpoints,
+)
+from claimwright.emulator.model.pci import FunctionKind, PciAddress, PciFunction
+from claimwright.emulator.model.pci_tree import functions_of
+from claimwright.emulator.model.readings import idle_clocks
+from claimwright.emulator.model.state import (
+    Ecc,
+    Fabric,
+    FabricState,
+    GpuState,
+    Nic,
+    NodeState,
+    NvLink,
+    NvSwitch,
+    PowerReading,
+    Temperatures,
+)
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def build_node(
+    profile: NodeProfile,
+    name: str,
+    *,
+    boot: str = "0",
+    first_iommu_group: int = 0,
+    board: Callable[[str], Board] = load_board,
+) -> NodeState:
+    """Return the idle state of a node.
+
+    `boot` tells boots of one node apart (in its boot id only). `first_iommu_group` is where group numbers begin, for
+    hosts that have groups of their own. ProfileError names what does not fit together.
+    """
+    if not _NAME.fullmatch(name):
+        raise ProfileError(
+            f"{name!r} is no node name; expected lower-case letters, digits and '-', at most 63 (RFC 1123)"
+        )
+    boards = {slot.board: board(slot.board) for slot in endpoints(profile) if isinstance(slot, GpuSlot)}
+    functions = functions_of(profile, boards, first_iommu_group)
+    nvswitches = _nvswitches(profile, name)
+    return NodeState(
+        name=name,
+        profile=profile.key,
+        title=profile.title,
+        driver_version=profile.driver_version,
+        cuda_driver_version=profile.cuda_driver_version,
+        machine=profile.machine,
+        boot_id=identity.boot_id(name, boot),
+        numa=profile.numa,
+        functions=functions,
+        gpus=_gpus(profile, name, boards, functions, nvswitches),
+        nvswitches=nvswitches,
+        nics=_nics(profile, name, functions),
+        unverified=profile.unverified,
+    )
+
+
+def _nvswitches(profile: NodeProfile, name: str) -> tuple[NvSwitch, ...]:
+    slots = (slot for slot in endpoints(profile) if isinstance(slot, NvSwitchSlot))
+    return tuple(
+        NvSwitch(index, identity.nvswitch_uuid(name, index), PciAddress.parse(slot.at), slot.physical_id)
+        for index, slot in enumerate(slots)
+    )
+
+
+def _nics(profile: NodeProfile, name: str, functions: tuple[PciFunction, ...]) -> tuple[Nic, ...]:
+    numa = {function.address: function.numa_node for function in functions}
+    slots = [slot for slot in endpoints(profile) if isinstance(slot, NicSlot)]
+    names = [slot.name for slot in slots]
+    for twice in sorted({each for each in names if names.count(each) > 1}):
+        raise ProfileError(f"node profile {profile.key!r}: two nic slots are named {twice!r}")
+    return tuple(
+        Nic(slot.name, slot.model, at, numa[at], slot.link_layer, identity.node_guid(name, slot.name))
+        for slot in slots
+        for at in (PciAddress.parse(slot.at),)
+    )
+
+
+def _gpus(
+    profile: NodeProfile,
+    name: str,
+    boards: Mapping[str, Board],
+    functions: tuple[PciFunction, ...],
+    nvswitches: tuple[NvSwitch, ...],
+) -> tuple[GpuState, ...]:
+    numa = {
+        function.address: function.numa_node for function in functions if function.kind is FunctionKind.GPU
+    }
+    slots = [slot for slot in endpoints(profile) if isinstance(slot, GpuSlot)]
+    return tuple(
+        _idle_gpu(profile, name, index, slot, boards[slot.board], numa, nvswitches)
+        for index, slot in enumerate(slots)
+    )
+
+
+def _idle_gpu(
+    profile: NodeProfile,
+    name: str,
+    index: int,
+    slot: GpuSlot,
+    board: Board,
+    numa: Mapping[PciAddress, int],
+    nvswitches: tuple[NvSwitch, ...],
+) -> GpuState:
+    address = PciAddress.parse(slot.at)
+    power = board.power
+    return GpuState(
+        index=index,
+        minor=index,
+        uuid=identity.gpu_uuid(name, index),
+        serial=identity.serial(name, index),
+        board=board,
+        pci=address,
+        numa_node=numa[address],
+        module_id=index + 1 if slot.module_id is None else slot.module_id,
+        power=PowerReading(round(power.idle_watts * 1000), power.default_watts * 1000),
+        clocks=idle_clocks(board),
+        temperature=Temperatures(board.thermals.idle, board.thermals.memory_idle),
+        performance_state=board.idle_performance_state,
+        ecc=Ecc(current=True, pending=True) if board.memory.ecc else None,
+        nvlinks=tuple(_nvlinks(profile, index, board, nvswitches)),
+        fabric=_fabric(profile, board),
+    )
+
+
+def _nvlinks(
+    profile: NodeProfile, gpu: int, board: Board, nvswitches: tuple[NvSwitch, ...]
+) -> Iterator[NvLink]:
+    """Wire each GPU's links to the switches in turn; a switch gives each GPU its own block of ports."""
+    spec = board.nvlink
+    if spec is None or profile.nvlink is None:
+        return
+    _check_link_count(profile, board, spec)
+    link = 0
+    for nvswitch, count in zip(nvswitches, profile.nvlink.links_per_switch, strict=True):
+        for port in range(count):
+            yield NvLink(link, True, nvswitch.pci, FunctionKind.NVSWITCH, gpu * count + port)
+            link += 1
+
+
+def _check_link_count(profile: NodeProfile, board: Board, spec: NvLinkSpec) -> None:
+    assert profile.nvlink is not None
+    wired = sum(profile.nvlink.links_per_switch)
+    if wired != spec.links:
+        raise ProfileError(
+            f"node profile {profile.key!r}: nvlink.links_per_switch wires {wired} links, board {board.key} has {spec.links}"
+        )
+
+
+def _fabric(profile: NodeProfile, board: Board) -> Fabric | None:
+    if profile.fabric is None or not board.fabric_capable:
+        return None
+    state = FabricState[profile.fabric.state.upper()]
+    return Fabric(state, profile.fabric.cluster_uuid, profile.fabric.clique_id)

@@ -1,0 +1,32 @@
+"""CPU lists and masks as the kernel prints them (lib/bitmap-str.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def parse_cpu_list(text: str) -> tuple[int, ...]:
+    """Read `0-3,8` as (0, 1, 2, 3, 8); the empty text is no CPU."""
+    ranges = (part.partition("-") for part in text.split(",") if part)
+    return tuple(cpu for low, _, high in ranges for cpu in range(int(low), int(high or low) + 1))
+
+
+def cpu_list(cpus: Iterable[int]) -> str:
+    """Write `0-3,8` for 0, 1, 2, 3, 8."""
+    runs: list[list[int]] = []
+    for cpu in sorted(set(cpus)):
+        if runs and runs[-1][1] == cpu - 1:
+            runs[-1][1] = cpu
+        else:
+            runs.append([cpu, cpu])
+    return ",".join(f"{low}" if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def cpu_mask(cpus: Iterable[int], possible: int) -> str:
+    """Write the hex mask in groups of 32 bits, most significant first, as wide as `possible` CPUs need."""
+    mask = sum(1 << cpu for cpu in set(cpus))
+    groups = max(1, -(-possible // 32))
+    words = [f"{mask >> 32 * index & 0xFFFFFFFF:08x}" for index in reversed(range(groups))]
+    spare = possible % 32
+    words[0] = words[0][-(-(-spare // 4)) :] if spare else words[0]
+    return ",".join(words)

@@ -1,0 +1,115 @@
+"""From the profile's PCI tree to the functions that sysfs shows: paths, BARs, IOMMU groups, drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from claimwright.emulator.model.board import MIB, BarSpec, Board
+from claimwright.emulator.model.node_profile import BridgeSlot, Endpoint, GpuSlot, NicSlot, NodeProfile
+from claimwright.emulator.model.pci import Bar, FunctionKind, PciAddress, PciFunction, PciIdentity
+
+_WINDOW = 1 << 41  # each root complex decodes 2 TiB, above what an x86 host maps for itself
+_LOW_WINDOW = 0x8000_0000
+_NVSWITCH_BARS = (BarSpec(index=0, mib=32, wide=True, prefetchable=False),)
+_NIC_BARS = (BarSpec(index=0, mib=32),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Nature:
+    """What the registers of a slot say, before addresses are assigned."""
+
+    kind: FunctionKind
+    identity: PciIdentity
+    bars: tuple[BarSpec, ...]
+    driver: str
+    link_generation: int
+
+
+def functions_of(
+    profile: NodeProfile, boards: Mapping[str, Board], first_iommu_group: int
+) -> tuple[PciFunction, ...]:
+    """Return every function, sorted by address; each is its own IOMMU group (all bridges have ACS)."""
+    found = [
+        function
+        for index, root in enumerate(profile.pcie)
+        for function in _below_root(profile, boards, index, root.root, root.ports, root.numa)
+    ]
+    found.sort(key=lambda function: function.address)
+    groups = (
+        range(first_iommu_group, first_iommu_group + len(found)) if profile.iommu else [None] * len(found)
+    )
+    return tuple(
+        replace(function, iommu_group=group, irq=32 + index)
+        for index, (function, group) in enumerate(zip(found, groups, strict=True))
+    )
+
+
+def _below_root(
+    profile: NodeProfile,
+    boards: Mapping[str, Board],
+    index: int,
+    root: str,
+    slots: tuple[BridgeSlot | Endpoint, ...],
+    numa: int,
+) -> Iterator[PciFunction]:
+    cursor = _Cursor(high=_WINDOW * (index + 4), low=_LOW_WINDOW + index * 0x0400_0000)
+    for slot, path in _walk(slots, (f"pci{root}",)):
+        nature = _nature(slot, boards)
+        yield PciFunction(
+            address=PciAddress.parse(slot.at),
+            kind=nature.kind,
+            identity=nature.identity,
+            path=path,
+            numa_node=numa,
+            driver=nature.driver,
+            bars=tuple(cursor.place(bar) for bar in nature.bars),
+            iommu_group=None,
+            irq=0,
+            link_generation=nature.link_generation,
+            link_width=16,
+            secondary_bus=PciAddress.parse(slot.behind[0].at).bus if isinstance(slot, BridgeSlot) else None,
+        )
+
+
+def _walk(
+    slots: tuple[BridgeSlot | Endpoint, ...], path: tuple[str, ...]
+) -> Iterator[tuple[BridgeSlot | Endpoint, tuple[str, ...]]]:
+    for slot in slots:
+        here = (*path, slot.at)
+        yield slot, here
+        if isinstance(slot, BridgeSlot):
+            yield from _walk(slot.behind, here)
+
+
+def _nature(slot: BridgeSlot | Endpoint, boards: Mapping[str, Board]) -> _Nature:
+    if isinstance(slot, BridgeSlot):
+        identity = PciIdentity(slot.vendor, slot.device, 0, 0, 0x060400, 0x04)
+        return _Nature(FunctionKind.BRIDGE, identity, (), "pcieport", slot.link_generation)
+    if isinstance(slot, GpuSlot):
+        pci = boards[slot.board].pci
+        return _Nature(FunctionKind.GPU, pci.identity, pci.bars, "nvidia", pci.link_generation)
+    if isinstance(slot, NicSlot):
+        code = 0x020700 if slot.link_layer == "infiniband" else 0x020000
+        identity = PciIdentity(slot.vendor, slot.device, slot.vendor, slot.subsystem_device, code, 0)
+        return _Nature(FunctionKind.NIC, identity, _NIC_BARS, "mlx5_core", slot.link_generation)
+    identity = PciIdentity(0x10DE, slot.device, 0x10DE, 0x1796, 0x068000, 0xA1)
+    return _Nature(FunctionKind.NVSWITCH, identity, _NVSWITCH_BARS, "nvidia-nvswitch", 4)
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """Where the next BAR goes: prefetchable and 64-bit ones high, the rest below 4 GiB, naturally aligned."""
+
+    high: int
+    low: int
+
+    def place(self, bar: BarSpec) -> Bar:
+        size = bar.mib * MIB
+        at = self.high if bar.wide else self.low
+        start = -(-at // size) * size
+        if bar.wide:
+            self.high = start + size
+        else:
+            self.low = start + size
+        return Bar(bar.index, start, size, bar.flags)

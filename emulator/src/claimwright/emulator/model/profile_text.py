@@ -1,0 +1,126 @@
+"""Profiles as text: YAML in, pydantic values out, and errors that point at the line of the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from claimwright.emulator.errors import ProfileError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+Place = tuple[str | int, ...]
+ProfileT = TypeVar("ProfileT", bound="Profile")
+EnumT = TypeVar("EnumT", bound=Enum)
+
+
+class Profile(BaseModel):
+    """A frozen part of a profile; unknown keys and wrong types are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+    def contradictions(self) -> Iterator[tuple[Place, str]]:
+        """Yield what the profile says against itself, as (place, sentence); each field alone is valid already."""
+        yield from ()
+
+
+def by_name(kind: type[EnumT]) -> BeforeValidator:
+    """Let a profile write a member of `kind` by its name in lower case."""
+    return BeforeValidator(lambda value: _member(kind, value))
+
+
+def _member(kind: type[EnumT], value: object) -> EnumT:
+    if isinstance(value, kind):
+        return value
+    found = {member.name.lower(): member for member in kind}.get(str(value))
+    if found is None:
+        raise ValueError(f"{value!r} is not one of {', '.join(member.name.lower() for member in kind)}")
+    return found
+
+
+def parse_profile(kind: type[ProfileT], text: str, source: str) -> ProfileT:
+    """Read one profile; ProfileError lists each fault as `source:line: field: what is wrong`."""
+    data, lines = _read(text, source)
+    try:
+        # Strict mode takes objects and arrays for models and tuples only from JSON, not from Python values.
+        profile = kind.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        faults = [
+            (fault["loc"], f"{fault['msg']} (got {_shown(fault['input'])})") for fault in error.errors()
+        ]
+        raise _refusal(kind, source, lines, faults) from None
+    found = list(profile.contradictions())
+    if found:
+        raise _refusal(kind, source, lines, found)
+    return profile
+
+
+def _read(text: str, source: str) -> tuple[object, dict[Place, int]]:
+    """Return the plain data, and the line of each key; a key given twice is refused, which YAML loaders allow."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    lines: dict[Place, int] = {}
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            raise ProfileError(f"{source}:1: the profile is empty")
+        _note_lines(node, (), lines, source)
+        return loader.construct_document(node), lines
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise ProfileError(f"{source}:{line}: not YAML: {getattr(error, 'problem', error)}") from None
+    finally:
+        loader.dispose()
+
+
+def _note_lines(node: yaml.Node, place: Place, lines: dict[Place, int], source: str) -> None:
+    lines.setdefault(place, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _note_lines(item, (*place, index), lines, source)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Hashable] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise ProfileError(f"{source}:{key.start_mark.line + 1}: {key.value!r} is given twice")
+            seen.add(key.value)
+            lines[*place, key.value] = key.start_mark.line + 1
+            _note_lines(value, (*place, key.value), lines, source)
+
+
+def _refusal(
+    kind: type[Profile], source: str, lines: dict[Place, int], faults: list[tuple[Place, str]]
+) -> ProfileError:
+    noun = kind.__name__.removesuffix("Profile").lower()
+    listed = "\n".join(
+        f"  {source}:{_line(place, lines)}: {_dotted(place)}: {said}" for place, said in faults
+    )
+    return ProfileError(f"{source} is no valid {noun} profile:\n{listed}")
+
+
+def _line(place: Place, lines: dict[Place, int]) -> int:
+    """Find the nearest line that the text has for a place (a missing field is reported at its parent)."""
+    for length in range(len(place), -1, -1):
+        if place[:length] in lines:
+            return lines[place[:length]]
+    return 1
+
+
+def _dotted(place: Place) -> str:
+    return ".".join(str(part) for part in place) or "(whole file)"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def read_file(path: Path) -> str:
+    """Read a profile's text; ProfileError says why it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{path}: cannot be read as a profile: {error}") from None

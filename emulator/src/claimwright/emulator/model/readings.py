@@ -1,0 +1,41 @@
+"""Readings that follow from load: clocks, performance state and power. Pure; called after every change of a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from claimwright.emulator.model.board import Board
+from claimwright.emulator.model.state import ClockReading, GpuState
+
+
+def settled(gpu: GpuState) -> GpuState:
+    """Return the GPU with the clocks, performance state and power draw that its load and limits imply."""
+    busy = bool(gpu.processes) or gpu.utilization.gpu > 0
+    return replace(
+        gpu,
+        clocks=_clocks(gpu, busy=busy),
+        performance_state=0 if busy else gpu.board.idle_performance_state,
+        power=replace(gpu.power, usage_milliwatts=_draw(gpu)),
+    )
+
+
+def idle_clocks(board: Board) -> ClockReading:
+    """Return what a board reads when nothing runs on it."""
+    clocks = board.idle_clocks
+    return ClockReading(clocks.graphics, clocks.sm, clocks.memory, clocks.video)
+
+
+def _clocks(gpu: GpuState, *, busy: bool) -> ClockReading:
+    board = gpu.board
+    top = board.max_clocks
+    reading = ClockReading(top.graphics, top.sm, top.memory, top.video) if busy else idle_clocks(board)
+    if gpu.clock_lock is None:
+        return reading
+    graphics = min(max(reading.graphics, gpu.clock_lock.lowest), gpu.clock_lock.highest)
+    return replace(reading, graphics=graphics, sm=min(graphics, top.sm))
+
+
+def _draw(gpu: GpuState) -> int:
+    idle = round(gpu.board.power.idle_watts * 1000)
+    span = max(0, gpu.power.limit_milliwatts - idle)
+    return min(idle + span * gpu.utilization.gpu // 100, gpu.power.limit_milliwatts)

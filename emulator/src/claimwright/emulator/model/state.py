@@ -1,0 +1,250 @@
+"""The state of a node as one frozen value: what every face of the emulator reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from claimwright.emulator.model.board import Board
+from claimwright.emulator.model.node_profile import Machine, NumaNode
+from claimwright.emulator.model.pci import FunctionKind, PciAddress, PciFunction
+
+NVIDIA_DRIVER = "nvidia"
+
+
+class ComputeMode(IntEnum):
+    """`nvmlComputeMode_t`; EXCLUSIVE_THREAD (1) is gone from drivers and answers NOT_SUPPORTED."""
+
+    DEFAULT = 0
+    PROHIBITED = 2
+    EXCLUSIVE_PROCESS = 3
+
+
+class TimeSlice(IntEnum):
+    """The argument of `nvidia-smi compute-policy --set-timeslice`."""
+
+    DEFAULT = 0
+    SHORT = 1
+    MEDIUM = 2
+    LONG = 3
+
+
+class ProcessKind(StrEnum):
+    """On which of NVML's process lists a process appears."""
+
+    COMPUTE = "compute"
+    GRAPHICS = "graphics"
+
+
+class FabricState(IntEnum):
+    """`nvmlGpuFabricState_t`."""
+
+    NOT_STARTED = 1
+    IN_PROGRESS = 2
+    COMPLETED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process that holds a context on a GPU."""
+
+    pid: int
+    name: str
+    memory_bytes: int
+    kind: ProcessKind = ProcessKind.COMPUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Utilization:
+    """Percent of time busy."""
+
+    gpu: int = 0
+    memory: int = 0
+    encoder: int = 0
+    decoder: int = 0
+    jpeg: int = 0
+    optical_flow: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Temperatures:
+    """Degrees Celsius; `memory` is None on boards that do not report it."""
+
+    gpu: int
+    memory: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PowerReading:
+    """Milliwatts: drawn now, and the limit that is set."""
+
+    usage_milliwatts: int
+    limit_milliwatts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """MHz at this moment."""
+
+    graphics: int
+    sm: int
+    memory: int
+    video: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockLock:
+    """The range, MHz, that `nvmlDeviceSetGpuLockedClocks` holds the graphics clock in."""
+
+    lowest: int
+    highest: int
+
+
+@dataclass(frozen=True, slots=True)
+class EccErrors:
+    """Counts of one lifetime (volatile: since driver load; aggregate: since manufacture)."""
+
+    corrected: int = 0
+    uncorrected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ecc:
+    """ECC mode and counts; a pending mode becomes current at the next reset."""
+
+    current: bool
+    pending: bool
+    volatile: EccErrors = EccErrors()
+    aggregate: EccErrors = EccErrors()
+
+
+@dataclass(frozen=True, slots=True)
+class NvLink:
+    """One link of a GPU; the far end is an NVSwitch or None when nothing is wired."""
+
+    index: int
+    active: bool
+    remote: PciAddress | None
+    remote_kind: FunctionKind | None
+    remote_link: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fabric:
+    """The GPU's place in an NVLink fabric; `status` is an NVML return code, meaningful once COMPLETED."""
+
+    state: FabricState
+    cluster_uuid: str
+    clique_id: int
+    status: int = 0
+
+    @property
+    def cluster_bytes(self) -> bytes:
+        """The cluster uuid as NVML's 16 bytes."""
+        return bytes.fromhex(self.cluster_uuid.replace("-", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class GpuState:
+    """One GPU. `index` counts all GPUs of the node in PCI order and never changes; `minor` names /dev/nvidia<minor>.
+
+    NVML's index is the position in `NodeState.nvml_gpus`, which leaves out GPUs on another driver.
+    """
+
+    index: int
+    minor: int
+    uuid: str
+    serial: str
+    board: Board
+    pci: PciAddress
+    numa_node: int
+    module_id: int
+    power: PowerReading
+    clocks: ClockReading
+    temperature: Temperatures
+    performance_state: int
+    ecc: Ecc | None
+    bound_driver: str | None = NVIDIA_DRIVER
+    lost: bool = False
+    persistence_mode: bool = False
+    compute_mode: ComputeMode = ComputeMode.DEFAULT
+    time_slice: TimeSlice = TimeSlice.DEFAULT
+    clock_lock: ClockLock | None = None
+    utilization: Utilization = Utilization()
+    processes: tuple[GpuProcess, ...] = ()
+    nvlinks: tuple[NvLink, ...] = ()
+    fabric: Fabric | None = None
+
+    @property
+    def memory_used_bytes(self) -> int:
+        """What processes have allocated (NVML's v1 `used` adds the board's reserved bytes)."""
+        return sum(process.memory_bytes for process in self.processes)
+
+    @property
+    def memory_free_bytes(self) -> int:
+        """What can still be allocated."""
+        return self.board.memory.usable_bytes - self.memory_used_bytes
+
+    @property
+    def board_id(self) -> int:
+        """NVML's board id: 0x5300 for a board at 0000:53:00.0 (seen in captures)."""
+        return self.pci.domain << 16 | self.pci.bus << 8 | self.pci.device << 3
+
+    @property
+    def nvml_visible(self) -> bool:
+        """True while the NVIDIA kernel driver holds the function (a lost GPU is still listed)."""
+        return self.bound_driver == NVIDIA_DRIVER
+
+
+@dataclass(frozen=True, slots=True)
+class NvSwitch:
+    """An NVSwitch chip: instance number (/dev/nvidia-nvswitch<N>), address and identity."""
+
+    index: int
+    uuid: str
+    pci: PciAddress
+    physical_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """A network port with its RDMA device `name`, such as `mlx5_0`; `guid` as the kernel prints a node GUID."""
+
+    name: str
+    model: str
+    pci: PciAddress
+    numa_node: int
+    link_layer: str
+    guid: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """Everything about a node at one moment; `revision` grows by one with each change."""
+
+    name: str
+    profile: str
+    title: str
+    driver_version: str
+    cuda_driver_version: int
+    machine: Machine
+    boot_id: str
+    numa: tuple[NumaNode, ...]
+    functions: tuple[PciFunction, ...]
+    gpus: tuple[GpuState, ...]
+    nvswitches: tuple[NvSwitch, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    revision: int = 0
+    unverified: tuple[str, ...] = field(default=())
+
+    @property
+    def nvml_gpus(self) -> tuple[GpuState, ...]:
+        """The GPUs that NVML lists, in its index order."""
+        return tuple(gpu for gpu in self.gpus if gpu.nvml_visible)
+
+    def function(self, address: PciAddress) -> PciFunction:
+        """Return the PCI function at an address; KeyError when the node has none there."""
+        for function in self.functions:
+            if function.address == address:
+                return function
+        raise KeyError(str(address))
