@@ -1,0 +1,8 @@
+"""The real doors: NVML through pynvml, files below a host root, child processes, the wall clock."""
+
+from claimwright.driver.adapters.clock import WallClock
+from claimwright.driver.adapters.host import HostTree
+from claimwright.driver.adapters.nvml import NvmlLibrary
+from claimwright.driver.adapters.processes import ChildProcesses
+
+__all__ = ["ChildProcesses", "HostTree", "NvmlLibrary", "WallClock"]

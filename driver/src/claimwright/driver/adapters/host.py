@@ -1,0 +1,52 @@
+"""Host files below one root: `/` on the node itself, `/host-root` in a pod, any folder in a test."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path, PurePosixPath
+
+from claimwright.driver.ports import FileKind
+
+
+class HostTree:
+    """Reads files by the paths that they have on the host; nothing here writes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def kind(self, path: PurePosixPath) -> FileKind | None:
+        """Return what `path` is, following links; None when it does not exist."""
+        try:
+            status = self._at(path).stat()
+        except OSError:
+            return None
+        if not stat.S_ISCHR(status.st_mode):
+            return FileKind(is_directory=stat.S_ISDIR(status.st_mode))
+        return FileKind(
+            is_character_device=True, major=os.major(status.st_rdev), minor=os.minor(status.st_rdev)
+        )
+
+    def read_text(self, path: PurePosixPath) -> str | None:
+        """Return the stripped content of a small file, None when it cannot be read."""
+        try:
+            return self._at(path).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return None
+
+    def read_link(self, path: PurePosixPath) -> str | None:
+        """Return a symbolic link's target as written, None when `path` is none."""
+        try:
+            return str(self._at(path).readlink())
+        except OSError:
+            return None
+
+    def entries(self, path: PurePosixPath) -> tuple[str, ...]:
+        """Return the sorted names in a directory, nothing when it does not exist."""
+        try:
+            return tuple(sorted(entry.name for entry in self._at(path).iterdir()))
+        except OSError:
+            return ()
+
+    def _at(self, path: PurePosixPath) -> Path:
+        return self.root / path.relative_to("/")

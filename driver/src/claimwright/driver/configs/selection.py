@@ -1,0 +1,79 @@
+"""Which config applies to which allocated device.
+
+The list is: built-in defaults, configs of the device class, configs of the claim; it is read from the end. A
+config that names the request wins and must fit the device; one that names no request is passed over when it
+does not fit. A config that names a main request applies to its subrequests, as the API says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from claimwright.dra.claims import Claim, DeviceResult, OpaqueConfig
+from claimwright.driver.configs.decoding import API_VERSION, Strictness, decode_as
+from claimwright.driver.configs.gates import FeatureGates
+from claimwright.driver.configs.gpu import GpuConfig
+from claimwright.driver.configs.mig import MigDeviceConfig
+from claimwright.driver.configs.vfio import VfioDeviceConfig
+from claimwright.driver.errors import ClaimRefused
+
+AnyConfig = GpuConfig | MigDeviceConfig | VfioDeviceConfig
+KINDS: Mapping[str, type[AnyConfig]] = {
+    "GpuConfig": GpuConfig,
+    "MigDeviceConfig": MigDeviceConfig,
+    "VfioDeviceConfig": VfioDeviceConfig,
+}
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A decoded config and the requests it was written for; none means all."""
+
+    origin: OpaqueConfig
+    config: AnyConfig
+
+
+def decode(parameters: Mapping[str, Any], *, unknown_fields: Strictness = "forbid") -> AnyConfig:
+    """Decode one config of group resource.nvidia.com; ClaimRefused names what is wrong."""
+    version, kind = parameters.get("apiVersion"), parameters.get("kind")
+    if version != API_VERSION:
+        raise ClaimRefused(f"opaque config has apiVersion {version!r}, expected {API_VERSION!r}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ClaimRefused(f"opaque config has kind {kind!r}, expected one of {', '.join(KINDS)}")
+    fields = {name: value for name, value in parameters.items() if name not in ("apiVersion", "kind")}
+    return decode_as(KINDS[kind], fields, unknown_fields=unknown_fields)
+
+
+def offered_by(claim: Claim, driver: str) -> tuple[Offered, ...]:
+    """Decode every config that the claim carries for `driver`, lowest precedence first."""
+    ordered = sorted(claim.configs_of(driver), key=lambda config: config.source == "FromClaim")
+    return tuple(Offered(config, _decode_of(config)) for config in ordered)
+
+
+def config_for(
+    result: DeviceResult, device_type: str, offered: Iterable[Offered], gates: FeatureGates
+) -> AnyConfig | None:
+    """Choose and check the config for one device; None means the built-in default, which changes nothing."""
+    for candidate in reversed(tuple(offered)):
+        if not candidate.origin.applies_to(result.request):
+            continue
+        config = candidate.config
+        if device_type in config.device_types:
+            config.check(gates)
+            return config
+        if candidate.origin.requests:
+            raise ClaimRefused(
+                f"cannot apply {type(config).__name__} to device {result.device} of type {device_type} "
+                f"(request {result.request}): the config must be for type {config.device_types[0]}"
+            )
+    return None
+
+
+def _decode_of(config: OpaqueConfig) -> AnyConfig:
+    try:
+        return decode(config.parameters)
+    except ClaimRefused as error:
+        requests = ", ".join(config.requests) or "all requests"
+        raise ClaimRefused(f"opaque config ({config.source}, {requests}): {error}") from error

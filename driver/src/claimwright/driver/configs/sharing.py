@@ -1,0 +1,108 @@
+"""How several containers share one GPU: the blocks that GpuConfig and MigDeviceConfig have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Annotated, Final
+
+import pydantic
+from claimwright.dra.quantities import parse_quantity
+from claimwright.driver.configs.decoding import Block
+from claimwright.driver.configs.gates import FeatureGates
+from claimwright.driver.errors import ClaimRefused
+
+TIME_SLICING: Final = "TimeSlicing"
+MPS: Final = "MPS"
+# What `nvidia-smi compute-policy --set-timeslice` takes.
+INTERVALS: Final[Mapping[str, int]] = {"Default": 0, "Short": 1, "Medium": 2, "Long": 3}
+_GATES = {TIME_SLICING: "TimeSlicingSettings", MPS: "MPSSupport"}
+_MEBIBYTE = 1024 * 1024
+
+
+def _quantity(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise ValueError("expected a quantity, for example 10Gi")  # noqa: TRY004  pydantic reports ValueError
+    return parse_quantity(str(value))
+
+
+QuantityField = Annotated[Decimal, pydantic.BeforeValidator(_quantity)]
+
+
+class TimeSlicingConfig(Block):
+    """How long a context runs before the next one; an empty block means Default."""
+
+    interval: str | None = None
+
+
+class MpsConfig(Block):
+    """Limits of the Multi-Process Service."""
+
+    default_active_thread_percentage: int | None = None
+    default_pinned_device_memory_limit: QuantityField | None = None
+    default_per_device_pinned_memory_limit: dict[str, QuantityField] | None = None
+    multi_user: bool | None = None
+
+
+class MigDeviceSharing(Block):
+    """Sharing of a MIG device: it has no time-slice setting of its own."""
+
+    strategy: str = ""
+    mps_config: MpsConfig | None = None
+
+
+class GpuSharing(MigDeviceSharing):
+    """Sharing of a whole GPU."""
+
+    time_slicing_config: TimeSlicingConfig | None = None
+
+    @property
+    def time_slice_interval(self) -> str:
+        """The interval's name; the community driver crashes on an empty block, here it is Default."""
+        config = self.time_slicing_config
+        return "Default" if config is None or config.interval is None else config.interval
+
+
+def check_strategy(strategy: str, gates: FeatureGates) -> None:
+    """Refuse a strategy that does not exist or whose feature gate is off."""
+    gate = _GATES.get(strategy)
+    if gate is None:
+        raise ClaimRefused(f'unknown GPU sharing strategy "{strategy}", supported: {TIME_SLICING}, {MPS}')
+    if not gates[gate]:
+        raise ClaimRefused(f'sharing strategy "{strategy}": feature gate {gate} is not enabled')
+
+
+def check_interval(sharing: GpuSharing) -> None:
+    """Refuse an interval that is none of the four."""
+    interval = sharing.time_slice_interval
+    if interval not in INTERVALS:
+        raise ClaimRefused(f'unknown time-slice interval "{interval}", supported: {", ".join(INTERVALS)}')
+
+
+def check_mps(config: MpsConfig | None) -> None:
+    """Refuse limits that the MPS control daemon would refuse."""
+    if config is None:
+        return
+    percentage = config.default_active_thread_percentage
+    if percentage is not None and percentage < 0:
+        raise ClaimRefused(f"defaultActiveThreadPercentage {percentage} must not be negative")
+    if percentage is not None and percentage > 100:
+        raise ClaimRefused(f"defaultActiveThreadPercentage {percentage} must not be greater than 100")
+    for name, limit in _limits(config):
+        if limit // _MEBIBYTE <= 0:
+            raise ClaimRefused(f"invalid limit {limit} for {name}: set too low, the least is 1Mi")
+
+
+def check_pairing(sharing: GpuSharing) -> None:
+    """Refuse the settings of one strategy under the name of the other."""
+    if sharing.strategy == TIME_SLICING and sharing.mps_config is not None:
+        raise ClaimRefused(f"cannot use MpsConfig with '{TIME_SLICING}'")
+    if sharing.strategy == MPS and sharing.time_slicing_config is not None:
+        raise ClaimRefused(f"cannot use TimeSlicingConfig with '{MPS}'")
+
+
+def _limits(config: MpsConfig) -> Iterator[tuple[str, Decimal]]:
+    if config.default_pinned_device_memory_limit is not None:
+        yield "defaultPinnedDeviceMemoryLimit", config.default_pinned_device_memory_limit
+    for device, limit in (config.default_per_device_pinned_memory_limit or {}).items():
+        yield f"defaultPerDevicePinnedMemoryLimit[{device}]", limit

@@ -1,0 +1,35 @@
+"""VfioDeviceConfig: what a claim may ask of a GPU that is passed through to a virtual machine."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pydantic
+from claimwright.driver.configs.decoding import Block, Config
+from claimwright.driver.configs.gates import FeatureGates
+from claimwright.driver.errors import ClaimRefused
+
+BACKEND_POLICIES = ("LegacyOnly", "PreferIommuFD")
+
+
+class IommuConfig(Block):
+    """Which kernel interface carries the device, and whether its API device node is injected."""
+
+    backend_policy: str = "LegacyOnly"
+    enable_api_device: bool | None = pydantic.Field(default=None, alias="enableAPIDevice")
+
+
+class VfioDeviceConfig(Config):
+    """Configuration of a passed-through GPU."""
+
+    device_types: ClassVar[tuple[str, ...]] = ("vfio",)
+
+    iommu: IommuConfig | None = None
+
+    def check(self, gates: FeatureGates) -> None:  # noqa: ARG002  the three kinds are checked alike
+        """Refuse an unknown backend policy."""
+        if self.iommu is not None and self.iommu.backend_policy not in BACKEND_POLICIES:
+            raise ClaimRefused(
+                f'unknown IOMMU backend policy "{self.iommu.backend_policy}", '
+                f"supported: {', '.join(BACKEND_POLICIES)}"
+            )

@@ -1,0 +1,106 @@
+"""What the driver remembers of a claim, as values, and how the journal spells it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from claimwright.dra.claims import ClaimReference, ClaimUid
+from claimwright.driver.steps import Step
+
+
+class State(enum.Enum):
+    """Where a claim is. Every state but PREPARED is finished or rolled back when the driver starts."""
+
+    PREPARING = "preparing"
+    PREPARED = "prepared"
+    RELEASING = "releasing"
+
+
+@dataclass(frozen=True)
+class HeldDevice:
+    """One allocated device of a claim; `hardware` is the physical device that is locked for it."""
+
+    request: str
+    pool: str
+    device: str
+    hardware: str
+    cdi_ids: tuple[str, ...]
+    kind: str = "gpu"
+    admin_access: bool = False
+    share_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One claim: its devices, its steps, and those steps without a visible trace that were begun."""
+
+    claim: ClaimReference
+    devices: tuple[HeldDevice, ...]
+    steps: tuple[Step, ...]
+    state: State = State.PREPARING
+    acted: frozenset[int] = frozenset()
+
+    @property
+    def uid(self) -> ClaimUid:
+        """The claim's uid."""
+        return self.claim.uid
+
+    def exclusive(self) -> dict[str, str]:
+        """Return hardware → device name of all devices that nobody else may have."""
+        return {held.hardware: held.device for held in self.devices if not held.admin_access}
+
+    def at(self, state: State) -> Entry:
+        """Return the same entry in another state."""
+        return replace(self, state=state)
+
+
+def encode_entry(entry: Entry) -> dict[str, Any]:
+    """Spell the beginning of an entry for the journal."""
+    return {
+        "claim": {"namespace": entry.claim.namespace, "name": entry.claim.name, "uid": entry.claim.uid},
+        "devices": [_encode_device(held) for held in entry.devices],
+        "steps": [{"tool": step.tool, "arguments": dict(step.arguments)} for step in entry.steps],
+    }
+
+
+def decode_entry(record: Mapping[str, Any]) -> Entry:
+    """Read what `encode_entry` wrote; KeyError, TypeError or ValueError when it is something else."""
+    claim = record["claim"]
+    return Entry(
+        claim=ClaimReference(str(claim["namespace"]), str(claim["name"]), ClaimUid(str(claim["uid"]))),
+        devices=tuple(_decode_device(held) for held in record["devices"]),
+        steps=tuple(Step(str(step["tool"]), dict(step["arguments"])) for step in record["steps"]),
+    )
+
+
+def _encode_device(held: HeldDevice) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "request": held.request,
+        "pool": held.pool,
+        "device": held.device,
+        "hardware": held.hardware,
+        "cdi": list(held.cdi_ids),
+        "kind": held.kind,
+    }
+    if held.admin_access:
+        record["admin"] = True
+    if held.share_id is not None:
+        record["share"] = held.share_id
+    return record
+
+
+def _decode_device(record: Mapping[str, Any]) -> HeldDevice:
+    share = record.get("share")
+    return HeldDevice(
+        request=str(record["request"]),
+        pool=str(record["pool"]),
+        device=str(record["device"]),
+        hardware=str(record["hardware"]),
+        cdi_ids=tuple(str(cdi_id) for cdi_id in record["cdi"]),
+        kind=str(record.get("kind", "gpu")),
+        admin_access=bool(record.get("admin", False)),
+        share_id=None if share is None else str(share),
+    )

@@ -1,0 +1,31 @@
+"""The driver's errors: each class says who has to act."""
+
+from __future__ import annotations
+
+
+class DriverError(Exception):
+    """Anything this driver reports on purpose; the message is complete and meant to be read."""
+
+
+class NodeUnusable(DriverError):
+    """The operator must act: this node, its driver installation or the command line is not as needed."""
+
+
+class ClaimRefused(DriverError):
+    """The author of the claim must act: the claim cannot be prepared as it is written."""
+
+
+class TryAgain(DriverError):
+    """Nobody must act yet: the kubelet's next attempt may succeed."""
+
+
+class LockTimeout(TryAgain):
+    """Another claim kept a device locked for longer than one call may wait."""
+
+
+class JournalUnwritable(TryAgain):
+    """The journal could not take a record, for instance because the disk is full; nothing was done."""
+
+
+class StepFailed(TryAgain):
+    """One step of a prepare or release failed; what had been done before it was undone."""

@@ -1,0 +1,318 @@
+"""The journal: what the driver is about to do and has done, on disk before it happens.
+
+Format, version 1. A text file of lines `<crc> <json>`, where `<crc>` is the CRC-32 (zlib) of the JSON text as
+eight lower-case hexadecimal digits, so that the stored bytes themselves are checked. The first line is
+
+    {"is": "journal", "version": 1, "driver": "gpu.nvidia.com", "boot": "<boot id>"}
+
+and each other line one of
+
+    {"is": "begun", "claim": {"namespace", "name", "uid"}, "devices": [...], "steps": [{"tool", "arguments"}]}
+    {"is": "acting", "uid": ..., "step": n}     before a step whose effect the hardware does not report
+    {"is": "prepared", "uid": ...}
+    {"is": "releasing", "uid": ...}
+    {"is": "released", "uid": ...}              the claim is forgotten
+
+A last line that is cut or damaged is what a crash leaves and is dropped. Damage anywhere else, another version
+or another driver's file raises CorruptJournal, and `set_aside` keeps the file for inspection. Lines are added by
+one thread: everything that waits goes down with one write and one fdatasync. The file is rewritten with the
+live entries only when it has grown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import queue
+import threading
+import zlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from claimwright.dra.files import remove_leftovers, write_atomically
+from claimwright.driver.entries import Entry, State, decode_entry, encode_entry
+from claimwright.driver.errors import DriverError, JournalUnwritable
+
+VERSION = 1
+Record = Mapping[str, Any]
+_GROWN_LINES = 4096
+
+
+class CorruptJournal(DriverError):
+    """The journal cannot be trusted; set it aside and rebuild from the world."""
+
+
+class JournalFile(Protocol):
+    """The journal's file as its writer sees it; the crash tests put a treacherous one here."""
+
+    def append(self, data: bytes) -> None:
+        """Add `data` and make it durable; after an error the file is as before."""
+        ...
+
+    def replace(self, data: bytes) -> None:
+        """Make `data` the whole content, atomically and durably."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+class DiskFile:
+    """A journal file on a disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = -1
+        self._size = 0
+
+    def append(self, data: bytes) -> None:
+        """Add `data` and make it durable; after an error the file is cut back."""
+        if self._descriptor < 0:
+            self._open()
+        try:
+            if os.write(self._descriptor, data) != len(data):
+                raise OSError(errno.ENOSPC, "short write")
+            os.fdatasync(self._descriptor)
+        except OSError:
+            # Also after a failed sync: the kernel may have dropped the pages, so the lines must not count.
+            os.ftruncate(self._descriptor, self._size)
+            raise
+        self._size += len(data)
+
+    def replace(self, data: bytes) -> None:
+        """Make `data` the whole content, atomically and durably."""
+        write_atomically(self.path, data, mode=0o600)
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor; `append` opens it again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open(self) -> None:
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._descriptor).st_size
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A journal's content: the boot it belongs to and the claims in the order they began."""
+
+    boot_id: str
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+
+
+def load(path: Path, driver: str) -> Loaded | None:
+    """Read a journal; None when there is none, CorruptJournal when it cannot be trusted."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    records = _records(data, path)
+    if not records:
+        return None
+    header = records[0]
+    if header.get("is") != "journal" or header.get("driver") != driver:
+        raise CorruptJournal(f"{path} is no journal of {driver}: it begins with {json.dumps(header)[:200]}")
+    if header.get("version") != VERSION:
+        raise CorruptJournal(f"{path} has version {header.get('version')!r}; this driver reads {VERSION}")
+    return Loaded(str(header.get("boot", "")), _replay(records[1:], path))
+
+
+def set_aside(path: Path, when: float) -> Path:
+    """Rename a corrupt journal so that it is kept beside the new one; returns its new path."""
+    kept = path.with_name(f"{path.name}.corrupt-{int(when)}")
+    number = 0
+    while kept.exists():
+        number += 1
+        kept = path.with_name(f"{path.name}.corrupt-{int(when)}-{number}")
+    path.rename(kept)
+    return kept
+
+
+class Journal:
+    """The open journal. `commit` waits until its records are durable, together with all who wait."""
+
+    def __init__(self, file: JournalFile, *, driver: str, boot_id: str, entries: Sequence[Entry]) -> None:
+        self._file = file
+        self._header = _line({"is": "journal", "version": VERSION, "driver": driver, "boot": boot_id})
+        self._live: dict[str, list[bytes]] = {}
+        self._lines = 0
+        self._queue: queue.SimpleQueue[tuple[Sequence[Record], Future[None]] | None] = queue.SimpleQueue()
+        for entry in entries:
+            self._keep(_records_of(entry))
+        file.replace(self._snapshot())
+        self._writer = threading.Thread(target=self._write_until_closed, name="journal", daemon=True)
+        self._writer.start()
+
+    @classmethod
+    def create(cls, path: Path, *, driver: str, boot_id: str, entries: Sequence[Entry] = ()) -> Journal:
+        """Start a journal at `path` with the entries that are still true."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
+        return cls(DiskFile(path), driver=driver, boot_id=boot_id, entries=entries)
+
+    async def commit(self, *records: Record) -> None:
+        """Return when `records` are durable; JournalUnwritable when they are not."""
+        await asyncio.wrap_future(self.post(*records))
+
+    def post(self, *records: Record) -> Future[None]:
+        """Send records off without waiting: they go down with the next group at the latest."""
+        done: Future[None] = Future()
+        self._queue.put((records, done))
+        return done
+
+    def close(self) -> None:
+        """Write what waits and close the file."""
+        self._queue.put(None)
+        self._writer.join(timeout=30)
+        self._file.close()
+
+    def _write_until_closed(self) -> None:
+        while True:
+            group, last = self._next_group()
+            if group:
+                self._write(group)
+            if last:
+                return
+
+    def _next_group(self) -> tuple[list[tuple[Sequence[Record], Future[None]]], bool]:
+        waiting = self._queue.get()
+        group = []
+        while waiting is not None:
+            group.append(waiting)
+            try:
+                waiting = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _write(self, group: list[tuple[Sequence[Record], Future[None]]]) -> None:
+        try:
+            self._file.append(b"".join(_line(record) for records, _ in group for record in records))
+            for records, _ in group:
+                self._keep(records)
+            self._shrink_when_grown()
+        except BaseException as error:  # noqa: BLE001  whoever waits must hear of it, whatever it is
+            reason = _unwritable(error)
+            for _, done in group:
+                done.set_exception(reason)
+            return
+        for _, done in group:
+            done.set_result(None)
+
+    def _keep(self, records: Sequence[Record]) -> None:
+        self._lines += len(records)
+        for record in records:
+            uid = str(record["claim"]["uid"]) if record["is"] == "begun" else str(record["uid"])
+            if record["is"] == "begun":
+                self._live[uid] = []
+            if record["is"] == "released":
+                self._live.pop(uid, None)
+            elif uid in self._live:
+                self._live[uid].append(_line(record))
+
+    def _snapshot(self) -> bytes:
+        return b"".join([self._header, *(line for lines in self._live.values() for line in lines)])
+
+    def _shrink_when_grown(self) -> None:
+        live = sum(len(lines) for lines in self._live.values())
+        if self._lines > max(_GROWN_LINES, 4 * live):
+            try:
+                self._file.replace(self._snapshot())
+            except OSError:
+                return  # the long file is as good; the next group tries again
+            self._lines = live
+
+
+def begun(entry: Entry) -> Record:
+    """Record that `entry` is about to be prepared."""
+    return {"is": "begun", **encode_entry(entry)}
+
+
+def acting(uid: str, step: int) -> Record:
+    """Record that a step without a visible trace is about to act."""
+    return {"is": "acting", "uid": uid, "step": step}
+
+
+def reached(uid: str, state: State) -> Record:
+    """Record that a claim is prepared, or is about to be released."""
+    return {"is": state.value, "uid": uid}
+
+
+def released(uid: str) -> Record:
+    """Record that a claim is gone."""
+    return {"is": "released", "uid": uid}
+
+
+def _records_of(entry: Entry) -> list[Record]:
+    records = [begun(entry), *(acting(entry.uid, step) for step in sorted(entry.acted))]
+    return records if entry.state is State.PREPARING else [*records, reached(entry.uid, entry.state)]
+
+
+def _line(record: Record) -> bytes:
+    text = json.dumps(record, separators=(",", ":"), sort_keys=True).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _records(data: bytes, path: Path) -> list[dict[str, Any]]:
+    *lines, rest = data.split(b"\n")
+    records = []
+    for number, line in enumerate(lines, start=1):
+        record = _record(line)
+        if record is not None:
+            records.append(record)
+        elif number < len(lines) or rest:
+            raise CorruptJournal(f"{path} line {number} fails its checksum: {line[:80]!r}")
+    return records
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    crc, _, text = line.partition(b" ")
+    if crc != b"%08x" % zlib.crc32(text):
+        return None
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _replay(records: Sequence[Mapping[str, Any]], path: Path) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    for number, record in enumerate(records, start=2):
+        try:
+            _apply(entries, record)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptJournal(f"{path} line {number} makes no sense: {error!r}") from error
+    return entries
+
+
+def _apply(entries: dict[str, Entry], record: Mapping[str, Any]) -> None:
+    if record["is"] == "begun":
+        entry = decode_entry(record)
+        entries[entry.uid] = entry
+    elif record["is"] == "released":
+        entries.pop(record["uid"], None)
+    elif record["is"] == "acting":
+        entry = entries[record["uid"]]
+        entries[entry.uid] = replace(entry, acted=entry.acted | {int(record["step"])})
+    else:
+        entry = entries[record["uid"]]
+        entries[entry.uid] = entry.at(State(record["is"]))
+
+
+def _unwritable(error: BaseException) -> BaseException:
+    if not isinstance(error, OSError):
+        return error
+    return JournalUnwritable(
+        f"the driver's journal cannot be written: {error.strerror or error}. Nothing was changed; "
+        "free space on the disk that holds the kubelet's plugins directory."
+    )

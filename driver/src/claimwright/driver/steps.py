@@ -1,0 +1,72 @@
+"""Small reversible steps: what a prepare consists of, as data that the journal can hold.
+
+A recipe names steps; a `Tool` knows how to do one kind of step, undo it, and look at the world to tell whether
+it was done. Doing or undoing twice is harmless, because recovery after a crash does just that.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from claimwright.driver.errors import StepFailed
+
+
+class Probe(enum.Enum):
+    """What the world says about a step."""
+
+    DONE = "done"
+    NOT_DONE = "not done"
+    NOT_VISIBLE = "not visible"  # the hardware does not report this setting
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of one claim: which tool, and its arguments as JSON values."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.tool}({', '.join(f'{name}={value}' for name, value in self.arguments.items())})"
+
+
+class Tool(Protocol):
+    """Does one kind of step. Methods block and may be called from any thread."""
+
+    name: str
+    # Whether `probe` can tell; where it cannot, the journal records the moment before the step acts.
+    visible: bool
+    # Whether it is done in well under a millisecond, so that a thread would cost more than it saves.
+    quick: bool
+
+    def do(self, step: Step) -> None:
+        """Do it; any error leaves nothing half-done of this step, or something that `undo` removes."""
+        ...
+
+    def undo(self, step: Step) -> None:
+        """Undo it; a step that was never done is fine."""
+        ...
+
+    def probe(self, step: Step) -> Probe:
+        """Look at the world."""
+        ...
+
+
+class Toolbox:
+    """The tools of this driver by name."""
+
+    def __init__(self, *tools: Tool) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+
+    def of(self, step: Step) -> Tool:
+        """Return the step's tool; an unknown one means that a newer driver wrote the journal."""
+        tool = self._tools.get(step.tool)
+        if tool is None:
+            raise StepFailed(
+                f"step {step} needs a tool that this version does not have; "
+                f"it has {', '.join(sorted(self._tools))}. Start the version that wrote the journal."
+            )
+        return tool
