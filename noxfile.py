@@ -5,7 +5,10 @@ tox.ini mirrors these sessions by name; both call the same commands.
 
 from __future__ import annotations
 
+import json
 import os
+import sys
+from collections import Counter
 from pathlib import Path
 
 import nox
@@ -15,8 +18,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "unit"]
 
 ROOMS = ("cli", "dra", "driver", "emulator", "conformance", "cluster", "reports", "e2e")
-SOURCES = [f"{room}/src" for room in ROOMS]
-TESTS = [f"{room}/tests" for room in ROOMS]
+NOT_RUN = Path("out/not-run.jsonl")
 
 
 def _install(session: nox.Session) -> None:
@@ -25,9 +27,29 @@ def _install(session: nox.Session) -> None:
     session.install("--no-deps", "--no-build-isolation", *[flag for room in ROOMS for flag in ("-e", f"./{room}")])
 
 
-def _pytest(session: nox.Session, *arguments: str) -> None:
-    results = Path("out/allure-results") / session.name
-    session.run("pytest", f"--alluredir={results}", "--clean-alluredir", *arguments, *session.posargs)
+def _pytest(session: nox.Session, name: str, *arguments: str, before: tuple[str, ...] = ()) -> None:
+    """Run pytest (behind the command `before`) with allure results and a note of every test that could not run."""
+    results = f"--alluredir=out/allure-results/{name}"
+    environment = {"CLAIMWRIGHT_NOT_RUN": str(NOT_RUN.resolve())}
+    session.run(*before, "pytest", results, "--clean-alluredir", *arguments, *session.posargs, env=environment)
+
+
+def _forget_not_run() -> None:
+    NOT_RUN.parent.mkdir(exist_ok=True)
+    NOT_RUN.unlink(missing_ok=True)
+
+
+def _tell_not_run() -> None:
+    """List by name and reason what this machine could not run, after everything else has been said."""
+    if not NOT_RUN.exists():
+        return
+    notes = [json.loads(line) for line in NOT_RUN.read_text().splitlines()]
+    print(f"\nNot run on this machine ({len(notes)} tests):", file=sys.stderr)
+    for reason, count in Counter(note["reason"] for note in notes).most_common():
+        print(f"  {reason} ({count})", file=sys.stderr)
+        for note in notes:
+            if note["reason"] == reason:
+                print(f"    {note['test']}", file=sys.stderr)
 
 
 def _lint(session: nox.Session) -> None:
@@ -40,16 +62,21 @@ def _types(session: nox.Session) -> None:
     session.run("mypy")
 
 
+def _generate(session: nox.Session) -> None:
+    session.run("python", "dra/tools/generate.py", "--check")
+    session.run("python", "-m", "claimwright.emulator.nvml.generate", "--check")
+
+
 def _unit(session: nox.Session) -> None:
-    _pytest(session, "-n", "2", "-m", "not contract and not e2e", *TESTS)
+    _pytest(session, "unit", "-n", "2", "-m", "not contract and not e2e")
 
 
 def _contract(session: nox.Session) -> None:
-    _pytest(session, "-m", "contract")
+    _pytest(session, "contract", "-m", "contract", before=("claimwright", "cluster", "run", "--nodes", "0", "--"))
 
 
 def _e2e(session: nox.Session) -> None:
-    _pytest(session, "-m", "e2e")
+    _pytest(session, "e2e", "-m", "e2e")
 
 
 @nox.session
@@ -67,6 +94,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def generate(session: nox.Session) -> None:
+    """Regenerate stubs and NVML tables; fail on a difference to what is committed."""
+    _install(session)
+    _generate(session)
+
+
+@nox.session
 def unit(session: nox.Session) -> None:
     """Unit and property tests; no cluster, no root."""
     _install(session)
@@ -75,7 +109,7 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def contract(session: nox.Session) -> None:
-    """Tests against a real API server."""
+    """Tests against a real API server, which is started for them."""
     _install(session)
     _contract(session)
 
@@ -89,10 +123,12 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything that this machine can run: lint, types, unit, contract, e2e."""
+    """Everything that this machine can run: lint, types, generate, unit, contract, e2e."""
     _install(session)
-    for part in (_lint, _types, _unit, _contract, _e2e):
+    _forget_not_run()
+    for part in (_lint, _types, _generate, _unit, _contract, _e2e):
         part(session)
+    _tell_not_run()
 
 
 @nox.session
@@ -100,6 +136,13 @@ def demo(session: nox.Session) -> None:
     """The main job: a cluster, an emulated HGX H100 node, the driver, the verdict, the report."""
     _install(session)
     session.run("claimwright", "demo", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against the budgets; printed, and stored under out/bench."""
+    _install(session)
+    session.run("claimwright", "bench", *session.posargs)
 
 
 @nox.session
