@@ -13,10 +13,10 @@ and each other line one of
     {"is": "releasing", "uid": ...}
     {"is": "released", "uid": ...}              the claim is forgotten
 
-A last line that is cut or damaged is what a crash leaves and is dropped. Damage anywhere else, another version
-or another driver's file raises CorruptJournal, and `set_aside` keeps the file for inspection. Lines are added by
-one thread: everything that waits goes down with one write and one fdatasync. The file is rewritten with the
-live entries only when it has grown.
+A last line that is cut or damaged is what a crash leaves and is dropped. Damage anywhere else, another
+version or another driver's file raises CorruptJournal, and `set_aside` keeps the file for inspection. Lines
+are added by one thread: everything that waits goes down with one write and one fdatasync. The file is
+rewritten with the live entries only when it has grown.
 """
 
 from __future__ import annotations
@@ -72,16 +72,16 @@ class DiskFile:
         self._size = 0
 
     def append(self, data: bytes) -> None:
-        """Add `data` and make it durable; after an error the file is cut back."""
+        """Add `data` and make it durable; after an error the file is cut back, at the latest by the next."""
         if self._descriptor < 0:
             self._open()
         try:
-            if os.write(self._descriptor, data) != len(data):
-                raise OSError(errno.ENOSPC, "short write")
+            written = os.write(self._descriptor, data)
             os.fdatasync(self._descriptor)
+            _check_whole(written, len(data))
         except OSError:
             # Also after a failed sync: the kernel may have dropped the pages, so the lines must not count.
-            os.ftruncate(self._descriptor, self._size)
+            self._cut_back()
             raise
         self._size += len(data)
 
@@ -89,6 +89,7 @@ class DiskFile:
         """Make `data` the whole content, atomically and durably."""
         write_atomically(self.path, data, mode=0o600)
         self.close()
+        self._size = len(data)
 
     def close(self) -> None:
         """Close the descriptor; `append` opens it again."""
@@ -98,7 +99,18 @@ class DiskFile:
 
     def _open(self) -> None:
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._descriptor).st_size
+        os.ftruncate(self._descriptor, self._size)
+
+    def _cut_back(self) -> None:
+        try:
+            os.ftruncate(self._descriptor, self._size)
+        except OSError:
+            self.close()  # opening it again cuts it
+
+
+def _check_whole(written: int, wanted: int) -> None:
+    if written != wanted:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Locks by name: one per claim and one per physical device, never one per node.
 
-Order: names are taken sorted, so two claims that need the same devices cannot wait for each other. Claim names
-sort before device names (`claim:` < `device:`).
+Order: names are taken sorted, so two claims that need the same devices cannot wait for each other. Claim
+names sort before device names (`claim:` < `device:`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Small reversible steps: what a prepare consists of, as data that the journal can hold.
 
-A recipe names steps; a `Tool` knows how to do one kind of step, undo it, and look at the world to tell whether
-it was done. Doing or undoing twice is harmless, because recovery after a crash does just that.
+A recipe names steps; a `Tool` knows how to do one kind of step, undo it, and look at the world to tell
+whether it was done. Doing or undoing twice is harmless, because recovery after a crash does just that.
 """
 
 from __future__ import annotations

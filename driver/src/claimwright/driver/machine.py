@@ -1,0 +1,232 @@
+"""The state machine that prepares and releases claims by journalled steps, and recovers after a crash.
+
+Invariants, at every point where the process may die:
+- a step acts only after the journal holds the claim with all its steps;
+- a device belongs to one claim at most, admin access apart;
+- a claim is answered as prepared only after the journal says so.
+Lock order: the claim, then its devices by name (`NamedLocks`). One event loop owns all state here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+from claimwright.driver.entries import Entry, State
+from claimwright.driver.errors import ClaimRefused, DriverError, StepFailed
+from claimwright.driver.journal import Journal, acting, begun, reached, released
+from claimwright.driver.locks import NamedLocks
+from claimwright.driver.steps import Probe, Step, Toolbox
+
+logger = logging.getLogger(__name__)
+LOCK_TIMEOUT_SECONDS = 10.0
+Result = TypeVar("Result")
+
+
+class Watcher(Protocol):
+    """Who wants to know how many devices are prepared."""
+
+    def __call__(self, entries: Iterable[Entry]) -> None:
+        """Take all entries after a change."""
+        ...
+
+
+class Machine:
+    """Prepares and releases claims; each method may be called by many at once and twice for one claim."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        toolbox: Toolbox,
+        entries: Mapping[str, Entry],
+        *,
+        on_change: Watcher = lambda _: None,
+        lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
+    ) -> None:
+        self._journal = journal
+        self._toolbox = toolbox
+        self._entries = dict(entries)
+        self._on_change = on_change
+        self._lock_timeout_seconds = lock_timeout_seconds
+        self._locks = NamedLocks()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Every claim that this node holds, in the order they began."""
+        return tuple(self._entries.values())
+
+    def entry(self, uid: str) -> Entry | None:
+        """Return what is known of a claim."""
+        return self._entries.get(uid)
+
+    async def prepare(self, plan: Entry) -> Entry:
+        """Carry out `plan`, or return what was prepared for its claim before.
+
+        ClaimRefused when another claim has a device; TryAgain when a lock, the journal or a step fails, and
+        then nothing of it stays. The work goes on when the caller is cancelled.
+        """
+        return await self._detached(self._prepare(plan))
+
+    async def release(self, uid: str) -> None:
+        """Undo a claim's steps and forget it; an unknown claim is fine."""
+        await self._detached(self._release(uid))
+
+    async def recover(self) -> None:
+        """Finish or roll back what a crash interrupted; call once, before anything else."""
+        for entry in self.entries:
+            try:
+                await self._recover(entry)
+            except DriverError:
+                # Its devices stay held; the next prepare, release or sweep of this claim tries again.
+                logger.exception("claim %s (%s) could not be recovered", entry.claim, entry.uid)
+                self._entries[entry.uid] = entry.at(State.RELEASING)
+        self._on_change(self.entries)
+
+    async def stop(self, *, timeout_seconds: float) -> None:
+        """Let running work end, then close the journal."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_seconds)
+        await asyncio.to_thread(self._journal.close)
+
+    async def _prepare(self, plan: Entry) -> Entry:
+        async with self._holding(plan):
+            known = self._entries.get(plan.uid)
+            if known is not None and known.state is State.PREPARED:
+                await self._restore(known)
+                return known
+            if known is not None:
+                await self._undo(known)
+                self._forget(known)
+            self._refuse_overlap(plan)
+            return await self._begin(plan)
+
+    async def _release(self, uid: str) -> None:
+        known = self._entries.get(uid)
+        if known is None:
+            return
+        async with self._holding(known):
+            known = self._entries.get(uid)
+            if known is None:
+                return
+            await self._journal.commit(reached(uid, State.RELEASING))
+            self._entries[uid] = known.at(State.RELEASING)
+            await self._undo(known)
+            self._forget(known)
+
+    async def _begin(self, plan: Entry) -> Entry:
+        await self._journal.commit(begun(plan))
+        self._entries[plan.uid] = plan
+        try:
+            for number, step in enumerate(plan.steps):
+                await self._act(plan.uid, number, step)
+            await self._journal.commit(reached(plan.uid, State.PREPARED))
+        except DriverError:
+            await self._roll_back(plan.uid)
+            raise
+        prepared = self._entries[plan.uid].at(State.PREPARED)
+        self._entries[plan.uid] = prepared
+        self._on_change(self.entries)
+        return prepared
+
+    async def _act(self, uid: str, number: int, step: Step) -> None:
+        tool = self._toolbox.of(step)
+        if not tool.visible:
+            await self._journal.commit(acting(uid, number))
+            entry = self._entries[uid]
+            self._entries[uid] = replace(entry, acted=entry.acted | {number})
+        await self._run(tool.do, step, quick=tool.quick)
+
+    async def _roll_back(self, uid: str) -> None:
+        entry = self._entries[uid]
+        try:
+            await self._undo(entry)
+        except DriverError:
+            logger.exception("claim %s (%s) could not be rolled back yet", entry.claim, uid)
+            self._journal.post(reached(uid, State.RELEASING))
+            self._entries[uid] = entry.at(State.RELEASING)
+        else:
+            self._forget(entry)
+
+    async def _undo(self, entry: Entry) -> None:
+        """Undo in reverse what was done, judged by the world where it shows, else by the journal."""
+        for number, step in reversed(tuple(enumerate(entry.steps))):
+            tool = self._toolbox.of(step)
+            if tool.visible:
+                done = await self._run(tool.probe, step, quick=tool.quick) is not Probe.NOT_DONE
+            else:
+                done = number in entry.acted
+            if done:
+                await self._run(tool.undo, step, quick=tool.quick)
+
+    def _forget(self, entry: Entry) -> None:
+        # Not waited for: if this record is lost, recovery finds nothing left to undo and drops the claim.
+        self._journal.post(released(entry.uid))
+        self._entries.pop(entry.uid, None)
+        self._on_change(self.entries)
+
+    async def _restore(self, entry: Entry) -> None:
+        """Repair what somebody else removed since, for instance a CDI file."""
+        for step in entry.steps:
+            tool = self._toolbox.of(step)
+            if tool.visible and await self._run(tool.probe, step, quick=tool.quick) is Probe.NOT_DONE:
+                logger.warning(
+                    "claim %s (%s): %s was undone by somebody, repairing", entry.claim, entry.uid, step
+                )
+                await self._run(tool.do, step, quick=tool.quick)
+
+    async def _recover(self, entry: Entry) -> None:
+        if entry.state is State.PREPARED:
+            await self._restore(entry)
+        elif entry.state is State.PREPARING and await self._all_done(entry):
+            await self._journal.commit(reached(entry.uid, State.PREPARED))
+            self._entries[entry.uid] = entry.at(State.PREPARED)
+            logger.info(
+                "claim %s (%s): finished the prepare that a crash interrupted", entry.claim, entry.uid
+            )
+        else:
+            await self._undo(entry)
+            self._forget(entry)
+            logger.info("claim %s (%s): rolled back from %s", entry.claim, entry.uid, entry.state.value)
+
+    async def _all_done(self, entry: Entry) -> bool:
+        """Tell whether every step is there to be seen; one that does not show counts as not done."""
+        for step in entry.steps:
+            tool = self._toolbox.of(step)
+            if await self._run(tool.probe, step, quick=tool.quick) is not Probe.DONE:
+                return False
+        return True
+
+    def _refuse_overlap(self, plan: Entry) -> None:
+        wanted = plan.exclusive()
+        for other in self._entries.values():
+            for hardware in other.exclusive():
+                if other.uid != plan.uid and hardware in wanted:
+                    raise ClaimRefused(
+                        f"requested device {wanted[hardware]} is already allocated "
+                        f"to different claim {other.uid}"
+                    )
+
+    def _holding(self, entry: Entry) -> Any:  # noqa: ANN401  an async context manager
+        names = [f"claim:{entry.uid}", *(f"device:{hardware}" for hardware in entry.exclusive())]
+        return self._locks.hold(names, timeout_seconds=self._lock_timeout_seconds)
+
+    async def _run(self, call: Any, step: Step, *, quick: bool) -> Any:  # noqa: ANN401  do, undo or probe
+        try:
+            return call(step) if quick else await asyncio.to_thread(call, step)
+        except OSError as error:
+            raise StepFailed(f"{step} failed: {error}") from error
+
+    async def _detached(self, work: Coroutine[Any, Any, Result]) -> Result:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # the caller may be gone; asyncio must not complain about it

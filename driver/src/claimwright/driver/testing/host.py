@@ -1,0 +1,47 @@
+"""A host's files in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from claimwright.driver.ports import FileKind
+
+
+class MemoryHost:
+    """Files, links and device nodes by absolute path; folders exist because something is in them."""
+
+    def __init__(
+        self,
+        *,
+        files: Mapping[str, str] | None = None,
+        links: Mapping[str, str] | None = None,
+        devices: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None:
+        self.files = {PurePosixPath(path): text for path, text in (files or {}).items()}
+        self.links = {PurePosixPath(path): target for path, target in (links or {}).items()}
+        self.devices = {PurePosixPath(path): numbers for path, numbers in (devices or {}).items()}
+
+    def kind(self, path: PurePosixPath) -> FileKind | None:
+        """Return what `path` is, following links; None when it does not exist."""
+        if path in self.devices:
+            major, minor = self.devices[path]
+            return FileKind(is_character_device=True, major=major, minor=minor)
+        if path in self.files:
+            return FileKind()
+        return FileKind(is_directory=True) if self.entries(path) else None
+
+    def read_text(self, path: PurePosixPath) -> str | None:
+        """Return the stripped content of a file."""
+        text = self.files.get(path)
+        return None if text is None else text.strip()
+
+    def read_link(self, path: PurePosixPath) -> str | None:
+        """Return a link's target as written."""
+        return self.links.get(path)
+
+    def entries(self, path: PurePosixPath) -> tuple[str, ...]:
+        """Return the sorted names in a directory."""
+        depth = len(path.parts)
+        everything = (*self.files, *self.links, *self.devices)
+        return tuple(sorted({found.parts[depth] for found in everything if path in found.parents}))
