@@ -1,7 +1,8 @@
 """Kubernetes quantities: exact parsing and the canonical form.
 
 Grammar and canonical form as documented in k8s.io/apimachinery `pkg/api/resource`: `80Gi`, `1500m`, `2e3`.
-Values are exact decimals; what is finer than nano is rounded away from zero, magnitudes above 2^63-1 are capped.
+Values are exact decimals; what is finer than nano is rounded away from zero, and magnitudes above 2^63-1 are
+capped.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _parse(text: str) -> tuple[Decimal, Style]:
     match = _TEXT.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
         raise MalformedQuantity(
-            f"quantity {text[:_LONGEST]!r}: expected a number with an optional suffix, such as 80Gi, 1500m, 2e3"
+            f"quantity {text[:_LONGEST]!r}: expected a number with a suffix or none, as 80Gi, 1500m, 2e3"
         )
     number, suffix = Decimal(match["number"]), match["suffix"] or ""
     if match["exponent"] is not None:
