@@ -1,4 +1,4 @@
-"""Every error the emulator raises on purpose; each message names the value, what was expected, and what to do."""
+"""Every error raised on purpose: each message names the value, what was expected, and what to do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Refusal(StrEnum):
 
 
 class OperationRefused(EmulatorError):
-    """The modelled hardware refuses this operation in its present state; `reason` is what NVML would answer."""
+    """The hardware refuses this operation in its present state; `reason` is what NVML would answer."""
 
     def __init__(self, reason: Refusal, message: str) -> None:
         super().__init__(f"{reason}: {message}")
@@ -53,4 +53,4 @@ class BootFailed(NodeError):
 
 
 class MountRefused(NodeError):
-    """A mount namespace cannot take the emulated trees (not root, a clash with real hardware, a lost namespace)."""
+    """A mount namespace cannot take the emulated trees: not root, real hardware in the way, or gone."""

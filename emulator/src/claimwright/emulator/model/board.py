@@ -1,4 +1,4 @@
-"""What a board is: the constants that its data sheet, its VBIOS and NVML agree on. Text profiles live in `boards/`."""
+"""What a board is: what its data sheet, its VBIOS and NVML agree on. Text profiles live in `boards/`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class BarSpec(Profile):
 
     @property
     def flags(self) -> int:
-        """The kernel's resource flags (include/linux/ioport.h): MEM, SIZEALIGN, MEM_64, PREFETCH, and the raw bits."""
+        """The kernel's resource flags (linux/ioport.h): MEM, SIZEALIGN, MEM_64, PREFETCH and the raw bits."""
         plain = 0x00000200 | 0x00040000
         return plain | (0x00100004 if self.wide else 0) | (0x00002008 if self.prefetchable else 0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from claimwright.emulator.errors import ProfileError
 from claimwright.emulator.model import identity
@@ -45,8 +46,8 @@ def build_node(
 ) -> NodeState:
     """Return the idle state of a node.
 
-    `boot` tells boots of one node apart (in its boot id only). `first_iommu_group` is where group numbers begin, for
-    hosts that have groups of their own. ProfileError names what does not fit together.
+    `boot` tells boots of one node apart (in its boot id only). `first_iommu_group` is where group numbers begin,
+    for hosts that have groups of their own. ProfileError names what does not fit together.
     """
     if not _NAME.fullmatch(name):
         raise ProfileError(
@@ -104,22 +105,19 @@ def _gpus(
         function.address: function.numa_node for function in functions if function.kind is FunctionKind.GPU
     }
     slots = [slot for slot in endpoints(profile) if isinstance(slot, GpuSlot)]
+    idle = (_idle_gpu(name, index, slot, boards[slot.board]) for index, slot in enumerate(slots))
     return tuple(
-        _idle_gpu(profile, name, index, slot, boards[slot.board], numa, nvswitches)
-        for index, slot in enumerate(slots)
+        replace(
+            gpu,
+            numa_node=numa[gpu.pci],
+            nvlinks=tuple(_nvlinks(profile, gpu.index, gpu.board, nvswitches)),
+            fabric=_fabric(profile, gpu.board),
+        )
+        for gpu in idle
     )
 
 
-def _idle_gpu(
-    profile: NodeProfile,
-    name: str,
-    index: int,
-    slot: GpuSlot,
-    board: Board,
-    numa: Mapping[PciAddress, int],
-    nvswitches: tuple[NvSwitch, ...],
-) -> GpuState:
-    address = PciAddress.parse(slot.at)
+def _idle_gpu(name: str, index: int, slot: GpuSlot, board: Board) -> GpuState:
     power = board.power
     return GpuState(
         index=index,
@@ -127,16 +125,14 @@ def _idle_gpu(
         uuid=identity.gpu_uuid(name, index),
         serial=identity.serial(name, index),
         board=board,
-        pci=address,
-        numa_node=numa[address],
+        pci=PciAddress.parse(slot.at),
+        numa_node=-1,
         module_id=index + 1 if slot.module_id is None else slot.module_id,
         power=PowerReading(round(power.idle_watts * 1000), power.default_watts * 1000),
         clocks=idle_clocks(board),
         temperature=Temperatures(board.thermals.idle, board.thermals.memory_idle),
         performance_state=board.idle_performance_state,
         ecc=Ecc(current=True, pending=True) if board.memory.ecc else None,
-        nvlinks=tuple(_nvlinks(profile, index, board, nvswitches)),
-        fabric=_fabric(profile, board),
     )
 
 
@@ -160,7 +156,8 @@ def _check_link_count(profile: NodeProfile, board: Board, spec: NvLinkSpec) -> N
     wired = sum(profile.nvlink.links_per_switch)
     if wired != spec.links:
         raise ProfileError(
-            f"node profile {profile.key!r}: nvlink.links_per_switch wires {wired} links, board {board.key} has {spec.links}"
+            f"node profile {profile.key!r}: nvlink.links_per_switch wires {wired} links per GPU, "
+            f"board {board.key} has {spec.links}"
         )
 
 

@@ -25,8 +25,9 @@ def cpu_list(cpus: Iterable[int]) -> str:
 def cpu_mask(cpus: Iterable[int], possible: int) -> str:
     """Write the hex mask in groups of 32 bits, most significant first, as wide as `possible` CPUs need."""
     mask = sum(1 << cpu for cpu in set(cpus))
-    groups = max(1, -(-possible // 32))
+    groups = max(1, (possible + 31) // 32)
     words = [f"{mask >> 32 * index & 0xFFFFFFFF:08x}" for index in reversed(range(groups))]
     spare = possible % 32
-    words[0] = words[0][-(-(-spare // 4)) :] if spare else words[0]
+    digits = (spare + 3) // 4
+    words[0] = words[0][-digits:]
     return ",".join(words)

@@ -1,4 +1,4 @@
-"""Names that hardware carries, made from (node name, what, index): two boots of one node agree, two nodes differ."""
+"""Names that hardware carries, made from node name and index: two boots agree, two nodes differ."""
 
 from __future__ import annotations
 

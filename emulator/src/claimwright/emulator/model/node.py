@@ -17,8 +17,9 @@ Change = Callable[[GpuState], GpuState]
 class NodeModel:
     """Holds one NodeState and changes it by operations.
 
-    Thread-safe with one lock. Subscribers run under that lock, in the order they came and in the order of changes,
-    before the operation returns: once a call returns, every face shows its effect. A subscriber must not block.
+    Thread-safe with one lock. Subscribers run under that lock, in the order they came and in the order of
+    changes, before the operation returns: once a call returns, every face shows its effect. A subscriber must
+    not block.
     """
 
     def __init__(self, state: NodeState) -> None:
@@ -38,7 +39,7 @@ class NodeModel:
         return lambda: self._unsubscribe(subscriber)
 
     def change(self, gpu: int, change: Change) -> GpuState:
-        """Apply a pure operation to the GPU with this index and return it; OperationRefused changes nothing."""
+        """Apply a pure operation to the GPU of this index and return it; OperationRefused changes nothing."""
         with self._lock:
             gpus = self._state.gpus
             if not 0 <= gpu < len(gpus):
@@ -111,7 +112,7 @@ class NodeModel:
         return self.change(gpu, operations.recover)
 
     def _publish(self, state: NodeState) -> None:
-        """Store a new state and tell every subscriber; one that fails does not keep the others from hearing."""
+        """Store a state and tell every subscriber; one that fails does not keep the others from hearing."""
         self._state = replace(state, revision=self._state.revision + 1)
         failures: list[Exception] = []
         for subscriber in tuple(self._subscribers):

@@ -27,7 +27,7 @@ class NumaNode(Profile):
 
 
 class GpuSlot(Profile):
-    """A GPU in the tree; `module_id` is the physical position on the baseboard (NVML's order is by address)."""
+    """A GPU in the tree; `module_id` is its place on the baseboard (NVML's order is by address)."""
 
     kind: Literal["gpu"]
     at: AddressText
@@ -59,7 +59,7 @@ class NicSlot(Profile):
 
 
 class BridgeSlot(Profile):
-    """A root port or a switch port, with what is behind it; all of `behind` sits on one bus, the secondary bus."""
+    """A root port or a switch port, with what is behind it, all on one bus: the secondary bus."""
 
     kind: Literal["bridge"]
     at: AddressText

@@ -1,7 +1,7 @@
-"""What can be done to a GPU: pure functions from one state to the next, or OperationRefused with NVML's reason.
+"""What can be done to a GPU: pure functions to the next state, or OperationRefused with NVML's reason.
 
-What a process asks for through NVML refuses as the header documents (nvml.h 13.5); what the environment does (heat,
-load, faults) refuses only what is physically meaningless.
+What a process asks for through NVML refuses as the header documents (nvml.h 13.5); what the environment does
+(heat, load, faults) refuses only what is physically meaningless.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class PciIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One assigned base address register: its index (0-5), first byte, size, and the kernel's resource flags."""
+    """One assigned base address register: index (0-5), first byte, size, and the kernel's resource flags."""
 
     index: int
     start: int
@@ -98,8 +98,8 @@ class Bar:
 class PciFunction:
     """One function of the tree below a root complex.
 
-    `path` names every step from the root to this function: `("pci0000:50", "0000:50:01.0", …, "0000:53:00.0")`, the
-    components of its folder below `/sys/devices`.
+    `path` names every step from the root to this function: `("pci0000:50", "0000:50:01.0", …, "0000:53:00.0")`,
+    the components of its folder below `/sys/devices`.
     """
 
     address: PciAddress

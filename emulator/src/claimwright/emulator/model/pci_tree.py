@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from claimwright.emulator.model.board import MIB, BarSpec, Board
-from claimwright.emulator.model.node_profile import BridgeSlot, Endpoint, GpuSlot, NicSlot, NodeProfile
+from claimwright.emulator.model.node_profile import (
+    BridgeSlot,
+    Endpoint,
+    GpuSlot,
+    NicSlot,
+    NodeProfile,
+    PcieRoot,
+)
 from claimwright.emulator.model.pci import Bar, FunctionKind, PciAddress, PciFunction, PciIdentity
 
 _WINDOW = 1 << 41  # each root complex decodes 2 TiB, above what an x86 host maps for itself
@@ -31,9 +38,7 @@ def functions_of(
 ) -> tuple[PciFunction, ...]:
     """Return every function, sorted by address; each is its own IOMMU group (all bridges have ACS)."""
     found = [
-        function
-        for index, root in enumerate(profile.pcie)
-        for function in _below_root(profile, boards, index, root.root, root.ports, root.numa)
+        function for index, root in enumerate(profile.pcie) for function in _below_root(root, boards, index)
     ]
     found.sort(key=lambda function: function.address)
     groups = (
@@ -45,23 +50,16 @@ def functions_of(
     )
 
 
-def _below_root(
-    profile: NodeProfile,
-    boards: Mapping[str, Board],
-    index: int,
-    root: str,
-    slots: tuple[BridgeSlot | Endpoint, ...],
-    numa: int,
-) -> Iterator[PciFunction]:
+def _below_root(root: PcieRoot, boards: Mapping[str, Board], index: int) -> Iterator[PciFunction]:
     cursor = _Cursor(high=_WINDOW * (index + 4), low=_LOW_WINDOW + index * 0x0400_0000)
-    for slot, path in _walk(slots, (f"pci{root}",)):
+    for slot, path in _walk(root.ports, (f"pci{root.root}",)):
         nature = _nature(slot, boards)
         yield PciFunction(
             address=PciAddress.parse(slot.at),
             kind=nature.kind,
             identity=nature.identity,
             path=path,
-            numa_node=numa,
+            numa_node=root.numa,
             driver=nature.driver,
             bars=tuple(cursor.place(bar) for bar in nature.bars),
             iommu_group=None,
@@ -107,7 +105,7 @@ class _Cursor:
     def place(self, bar: BarSpec) -> Bar:
         size = bar.mib * MIB
         at = self.high if bar.wide else self.low
-        start = -(-at // size) * size
+        start = (at + size - 1) // size * size
         if bar.wide:
             self.high = start + size
         else:

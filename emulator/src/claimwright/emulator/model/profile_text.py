@@ -23,7 +23,7 @@ class Profile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
 
     def contradictions(self) -> Iterator[tuple[Place, str]]:
-        """Yield what the profile says against itself, as (place, sentence); each field alone is valid already."""
+        """Yield what the profile says against itself, as (place, sentence); each field alone is valid."""
         yield from ()
 
 
@@ -59,7 +59,7 @@ def parse_profile(kind: type[ProfileT], text: str, source: str) -> ProfileT:
 
 
 def _read(text: str, source: str) -> tuple[object, dict[Place, int]]:
-    """Return the plain data, and the line of each key; a key given twice is refused, which YAML loaders allow."""
+    """Return plain data and the line of each key; refuse a key given twice, which YAML loaders allow."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     lines: dict[Place, int] = {}
     try:

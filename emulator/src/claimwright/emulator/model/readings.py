@@ -1,4 +1,4 @@
-"""Readings that follow from load: clocks, performance state and power. Pure; called after every change of a GPU."""
+"""Readings that follow from load: clocks, performance state and power draw."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class Fabric:
 
 @dataclass(frozen=True, slots=True)
 class GpuState:
-    """One GPU. `index` counts all GPUs of the node in PCI order and never changes; `minor` names /dev/nvidia<minor>.
+    """One GPU: `index` counts all GPUs in PCI order and never changes, `minor` names /dev/nvidia<minor>.
 
     NVML's index is the position in `NodeState.nvml_gpus`, which leaves out GPUs on another driver.
     """
@@ -208,7 +208,7 @@ class NvSwitch:
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """A network port with its RDMA device `name`, such as `mlx5_0`; `guid` as the kernel prints a node GUID."""
+    """A network port with its RDMA device `name`, such as `mlx5_0`; `guid` as the kernel prints it."""
 
     name: str
     model: str

@@ -1,0 +1,168 @@
+"""What sysfs says about one PCI function (Documentation/ABI/testing/sysfs-bus-pci, pci-sysfs.c)."""
+
+from __future__ import annotations
+
+import struct
+
+from claimwright.emulator.files.tree import File, Link, Tree, text, up_from
+from claimwright.emulator.model import FunctionKind, NodeState, PciFunction
+from claimwright.emulator.model.cpus import cpu_list, cpu_mask, parse_cpu_list
+
+_SPEEDS = {
+    1: "2.5",
+    2: "5.0",
+    3: "8.0",
+    4: "16.0",
+    5: "32.0",
+    6: "64.0",
+    7: "128.0",
+}  # GT/s by PCIe generation
+_RESOURCES = 13  # six BARs, the expansion ROM, and the windows that only bridges use
+_CONFIG_BYTES = 4096
+_PCIE_CAPABILITY = 0x40
+_WRITE_ONLY = 0o200
+
+
+def function_folder(function: PciFunction) -> str:
+    """Return where a function's folder is, from the root."""
+    return "/".join(("sys/devices", *function.path))
+
+
+def function_files(state: NodeState, function: PciFunction) -> Tree:
+    """Return the files of one function's folder, by name."""
+    driver = bound_driver(state, function)
+    return {
+        **_identity_files(function),
+        **_placement_files(state, function),
+        **_link_files(function),
+        **_control_files(),
+        **_links(function, driver),
+        "uevent": _uevent(function, driver),
+        "config": File(_config(state, function), 0o644),
+        "resource": File("".join(_resource_lines(function)).encode()),
+    }
+
+
+def bound_driver(state: NodeState, function: PciFunction) -> str | None:
+    """Return the driver that holds a function; a GPU's is part of its state."""
+    for gpu in state.gpus if function.kind is FunctionKind.GPU else ():
+        if gpu.pci == function.address:
+            return gpu.bound_driver
+    return function.driver
+
+
+def _identity_files(function: PciFunction) -> Tree:
+    ids = function.identity
+    return {
+        "vendor": text(f"0x{ids.vendor:04x}"),
+        "device": text(f"0x{ids.device:04x}"),
+        "subsystem_vendor": text(f"0x{ids.subsystem_vendor:04x}"),
+        "subsystem_device": text(f"0x{ids.subsystem_device:04x}"),
+        "class": text(f"0x{ids.class_code:06x}"),
+        "revision": text(f"0x{ids.revision:02x}"),
+        "modalias": text(ids.modalias),
+    }
+
+
+def _placement_files(state: NodeState, function: PciFunction) -> Tree:
+    every = {node.id: parse_cpu_list(node.cpus) for node in state.numa}
+    cpus = every.get(function.numa_node, tuple(cpu for node in every.values() for cpu in node))
+    possible = max((cpu for node in every.values() for cpu in node), default=0) + 1
+    return {
+        "numa_node": text(function.numa_node, 0o644),
+        "local_cpus": text(cpu_mask(cpus, possible)),
+        "local_cpulist": text(cpu_list(cpus)),
+        "irq": text(function.irq),
+    }
+
+
+def _link_files(function: PciFunction) -> Tree:
+    speed = text(f"{_SPEEDS[function.link_generation]} GT/s PCIe")
+    width = text(function.link_width)
+    return {
+        "current_link_speed": speed,
+        "max_link_speed": speed,
+        "current_link_width": width,
+        "max_link_width": width,
+    }
+
+
+def _control_files() -> Tree:
+    return {
+        "enable": text(1, 0o644),
+        "broken_parity_status": text(0, 0o644),
+        "dma_mask_bits": text(64),
+        "consistent_dma_mask_bits": text(64),
+        "d3cold_allowed": text(1, 0o644),
+        "msi_bus": text(1, 0o644),
+        "power_state": text("D0"),
+        "ari_enabled": text(0),
+        "driver_override": text("(null)", 0o644),
+        "reset_method": text("flr bus", 0o644),
+        "reset": File(b"", _WRITE_ONLY),
+        "remove": File(b"", _WRITE_ONLY),
+        "rescan": File(b"", _WRITE_ONLY),
+    }
+
+
+def _links(function: PciFunction, driver: str | None) -> Tree:
+    folder = function_folder(function)
+    links: Tree = {"subsystem": Link(up_from(folder, "sys/bus/pci"))}
+    if driver is not None:
+        links["driver"] = Link(up_from(folder, f"sys/bus/pci/drivers/{driver}"))
+    if function.iommu_group is not None:
+        links["iommu_group"] = Link(up_from(folder, f"sys/kernel/iommu_groups/{function.iommu_group}"))
+    return links
+
+
+def _uevent(function: PciFunction, driver: str | None) -> File:
+    ids = function.identity
+    lines = [
+        f"PCI_CLASS={ids.class_code:04X}",
+        f"PCI_ID={ids.vendor:04X}:{ids.device:04X}",
+        f"PCI_SUBSYS_ID={ids.subsystem_vendor:04X}:{ids.subsystem_device:04X}",
+        f"PCI_SLOT_NAME={function.address}",
+        f"MODALIAS={ids.modalias}",
+    ]
+    if driver is not None:
+        lines.insert(0, f"DRIVER={driver}")
+    return File("".join(f"{line}\n" for line in lines).encode(), 0o644)
+
+
+def _resource_lines(function: PciFunction) -> list[str]:
+    bars = {bar.index: bar for bar in function.bars}
+    ranges = (
+        (bars[index].start, bars[index].start + bars[index].size_bytes - 1, bars[index].flags)
+        if index in bars
+        else (0, 0, 0)
+        for index in range(_RESOURCES)
+    )
+    return [f"0x{start:016x} 0x{end:016x} 0x{flags:016x}\n" for start, end, flags in ranges]
+
+
+def _config(state: NodeState, function: PciFunction) -> bytes:
+    """Compose configuration space: the header and a PCI Express capability (PCIe base spec 7.5)."""
+    if any(gpu.lost and gpu.pci == function.address for gpu in state.gpus):
+        return b"\xff" * _CONFIG_BYTES  # what a read of a device that fell off the bus returns
+    ids = function.identity
+    space = bytearray(_CONFIG_BYTES)
+    bridge = function.secondary_bus is not None
+    struct.pack_into("<HHHH", space, 0x00, ids.vendor, ids.device, 0x0406, 0x0010)
+    struct.pack_into("<I", space, 0x08, ids.class_code << 8 | ids.revision)
+    space[0x0E] = 0x01 if bridge else 0x00
+    if function.secondary_bus is not None:
+        struct.pack_into(
+            "BBB", space, 0x18, function.address.bus, function.secondary_bus, function.secondary_bus
+        )
+    else:
+        struct.pack_into("<HH", space, 0x2C, ids.subsystem_vendor, ids.subsystem_device)
+        for bar in function.bars:
+            width = "<Q" if bar.flags & 0x00100000 else "<I"
+            struct.pack_into(width, space, 0x10 + 4 * bar.index, bar.start | bar.flags & 0xF)
+    space[0x34] = _PCIE_CAPABILITY
+    port_type = 0x4 if bridge else 0x0
+    struct.pack_into("<BBH", space, _PCIE_CAPABILITY, 0x10, 0x00, port_type << 4 | 0x2)
+    speed_width = function.link_width << 4 | function.link_generation
+    struct.pack_into("<I", space, _PCIE_CAPABILITY + 0x0C, speed_width)
+    struct.pack_into("<H", space, _PCIE_CAPABILITY + 0x12, speed_width)
+    return bytes(space)

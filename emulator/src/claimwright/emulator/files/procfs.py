@@ -1,0 +1,212 @@
+"""What /proc says about a node (kernel-open/nvidia/nv-procfs.c and nv-caps.c of the open kernel modules)."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from claimwright.emulator.files.majors import Majors
+from claimwright.emulator.files.tree import Dir, File, Tree, text
+from claimwright.emulator.model import GpuState, NodeState, NvSwitch
+
+_ROOT = "proc/driver/nvidia"
+_STANDARD_DEVICES = """Character devices:
+  1 mem
+  4 tty
+  5 /dev/tty
+  5 /dev/console
+  5 /dev/ptmx
+ 10 misc
+ 13 input
+136 pts
+
+Block devices:
+  7 loop
+259 blkext
+"""
+FABRIC_MANAGEMENT_MINOR = 0
+MIG_CONFIG_MINOR = 1
+MIG_MONITOR_MINOR = 2
+_FIRST_GPU_MINOR = 3
+_GPUS, _GPU_INSTANCES, _COMPUTE_INSTANCES = 32, 15, 8
+_INSTANCE_MINORS = 1 + _COMPUTE_INSTANCES
+IMEX_MANAGEMENT_MINOR = _FIRST_GPU_MINOR + _GPUS * _GPU_INSTANCES * _INSTANCE_MINORS
+_MODULE_PARAMETERS = {
+    "ResmanDebugLevel": 4294967295,
+    "RmLogonRC": 1,
+    "ModifyDeviceFiles": 1,
+    "DeviceFileUID": 0,
+    "DeviceFileGID": 0,
+    "DeviceFileMode": 438,
+    "InitializeSystemMemoryAllocations": 1,
+    "UsePageAttributeTable": 4294967295,
+    "EnableMSI": 1,
+    "EnablePCIeGen3": 0,
+    "MemoryPoolSize": 0,
+    "EnableGpuFirmware": 18,
+    "EnableStreamMemOPs": 0,
+    "DmaRemapPeerMmio": 1,
+    "ImexChannelCount": 2048,
+    "CreateImexChannel0": 0,
+}
+_STRING_PARAMETERS = (
+    "RegistryDwords",
+    "RegistryDwordsPerDevice",
+    "RmMsg",
+    "GpuBlacklist",
+    "TemporaryFilePath",
+)
+
+
+def emulated_entries(state: NodeState) -> Tree:
+    """Return what a node adds to a machine's /proc, /proc/devices excepted."""
+    return {
+        **_driver_files(state),
+        **_gpu_files(state),
+        **_capability_files(),
+        **_nvswitch_files(state.nvswitches),
+    }
+
+
+def whole(state: NodeState, majors: Majors) -> Tree:
+    """Return a /proc that stands alone."""
+    kilobytes = sum(node.memory_mib for node in state.numa) * 1024
+    meminfo = (
+        f"MemTotal:       {kilobytes} kB\nMemFree:        {kilobytes} kB\nMemAvailable:   {kilobytes} kB\n"
+    )
+    return {
+        **emulated_entries(state),
+        "proc/devices": File(devices(_STANDARD_DEVICES, majors, nvswitch=bool(state.nvswitches)).encode()),
+        "proc/meminfo": File(meminfo.encode()),
+        "proc/modules": File(_loaded_modules().encode()),
+        "proc/sys/kernel/random/boot_id": text(state.boot_id),
+    }
+
+
+def devices(machine: str, majors: Majors, *, nvswitch: bool) -> str:
+    """Return the machine's /proc/devices with the driver's character devices in their places (`%3d name`)."""
+    head, separator, tail = machine.partition("\nBlock devices:")
+    title, *lines = head.strip("\n").split("\n")
+    own = [f"{major:3d} {name}" for major, name in majors.lines(nvswitch=nvswitch)]
+    ordered = sorted([line for line in lines if line.strip()] + own, key=_major_of)
+    return "\n".join([title, *ordered, "", f"Block devices:{tail}" if separator else ""])
+
+
+def _major_of(line: str) -> int:
+    found = re.match(r"\s*(\d+)", line)
+    return int(found[1]) if found else 0
+
+
+def _driver_files(state: NodeState) -> Tree:
+    release = "Release Build  (claimwright@emulator)"
+    version = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {state.driver_version}  {release}\n"
+    parameters = "".join(f"{name}: {value}\n" for name, value in _MODULE_PARAMETERS.items())
+    strings = "".join(f'{name}: ""\n' for name in (*_STRING_PARAMETERS, "ExcludedGpus"))
+    return {
+        f"{_ROOT}/version": File(f"{version}GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n".encode()),
+        f"{_ROOT}/params": File(f"{parameters}{strings}".encode()),
+        f"{_ROOT}/registry": text('Binary: ""', 0o644),
+        f"{_ROOT}/suspend": text("suspend hibernate resume", 0o644),
+        f"{_ROOT}/suspend_depth": text("default modeset uvm", 0o644),
+        f"{_ROOT}/warnings": Dir(0o555),
+        f"{_ROOT}/patches": Dir(0o555),
+        f"{_ROOT}/gpus": Dir(0o555),
+    }
+
+
+def _gpu_files(state: NodeState) -> Tree:
+    """Return one folder per GPU that the NVIDIA driver holds."""
+    irqs = {function.address: function.irq for function in state.functions}
+    tree: Tree = {}
+    for gpu in state.nvml_gpus:
+        folder = f"{_ROOT}/gpus/{gpu.pci}"
+        tree[f"{folder}/information"] = File(_information(gpu, irqs[gpu.pci], state.driver_version).encode())
+        tree[f"{folder}/registry"] = text('Binary: ""', 0o644)
+        tree[f"{folder}/power"] = File(_power().encode())
+        tree[f"{folder}/unbindLock"] = text(0, 0o644)
+    return tree
+
+
+def _information(gpu: GpuState, irq: int, firmware: str) -> str:
+    return (
+        f"Model: \t\t {gpu.board.name}\n"
+        f"IRQ:   \t\t {irq}\n"
+        f"GPU UUID: \t {gpu.uuid}\n"
+        f"Video BIOS: \t {gpu.board.parts.vbios.lower()}\n"
+        f"Bus Type: \t PCIe\n"
+        f"DMA Size: \t 52 bits\n"
+        f"DMA Mask: \t 0xfffffffffffff\n"
+        f"Bus Location: \t {gpu.pci}\n"
+        f"Device Minor: \t {gpu.minor}\n"
+        f"GPU Firmware: \t {firmware}\n"
+        f"GPU Excluded:\t No\n"
+    )
+
+
+def _power() -> str:
+    return (
+        "Runtime D3 status:          Disabled by default\n"
+        "Video Memory:               Active\n\n"
+        "GPU Hardware Support:\n"
+        " Video Memory Self Refresh: Not Supported\n"
+        " Video Memory Off:          Not Supported\n\n"
+        "Power Limits:\n"
+        " Default:                   N/A milliwatts\n"
+        " GPU Boost:                 N/A milliwatts\n"
+    )
+
+
+def _capability_files() -> Tree:
+    capabilities = f"{_ROOT}/capabilities"
+    return {
+        f"{capabilities}/mig/config": capability(MIG_CONFIG_MINOR, 0o400),
+        f"{capabilities}/mig/monitor": capability(MIG_MONITOR_MINOR, 0o444),
+        f"{capabilities}/fabric-imex-mgmt": capability(IMEX_MANAGEMENT_MINOR, 0o400),
+        "proc/driver/nvidia-caps/mig-minors": File(mig_minors().encode()),
+        "proc/driver/nvidia-caps/nvlink-minors": text(f"fabric-mgmt {FABRIC_MANAGEMENT_MINOR}"),
+        "proc/driver/nvidia-caps/sys-minors": text(f"fabric-imex-mgmt {IMEX_MANAGEMENT_MINOR}"),
+    }
+
+
+def capability(minor: int, mode: int) -> File:
+    """Return a capability file; its mode is that of the device node it stands for, in decimal inside."""
+    return File(f"DeviceFileMinor: {minor}\nDeviceFileMode: {mode}\nDeviceFileModify: 1\n".encode(), mode)
+
+
+@cache
+def mig_minors() -> str:
+    """Return the static table of MIG capability minors: it names instances whether they exist or not."""
+    lines = [f"config {MIG_CONFIG_MINOR}", f"monitor {MIG_MONITOR_MINOR}"]
+    minor = _FIRST_GPU_MINOR
+    for gpu in range(_GPUS):
+        for instance in range(_GPU_INSTANCES):
+            lines.append(f"gpu{gpu}/gi{instance}/access {minor}")
+            compute = range(_COMPUTE_INSTANCES)
+            lines.extend(f"gpu{gpu}/gi{instance}/ci{each}/access {minor + 1 + each}" for each in compute)
+            minor += _INSTANCE_MINORS
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _nvswitch_files(nvswitches: tuple[NvSwitch, ...]) -> Tree:
+    if not nvswitches:
+        return {}
+    root = "proc/driver/nvidia-nvswitch"
+    tree: Tree = {
+        f"{root}/permissions": File(b"DeviceFileMinor: 255\nDeviceFileMode: 438\nDeviceFileModify: 1\n")
+    }
+    for nvswitch in nvswitches:
+        identity = f"UUID: {nvswitch.uuid}\nPhysical location ID: {nvswitch.physical_id}\n"
+        information = File(f"BIOS Version: 96.10.6D.00.01\n{identity}".encode())
+        tree[f"{root}/devices/{nvswitch.pci}/information"] = information
+    return tree
+
+
+def _loaded_modules() -> str:
+    lines = (
+        ("nvidia_uvm", 4739072, 2, "-"),
+        ("nvidia_modeset", 1814528, 1, "-"),
+        ("nvidia", 97120256, 54, "nvidia_uvm,nvidia_modeset,"),
+    )
+    return "".join(
+        f"{name} {size} {count} {users} Live 0x0000000000000000\n" for name, size, count, users in lines
+    )
