@@ -82,7 +82,10 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All GPUs of the node, ordered by minor number, and those that are not offered."""
+    """All GPUs of the node, ordered by minor number, and those that are not offered.
+
+    `driver_version` is as NVML and the file names of the installation say it, `570.86.05`.
+    """
 
     driver_version: str
     cuda_driver_version: str
@@ -95,7 +98,7 @@ def discover(nvml: Nvml, host: Host) -> Inventory:
     reading = nvml.read()
     offered = [gpu for gpu in reading.gpus if isinstance(gpu, GpuReading) and _why_not(gpu) is None]
     return Inventory(
-        driver_version=semantic_version(reading.driver_version),
+        driver_version=reading.driver_version,
         cuda_driver_version=_cuda_version(reading.cuda_driver_version),
         gpus=tuple(_place(gpu, host) for gpu in sorted(offered, key=lambda gpu: gpu.minor)),
         left_out=_left_out(reading),

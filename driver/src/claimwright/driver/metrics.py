@@ -1,0 +1,91 @@
+"""Prometheus metrics under the community driver's names, so that its dashboards and alerts work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import prometheus_client
+from claimwright.driver.entries import Entry, State
+from claimwright.driver.errors import LockTimeout
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+Operation = Literal["prepare", "unprepare"]
+DEVICE_TYPES = ("gpu", "mig", "vfio", "unknown")
+PREPARE_ERRORS = ("lock_acquire", "prepare_devices", "publish_resources")
+UNPREPARE_ERRORS = ("lock_acquire", "unprepare_devices", "publish_resources")
+_BUCKETS = tuple(0.05 * 2**power for power in range(9))
+
+
+class Metrics:
+    """The series of one driver process; all exist from the start with value zero."""
+
+    def __init__(self, driver: str, node: str) -> None:
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        operation = ("driver", "operation")
+        self._requests = self._counter("requests", "Requests that succeeded", operation)
+        self._seconds = Histogram(
+            "nvidia_dra_request_duration_seconds",
+            "Duration of requests that succeeded",
+            operation,
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._inflight = self._gauge("requests_inflight", "Requests being served", operation)
+        self._devices = self._gauge("prepared_devices", "Prepared devices", ("node", "driver", "device_type"))
+        error = ("driver", "error_type")
+        self._prepare_errors = self._counter("node_prepare_errors", "Failed prepares", error)
+        self._unprepare_errors = self._counter("node_unprepare_errors", "Failed unprepares", error)
+        self._driver, self._node = driver, node
+        self._create_series()
+
+    @contextmanager
+    def request(self, operation: Operation) -> Iterator[None]:
+        """Count and time one claim's request; one that raises is in flight only."""
+        labels = (self._driver, operation)
+        started = time.perf_counter()
+        with self._inflight.labels(*labels).track_inprogress():
+            yield
+        self._requests.labels(*labels).inc()
+        self._seconds.labels(*labels).observe(time.perf_counter() - started)
+
+    def failed(self, operation: Operation, error: BaseException) -> None:
+        """Count one failed claim by what failed."""
+        errors = self._prepare_errors if operation == "prepare" else self._unprepare_errors
+        kind = "lock_acquire" if isinstance(error, LockTimeout) else f"{operation}_devices"
+        errors.labels(self._driver, kind).inc()
+
+    def publishing_failed(self) -> None:
+        """Count one failed attempt to publish."""
+        self._prepare_errors.labels(self._driver, "publish_resources").inc()
+
+    def count_devices(self, entries: Iterable[Entry]) -> None:
+        """Set the gauge of prepared devices from all entries."""
+        kinds = [held.kind for entry in entries if entry.state is State.PREPARED for held in entry.devices]
+        for kind in DEVICE_TYPES[:-1]:
+            self._devices.labels(self._node, self._driver, kind).set(kinds.count(kind))
+        unknown = sum(kind not in DEVICE_TYPES[:-1] for kind in kinds)
+        self._devices.labels(self._node, self._driver, "unknown").set(unknown)
+
+    def exposition(self) -> bytes:
+        """Return the text format that Prometheus scrapes."""
+        return prometheus_client.generate_latest(self.registry)
+
+    def _create_series(self) -> None:
+        for operation in ("prepare", "unprepare"):
+            for metric in (self._requests, self._seconds, self._inflight):
+                metric.labels(self._driver, operation)
+        for kind in PREPARE_ERRORS:
+            self._prepare_errors.labels(self._driver, kind)
+        for kind in UNPREPARE_ERRORS:
+            self._unprepare_errors.labels(self._driver, kind)
+        self.count_devices(())
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(f"nvidia_dra_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+        return Gauge(f"nvidia_dra_{name}", text, labels, registry=self.registry)

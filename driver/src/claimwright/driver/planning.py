@@ -1,0 +1,75 @@
+"""From an allocated claim to the entry that the machine carries out: devices, configs, steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from claimwright.dra.cdi import qualified_name
+from claimwright.dra.claims import Claim, DeviceResult
+from claimwright.driver.configs import AnyConfig, FeatureGates, config_for, offered_by
+from claimwright.driver.entries import Entry, HeldDevice
+from claimwright.driver.errors import ClaimRefused
+from claimwright.driver.inventory import Gpu, Inventory
+from claimwright.driver.recipes import full
+from claimwright.driver.recipes.claim_spec import KIND, cdi_name, claim_spec
+from claimwright.driver.steps import Step
+
+
+class Planner:
+    """Knows the devices of this node; plans without touching anything."""
+
+    def __init__(self, driver: str, pool: str, inventory: Inventory, gates: FeatureGates) -> None:
+        self.driver = driver
+        self.pool = pool
+        self.gates = gates
+        self.gpus: Mapping[str, Gpu] = {gpu.device_name: gpu for gpu in inventory.gpus}
+
+    def plan(self, claim: Claim) -> Entry:
+        """Return what preparing `claim` means here; ClaimRefused names the device or config at fault."""
+        offered = offered_by(claim, self.driver)
+        chosen = [
+            (result, self._gpu(result), config_for(result, full.TYPE, offered, self.gates))
+            for result in claim.results_of(self.driver)
+        ]
+        if not chosen:
+            raise ClaimRefused(f"no device of driver {self.driver} is allocated to this claim")
+        return Entry(
+            claim=claim.reference,
+            devices=tuple(_held(claim.uid, result, gpu) for result, gpu, _ in chosen),
+            steps=tuple(_steps(claim.uid, chosen)),
+        )
+
+    def _gpu(self, result: DeviceResult) -> Gpu:
+        gpu = self.gpus.get(result.device)
+        if gpu is None:
+            raise ClaimRefused(
+                f"allocatable not found for device {result.device!r} (request {result.request}): "
+                f"this node has {', '.join(self.gpus) or 'no devices'}"
+            )
+        if result.pool != self.pool:
+            raise ClaimRefused(
+                f"device {result.device} (request {result.request}) is of pool {result.pool!r}, "
+                f"but this node's pool is {self.pool!r}"
+            )
+        return gpu
+
+
+def _held(uid: str, result: DeviceResult, gpu: Gpu) -> HeldDevice:
+    return HeldDevice(
+        request=result.base_request,
+        pool=result.pool,
+        device=result.device,
+        hardware=gpu.uuid,
+        cdi_ids=(qualified_name(KIND, cdi_name(uid, result.device, result.share_id)),),
+        kind=full.TYPE,
+        admin_access=result.admin_access,
+        share_id=result.share_id,
+    )
+
+
+def _steps(uid: str, chosen: list[tuple[DeviceResult, Gpu, AnyConfig | None]]) -> Iterator[Step]:
+    """Yield settings of the hardware first; the spec that lets containers in comes last."""
+    settings = [step for _, gpu, config in chosen for step in full.prepare(gpu, config)]
+    yield from {str(step): step for step in settings}.values()
+    names = {cdi_name(uid, result.device, result.share_id): result.device for result, _, _ in chosen}
+    yield claim_spec(uid, names.items())

@@ -1,0 +1,100 @@
+"""The CDI spec of one claim as a step: a file that is there or not."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from claimwright.dra.cdi import CdiDevice, CdiError, CdiSpec, ContainerEdits, spec_path, write_spec
+from claimwright.driver.cdi_edits import Installation, control_nodes, gpu_nodes, static_edits
+from claimwright.driver.errors import StepFailed
+from claimwright.driver.inventory import Gpu
+from claimwright.driver.ports import Clock
+from claimwright.driver.steps import Probe, Step
+
+logger = logging.getLogger(__name__)
+TOOL: Final = "claim-spec"
+KIND: Final = "k8s.gpu.nvidia.com/claim"
+# Installed files change only when an administrator replaces the driver under a running node.
+_STATIC_EDITS_LIVE_SECONDS = 300.0
+_FILE = re.compile(r"k8s\.gpu\.nvidia\.com-claim_(?P<uid>.+)\.(?:json|yaml)")
+
+
+def claim_spec(uid: str, devices: Iterable[tuple[str, str]]) -> Step:
+    """Write the claim's spec; `devices` are pairs of CDI device name and published device name."""
+    return Step(TOOL, {"claim": uid, "devices": [list(pair) for pair in devices]})
+
+
+def cdi_name(uid: str, device: str, share_id: str | None = None) -> str:
+    """Return the CDI device name of one result; shares of one device in one claim stay apart."""
+    return f"{uid}-{device}" if share_id is None else f"{uid}-{device}-{share_id}"
+
+
+def specs_in(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield claim uid and file of every claim spec of this driver in a CDI folder."""
+    for path in sorted(folder.glob("k8s.gpu.nvidia.com-claim_*")):
+        found = _FILE.fullmatch(path.name)
+        if found is not None:
+            yield found["uid"], path
+
+
+class ClaimSpecTool:
+    """Writes and removes claim specs in one CDI folder."""
+
+    name = TOOL
+    visible = True
+    # A file on the tmpfs that /var/run is; a hop to another thread takes as long.
+    quick = True
+
+    def __init__(
+        self, folder: Path, installation: Installation, gpus: Mapping[str, Gpu], clock: Clock
+    ) -> None:
+        self._folder = folder
+        self._installation = installation
+        self._gpus = gpus
+        self._clock = clock
+        self._static: tuple[float, ContainerEdits] | None = None
+
+    def do(self, step: Step) -> None:
+        """Write the spec; StepFailed when a device or its node is not there."""
+        spec = CdiSpec(
+            KIND,
+            devices=tuple(self._device(name, device) for name, device in step.arguments["devices"]),
+            edits=self._static_edits() + control_nodes(self._installation),
+        )
+        try:
+            # Not durable on purpose: a power cut ends the boot, and with it every prepared claim.
+            write_spec(self._folder, spec, transient_id=step.arguments["claim"], format="json", durable=False)
+        except CdiError as error:
+            raise StepFailed(f"claim spec of {step.arguments['claim']} cannot be written: {error}") from error
+
+    def undo(self, step: Step) -> None:
+        """Remove the spec."""
+        for path in self._paths(step):
+            path.unlink(missing_ok=True)
+
+    def probe(self, step: Step) -> Probe:
+        """Look for the file."""
+        return Probe.DONE if any(path.exists() for path in self._paths(step)) else Probe.NOT_DONE
+
+    def _paths(self, step: Step) -> tuple[Path, ...]:
+        uid = step.arguments["claim"]
+        return (
+            spec_path(self._folder, KIND, transient_id=uid, format="json"),
+            spec_path(self._folder, KIND, transient_id=uid, format="yaml"),
+        )
+
+    def _device(self, name: str, device: str) -> CdiDevice:
+        gpu = self._gpus.get(device)
+        if gpu is None:
+            raise StepFailed(f"device {device} is not on this node any more")
+        return CdiDevice(name, gpu_nodes(self._installation, gpu))
+
+    def _static_edits(self) -> ContainerEdits:
+        now = self._clock.now()
+        if self._static is None or not 0 <= now - self._static[0] < _STATIC_EDITS_LIVE_SECONDS:
+            self._static = (now, static_edits(self._installation))
+        return self._static[1]

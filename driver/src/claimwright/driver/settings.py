@@ -1,0 +1,91 @@
+"""What the plugin is told at start: every flag of the community driver, as one value."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from claimwright.driver.configs import FeatureGates
+from claimwright.driver.errors import NodeUnusable
+from claimwright.driver.logs import Format
+
+GPU_DRIVER: Final = "gpu.nvidia.com"
+
+
+@dataclass(frozen=True)
+class GpuPluginSettings:
+    """Settings of `gpu-plugin`; paths as this process sees them unless the name says otherwise."""
+
+    node_name: str
+    namespace: str
+    kubeconfig: Path | None
+    cdi_root: Path
+    nvidia_driver_root_on_host: PurePosixPath
+    container_driver_root: Path
+    host_root: Path
+    nvidia_cdi_hook_path: PurePosixPath | None
+    image_name: str
+    image_pull_secrets: tuple[str, ...]
+    image_pull_policy: str
+    service_account_name: str
+    registry_dir: Path
+    plugins_dir: Path
+    healthcheck_port: int
+    additional_xids_to_ignore: str
+    http_endpoint: str
+    metrics_path: str
+    consumable_shares: str
+    feature_gates: FeatureGates
+    logging_format: Format
+    verbosity: int
+
+    @property
+    def plugin_dir(self) -> Path:
+        """The folder of this driver's sockets and state."""
+        return self.plugins_dir / GPU_DRIVER
+
+    @property
+    def journal(self) -> Path:
+        """The journal's file."""
+        return self.plugin_dir / "claims.journal"
+
+    def check(self) -> None:
+        """Refuse combinations that make no sense; NodeUnusable names the flag."""
+        if self.consumable_shares != "disabled":
+            self._check_shares()
+        if self.http_endpoint and parse_endpoint(self.http_endpoint) is None:
+            raise NodeUnusable(
+                f"--http-endpoint {self.http_endpoint!r}: expected [host]:port, for example :8080"
+            )
+        if not -1 <= self.healthcheck_port <= 65535:
+            raise NodeUnusable(
+                f"--healthcheck-port {self.healthcheck_port}: expected -1 (off), 0 (any) or a port number"
+            )
+
+    def describe(self) -> str:
+        """Return all settings as one JSON object, for the first line of the log."""
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        known["feature_gates"] = dict(self.feature_gates.values)
+        return json.dumps(known, default=str, sort_keys=True)
+
+    def _check_shares(self) -> None:
+        text = self.consumable_shares
+        if text not in ("memory", "unlimited") and not (text.isdecimal() and int(text) > 0):
+            raise NodeUnusable(
+                f"--consumable-shares {text!r}: expected disabled, memory, unlimited or a positive number"
+            )
+        if not self.feature_gates["ConsumableShares"]:
+            raise NodeUnusable(f"--consumable-shares {text} needs feature gate ConsumableShares=true")
+        raise NodeUnusable(
+            f"--consumable-shares {text}: shares are not supported by this version of the driver; use disabled"
+        )
+
+
+def parse_endpoint(text: str) -> tuple[str, int] | None:
+    """Split `[host]:port`; no host means all addresses, None that it is no endpoint."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        return None
+    return host.strip("[]"), int(port)

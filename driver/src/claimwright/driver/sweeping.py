@@ -1,0 +1,70 @@
+"""Sweeping: claims that the API server no longer has, and claim specs that no claim owns."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from claimwright.dra.kube import RESOURCE_CLAIMS, Kube, KubeError, NotFound
+from claimwright.driver.entries import Entry, State
+from claimwright.driver.errors import DriverError
+from claimwright.driver.machine import Machine
+from claimwright.driver.ports import Clock
+from claimwright.driver.recipes.claim_spec import specs_in
+
+logger = logging.getLogger(__name__)
+INTERVAL_SECONDS = 600.0
+
+
+class Sweeper:
+    """Releases what was forgotten: when the driver starts and every ten minutes."""
+
+    def __init__(self, machine: Machine, kube: Kube, cdi_folder: Path, clock: Clock) -> None:
+        self._machine = machine
+        self._kube = kube
+        self._cdi_folder = cdi_folder
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Sweep for ever; cancel to stop."""
+        while True:
+            await self._clock.sleep(INTERVAL_SECONDS)
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Sweep once; what cannot be decided or released now waits for the next time."""
+        for entry in self._machine.entries:
+            if await self._is_stale(entry):
+                await self._release(entry)
+            elif entry.state is not State.PREPARED:
+                logger.debug("partially prepared claim not stale: %s", entry.claim)
+        self.remove_orphans()
+
+    def remove_orphans(self) -> None:
+        """Remove claim specs whose claim this node does not hold, and what killed writers left."""
+        for uid, path in specs_in(self._cdi_folder):
+            if self._machine.entry(uid) is None:
+                logger.info("removing CDI file of unknown claim: %s", path)
+                path.unlink(missing_ok=True)
+
+    async def _is_stale(self, entry: Entry) -> bool:
+        claim = entry.claim
+        try:
+            found = await asyncio.to_thread(
+                self._kube.get, RESOURCE_CLAIMS, claim.name, namespace=claim.namespace
+            )
+        except NotFound:
+            return True
+        except KubeError as error:
+            logger.warning("claim %s cannot be checked, next try at the next sweep: %s", claim, error)
+            return False
+        return bool(found["metadata"]["uid"] != claim.uid)
+
+    async def _release(self, entry: Entry) -> None:
+        try:
+            await self._machine.release(entry.uid)
+        except DriverError as error:
+            logger.warning("stale claim %s:%s cannot be released yet: %s", entry.claim, entry.uid, error)
+        else:
+            logger.info("Checkpointed RC cleanup: unprepared stale claim: %s:%s", entry.claim, entry.uid)
