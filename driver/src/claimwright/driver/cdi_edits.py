@@ -93,8 +93,8 @@ def gpu_nodes(installation: Installation, gpu: Gpu) -> ContainerEdits:
     if node is None:
         raise StepFailed(
             f"device node {installation.devices.host_path(path)} of {gpu.device_name} ({gpu.uuid}) "
-            "does not exist: no container could open the GPU. Load the kernel module and create the node, for example with "
-            f"`nvidia-modprobe -c {gpu.minor}`; the kubelet tries again."
+            "does not exist: no container could open the GPU. Load the kernel module and create the node, "
+            f"for example with `nvidia-modprobe -c {gpu.minor}`; the kubelet tries again."
         )
     return ContainerEdits(device_nodes=(node, *_display_nodes(installation, gpu)))
 

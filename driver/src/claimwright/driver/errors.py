@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from claimwright.dra.errors import DraError
 
-class DriverError(Exception):
-    """Anything this driver reports on purpose; the message is complete and meant to be read."""
+
+class DriverError(DraError):
+    """Anything this driver reports on purpose; the message is complete and meant to be read.
+
+    A DraError, so that the plugin kit answers with the message and logs no traceback.
+    """
 
 
 class NodeUnusable(DriverError):
@@ -25,6 +30,10 @@ class LockTimeout(TryAgain):
 
 class JournalUnwritable(TryAgain):
     """The journal could not take a record, for instance because the disk is full; nothing was done."""
+
+
+class PrepareFailed(DriverError):
+    """Tells the kubelet what failed, in the words that the community driver's users search for."""
 
 
 class StepFailed(TryAgain):

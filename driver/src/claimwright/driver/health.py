@@ -51,7 +51,7 @@ class HealthServer:
         if self._server is not None:
             await self._server.stop(grace=0)
 
-    def _handlers(self) -> grpc.GenericRpcHandler:
+    def _handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
         codec: dict[str, Any] = {"request_deserializer": service_name, "response_serializer": answer}
         return grpc.method_handlers_generic_handler(
             "grpc.health.v1.Health",

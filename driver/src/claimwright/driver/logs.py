@@ -1,29 +1,20 @@
-"""Logs: one line per event, as text or JSON, with the id of the request that it belongs to.
+"""Logs: one line per event, as text or JSON, with the fields that tie the lines of one request together.
 
 Levels follow the `-v` of Kubernetes components: 0 shows what an operator needs, 4 and above every decision.
 """
 
 from __future__ import annotations
 
-import contextvars
 import datetime as dt
-import itertools
 import json
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 Format = Literal["text", "json"]
 _DEBUG_FROM_VERBOSITY = 4
-_requests = itertools.count(1)
-_request_id: contextvars.ContextVar[int | None] = contextvars.ContextVar("request_id", default=None)
-
-
-def begin_request() -> int:
-    """Give the current task a request id of its own; every line logged below it carries it."""
-    number = next(_requests)
-    _request_id.set(number)
-    return number
+# Everything else on a record was put there with `extra=`, for instance the kit's request_id and claim.
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 def configure(format: Format, verbosity: int) -> None:  # noqa: A002  the flag's name
@@ -37,18 +28,17 @@ def configure(format: Format, verbosity: int) -> None:  # noqa: A002  the flag's
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-02T03:04:05.678Z INFO claimwright.driver.machine [7] message`."""
+    """`2026-01-02T03:04:05.678Z INFO claimwright.driver.machine message request_id=07ab claim=default/a`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line, followed by a traceback if there is one."""
-        request = _request_id.get()
-        tag = "" if request is None else f" [{request}]"
-        line = f"{_time(record)} {record.levelname} {record.name}{tag} {record.getMessage()}"
+        extra = "".join(f" {name}={value}" for name, value in _extra(record).items())
+        line = f"{_time(record)} {record.levelname} {record.name} {record.getMessage()}{extra}"
         return line if record.exc_info is None else f"{line}\n{self.formatException(record.exc_info)}"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: `ts`, `level`, `logger`, `msg`, and `requestID`, `error` where there is one."""
+    """One JSON object per line: `ts`, `level`, `logger`, `msg`, extra fields, `error` with a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""
@@ -57,12 +47,15 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "msg": record.getMessage(),
+            **_extra(record),
         }
-        if (request := _request_id.get()) is not None:
-            fields["requestID"] = request
         if record.exc_info is not None:
             fields["error"] = self.formatException(record.exc_info)
-        return json.dumps(fields)
+        return json.dumps(fields, default=str)
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
 
 
 def _time(record: logging.LogRecord) -> str:

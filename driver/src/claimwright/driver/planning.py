@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from claimwright.dra.cdi import qualified_name
+from claimwright.dra.cdi import CdiError, qualified_name, spec_path
 from claimwright.dra.claims import Claim, DeviceResult
 from claimwright.driver.configs import AnyConfig, FeatureGates, config_for, offered_by
 from claimwright.driver.entries import Entry, HeldDevice
@@ -26,6 +27,7 @@ class Planner:
 
     def plan(self, claim: Claim) -> Entry:
         """Return what preparing `claim` means here; ClaimRefused names the device or config at fault."""
+        _check_uid(claim.uid)
         offered = offered_by(claim, self.driver)
         chosen = [
             (result, self._gpu(result), config_for(result, full.TYPE, offered, self.gates))
@@ -52,6 +54,14 @@ class Planner:
                 f"but this node's pool is {self.pool!r}"
             )
         return gpu
+
+
+def _check_uid(uid: str) -> None:
+    """Refuse a uid that could leave the CDI folder: it becomes part of a file name."""
+    try:
+        spec_path(Path(), KIND, transient_id=uid)
+    except CdiError as error:
+        raise ClaimRefused(f"claim uid: {error}") from error
 
 
 def _held(uid: str, result: DeviceResult, gpu: Gpu) -> HeldDevice:

@@ -79,7 +79,7 @@ class GpuPluginSettings:
         if not self.feature_gates["ConsumableShares"]:
             raise NodeUnusable(f"--consumable-shares {text} needs feature gate ConsumableShares=true")
         raise NodeUnusable(
-            f"--consumable-shares {text}: shares are not supported by this version of the driver; use disabled"
+            f"--consumable-shares {text}: this version of the driver has no shares; use disabled"
         )
 
 

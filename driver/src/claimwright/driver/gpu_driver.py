@@ -1,0 +1,74 @@
+"""The driver as the plugin kit calls it: a claim comes in, devices or an error go out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from claimwright.dra.claims import Claim, ClaimReference, ClaimUid
+from claimwright.dra.prepared import PreparedDevice
+from claimwright.driver.entries import Entry, HeldDevice, State
+from claimwright.driver.errors import DriverError, PrepareFailed
+from claimwright.driver.machine import Machine
+from claimwright.driver.metrics import Metrics
+from claimwright.driver.planning import Planner
+
+
+class GpuDriver:
+    """Prepares and releases claims side by side; what fails in one does not touch another."""
+
+    def __init__(self, planner: Planner, machine: Machine, metrics: Metrics) -> None:
+        self._planner = planner
+        self._machine = machine
+        self._metrics = metrics
+
+    async def prepare(
+        self, claims: Sequence[Claim]
+    ) -> Mapping[ClaimUid, Sequence[PreparedDevice] | Exception]:
+        """Prepare each claim, or return what was prepared for it before."""
+        outcomes = await asyncio.gather(*(self._prepare(claim) for claim in claims))
+        return {claim.uid: outcome for claim, outcome in zip(claims, outcomes, strict=True)}
+
+    async def release(self, claims: Sequence[ClaimReference]) -> Mapping[ClaimUid, Exception | None]:
+        """Release each claim; one that is not known is fine."""
+        outcomes = await asyncio.gather(*(self._release(claim) for claim in claims))
+        return {claim.uid: outcome for claim, outcome in zip(claims, outcomes, strict=True)}
+
+    async def _prepare(self, claim: Claim) -> Sequence[PreparedDevice] | Exception:
+        try:
+            with self._metrics.request("prepare"):
+                entry = await self._machine.prepare(self._known(claim) or self._planner.plan(claim))
+        except DriverError as error:
+            self._metrics.failed("prepare", error)
+            return PrepareFailed(f"error preparing devices for claim {claim.reference}:{claim.uid}: {error}")
+        except Exception as error:  # noqa: BLE001  the top of a request: the kit logs it and answers
+            self._metrics.failed("prepare", error)
+            return error
+        return tuple(_prepared(held) for held in entry.devices)
+
+    async def _release(self, claim: ClaimReference) -> Exception | None:
+        try:
+            with self._metrics.request("unprepare"):
+                await self._machine.release(claim.uid)
+        except DriverError as error:
+            self._metrics.failed("unprepare", error)
+            return PrepareFailed(f"error unpreparing devices for claim {claim}:{claim.uid}: {error}")
+        except Exception as error:  # noqa: BLE001  the top of a request
+            self._metrics.failed("unprepare", error)
+            return error
+        return None
+
+    def _known(self, claim: Claim) -> Entry | None:
+        """Return what was prepared: it stays, even if its config would be refused now."""
+        known = self._machine.entry(claim.uid)
+        return known if known is not None and known.state is State.PREPARED else None
+
+
+def _prepared(held: HeldDevice) -> PreparedDevice:
+    return PreparedDevice(
+        requests=(held.request,),
+        pool=held.pool,
+        device=held.device,
+        cdi_ids=held.cdi_ids,
+        share_id=held.share_id,
+    )
