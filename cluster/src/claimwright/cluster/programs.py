@@ -23,7 +23,7 @@ def run(
     timeout_seconds: float,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    stdin: bytes = b"",
+    stdin_path: Path | None = None,
 ) -> str:
     """Run `argv` to its end and return what it wrote to stdout.
 
@@ -31,16 +31,10 @@ def run(
     MissingTool when it does not exist and ProgramFailed when it fails or is late.
     """
     name = Path(argv[0]).name
-    try:
-        process = subprocess.Popen(
-            [os.fspath(part) for part in argv], cwd=cwd, env=environment, start_new_session=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-    except FileNotFoundError as error:
-        raise errors.MissingTool(f"{name} is not installed ({argv[0]}): install it and try again") from error
+    process = _start(argv, cwd, environment, stdin_path or Path(os.devnull))
     with process:
         try:
-            out, err = process.communicate(stdin, timeout=timeout_seconds)
+            out, err = process.communicate(timeout=timeout_seconds)
         except subprocess.TimeoutExpired as late:
             _end_group(process)
             raise ProgramFailed(f"{name} took longer than {timeout_seconds:.0f} s and was ended") from late
@@ -67,6 +61,19 @@ def tail_of_file(path: Path, lines: int = _TAIL_LINES) -> str:
             return tail(stream.read().decode(errors="replace"), lines)
     except FileNotFoundError:
         return "(no log yet)"
+
+
+def _start(
+    argv: Sequence[str | os.PathLike[str]], cwd: Path | None, environment: Mapping[str, str] | None, stdin: Path
+) -> subprocess.Popen[bytes]:
+    try:
+        with stdin.open("rb") as stream:
+            return subprocess.Popen(
+                [os.fspath(part) for part in argv], cwd=cwd, env=environment, start_new_session=True,
+                stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
+    except FileNotFoundError as error:
+        raise errors.MissingTool(f"{error.filename} is not there: install it and try again") from error
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,1 @@
+"""The local provider: real Kubernetes processes on this machine, no container engine, no registry."""
