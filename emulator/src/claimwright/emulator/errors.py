@@ -34,6 +34,7 @@ class OperationRefused(EmulatorError):
     def __init__(self, reason: Refusal, message: str) -> None:
         super().__init__(f"{reason}: {message}")
         self.reason = reason
+        self.said = message
 
 
 class NodeError(EmulatorError):

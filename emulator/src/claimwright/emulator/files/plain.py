@@ -1,7 +1,7 @@
 """Render a tree into a folder, and follow its changes by touching only what differs.
 
-Changed files are replaced by rename, so a reader sees the old content or the new, never half. Device nodes become
-real ones where this is asked for (it needs root), else plain files.
+Changed files are replaced by rename, so a reader sees the old content or the new, never half. Device nodes
+become real ones where this is asked for (it needs root), else plain files.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ _BESIDE = ".claimwright-new"
 class PlainTree:
     """Keeps a folder equal to a tree; one writer at a time."""
 
-    def __init__(self, root: Path, *, real_devices: bool = False) -> None:
+    def __init__(self, root: Path, *, real_devices: bool = False, shown: Tree | None = None) -> None:
+        """`shown` is what the folder holds already."""
         self._root = root
         self._real_devices = real_devices
-        self._shown: Tree = {}
+        self._shown: Tree = shown or {}
 
     def show(self, tree: Tree) -> int:
         """Make the folder say what `tree` says; return how many entries were touched."""
@@ -47,7 +48,7 @@ class PlainTree:
         match entry:
             case Dir(mode):
                 place.mkdir(exist_ok=True)
-                place.chmod(mode | stat.S_IWUSR)  # an owner without root must still be able to remove it
+                place.chmod(mode | stat.S_IWUSR)  # its owner must be able to remove it
             case File(content, mode):
                 _replace_file(str(place), content, mode, new=path not in self._shown)
             case Link(target) if path not in self._shown:
@@ -75,7 +76,7 @@ class PlainTree:
 
 
 def _replace_file(place: str, content: bytes, mode: int, *, new: bool) -> None:
-    """Write beside and rename; where nothing is yet, write in place (a node's first render is 3,000 files)."""
+    """Write beside and rename; where nothing is yet, in place (the first render is 3,000 files)."""
     target = place if new else f"{place}{_BESIDE}"
     handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:

@@ -1,8 +1,8 @@
 """The hardware model: pure values, profiles as text, and one mutable owner per node.
 
-`build_node(load_node_profile("hgx-h100"), "node-a")` gives a NodeState, `NodeModel(state)` its owner: read with
-`.snapshot()`, follow with `.subscribe()`, change by operations that answer with the new GpuState or raise
-OperationRefused with NVML's reason. Nothing here touches the machine, apart from reading profiles.
+`build_node(load_node_profile("hgx-h100"), "node-a")` gives a NodeState, `NodeModel(state)` its owner: read
+with `.snapshot()`, follow with `.subscribe()`, change by operations that answer with the new GpuState or
+raise OperationRefused with NVML's reason. Nothing here touches the machine, apart from reading profiles.
 """
 
 from claimwright.emulator.errors import OperationRefused, ProfileError, Refusal, UnknownProfile

@@ -223,7 +223,7 @@ class Board(Profile):
     engines: Engines
     addressing_mode: Annotated[AddressingMode, by_name(AddressingMode)] | None
     mig_capable: bool
-    c2c_mode: bool | None = None  # None: the board has no chip-to-chip link to report on
+    c2c_supported: bool = False  # whether NVML reports a C2C mode (on discrete boards: disabled)
     fabric_capable: bool = False
     fans: NonNegativeInt = 0
     nvlink: NvLinkSpec | None = None

@@ -46,8 +46,8 @@ def build_node(
 ) -> NodeState:
     """Return the idle state of a node.
 
-    `boot` tells boots of one node apart (in its boot id only). `first_iommu_group` is where group numbers begin,
-    for hosts that have groups of their own. ProfileError names what does not fit together.
+    `boot` tells boots of one node apart (in its boot id only). `first_iommu_group` is where group numbers
+    begin, for hosts that have groups of their own. ProfileError names what does not fit together.
     """
     if not _NAME.fullmatch(name):
         raise ProfileError(

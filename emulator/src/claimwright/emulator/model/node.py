@@ -99,6 +99,14 @@ class NodeModel:
             lambda state: operations.count_ecc_errors(state, corrected=corrected, uncorrected=uncorrected),
         )
 
+    def set_ecc_mode(self, gpu: int, *, enabled: bool) -> GpuState:
+        """See operations.set_ecc_mode."""
+        return self.change(gpu, lambda state: operations.set_ecc_mode(state, enabled=enabled))
+
+    def clear_ecc_errors(self, gpu: int, *, aggregate: bool) -> GpuState:
+        """See operations.clear_ecc_errors."""
+        return self.change(gpu, lambda state: operations.clear_ecc_errors(state, aggregate=aggregate))
+
     def set_nvlink(self, gpu: int, link: int, *, active: bool) -> GpuState:
         """See operations.set_nvlink."""
         return self.change(gpu, lambda state: operations.set_nvlink(state, link, active=active))

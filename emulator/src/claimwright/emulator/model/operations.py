@@ -13,6 +13,7 @@ from claimwright.emulator.model.readings import settled
 from claimwright.emulator.model.state import (
     ClockLock,
     ComputeMode,
+    Ecc,
     EccErrors,
     GpuProcess,
     GpuState,
@@ -127,16 +128,28 @@ def set_temperature(gpu: GpuState, celsius: int, memory_celsius: int | None = No
 
 def count_ecc_errors(gpu: GpuState, *, corrected: int = 0, uncorrected: int = 0) -> GpuState:
     """Add memory errors to both lifetimes."""
-    if gpu.ecc is None:
-        raise OperationRefused(Refusal.NOT_SUPPORTED, f"{gpu.board.name} has no ECC")
+    before = _ecc(gpu)
     if corrected < 0 or uncorrected < 0:
         raise OperationRefused(Refusal.INVALID_ARGUMENT, "error counts only grow")
     ecc = replace(
-        gpu.ecc,
-        volatile=_added(gpu.ecc.volatile, corrected, uncorrected),
-        aggregate=_added(gpu.ecc.aggregate, corrected, uncorrected),
+        before,
+        volatile=_added(before.volatile, corrected, uncorrected),
+        aggregate=_added(before.aggregate, corrected, uncorrected),
     )
     return replace(gpu, ecc=ecc)
+
+
+def set_ecc_mode(gpu: GpuState, *, enabled: bool) -> GpuState:
+    """Set the ECC mode that the next reset makes current."""
+    return replace(_reachable(gpu), ecc=replace(_ecc(gpu), pending=enabled))
+
+
+def clear_ecc_errors(gpu: GpuState, *, aggregate: bool) -> GpuState:
+    """Set the counts of one lifetime back to zero."""
+    ecc = _ecc(_reachable(gpu))
+    return replace(
+        gpu, ecc=replace(ecc, aggregate=EccErrors()) if aggregate else replace(ecc, volatile=EccErrors())
+    )
 
 
 def set_nvlink(gpu: GpuState, link: int, *, active: bool) -> GpuState:
@@ -163,6 +176,12 @@ def _reachable(gpu: GpuState) -> GpuState:
     if gpu.lost:
         raise OperationRefused(Refusal.GPU_IS_LOST, f"GPU {gpu.index} ({gpu.uuid}) has fallen off the bus")
     return gpu
+
+
+def _ecc(gpu: GpuState) -> Ecc:
+    if gpu.ecc is None:
+        raise OperationRefused(Refusal.NOT_SUPPORTED, f"{gpu.board.name} has no ECC")
+    return gpu.ecc
 
 
 def _check_compute_mode(gpu: GpuState, process: GpuProcess) -> None:

@@ -98,8 +98,8 @@ class Bar:
 class PciFunction:
     """One function of the tree below a root complex.
 
-    `path` names every step from the root to this function: `("pci0000:50", "0000:50:01.0", …, "0000:53:00.0")`,
-    the components of its folder below `/sys/devices`.
+    `path` names every step from the root to this function, `("pci0000:50", "0000:50:01.0", …,
+    "0000:53:00.0")`: the components of its folder below `/sys/devices`.
     """
 
     address: PciAddress

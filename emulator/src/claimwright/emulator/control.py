@@ -1,0 +1,104 @@
+"""The control socket of a running node: one JSON request a line, one JSON answer a line.
+
+`{"operation": "lose", "arguments": {"gpu": 3}}` is answered by `{"result": {...}}`, the new state of that GPU, or by
+`{"refused": "NOT_FOUND", "message": "..."}`. Only the owner of the node's folder can reach it (mode 0600).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError, validate_call
+
+from claimwright.emulator.description import describe, describe_gpu
+from claimwright.emulator.errors import NodeError, OperationRefused, Refusal
+from claimwright.emulator.model import NodeModel
+from claimwright.emulator.nvml.socket_paths import short_path
+
+SNAPSHOT = "snapshot"
+_OPERATIONS = (
+    "set_persistence_mode",
+    "set_compute_mode",
+    "set_time_slice",
+    "set_power_limit",
+    "lock_clocks",
+    "unlock_clocks",
+    "start_process",
+    "stop_process",
+    "set_utilization",
+    "set_temperature",
+    "count_ecc_errors",
+    "set_ecc_mode",
+    "clear_ecc_errors",
+    "set_nvlink",
+    "lose",
+    "recover",
+)
+_LINE_BYTES = 1 << 20
+
+
+async def serve(path: Path, model: NodeModel) -> asyncio.Server:
+    """Listen at `path` until the returned server is closed."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                writer.write(json.dumps(_answer(model, line)).encode() + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError):
+            pass  # the caller is gone, or sent a line beyond the limit: it gets no answer, others do
+        finally:
+            writer.close()
+
+    with short_path(path) as short:
+        server = await asyncio.start_unix_server(answer, short, limit=_LINE_BYTES)
+    path.chmod(0o600)
+    return server
+
+
+def call(path: Path, operation: str, arguments: Mapping[str, object], *, timeout_seconds: float = 10.0) -> Any:  # noqa: ANN401
+    """Ask a running node; OperationRefused as the hardware says, NodeError when the node does not answer."""
+    request = json.dumps({"operation": operation, "arguments": dict(arguments)}).encode() + b"\n"
+    try:
+        with socket.socket(socket.AF_UNIX) as connection, short_path(path) as short:
+            connection.settimeout(timeout_seconds)
+            connection.connect(short)
+            connection.sendall(request)
+            with connection.makefile("rb") as answers:
+                answer = json.loads(answers.readline() or b"null")
+    except OSError as error:
+        raise NodeError(f"the node at {path.parent} does not answer: {error}") from error
+    if answer is None:
+        raise NodeError(f"the node at {path.parent} ended the call {operation!r} without an answer")
+    if "refused" in answer:
+        raise OperationRefused(Refusal(answer["refused"]), answer["message"])
+    return answer["result"]
+
+
+def _answer(model: NodeModel, line: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+        return {"result": apply(model, request["operation"], request.get("arguments", {}))}
+    except OperationRefused as error:
+        return {"refused": error.reason, "message": error.said}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return {"refused": Refusal.INVALID_ARGUMENT, "message": f"no request: {error!r}"}
+
+
+def apply(model: NodeModel, operation: str, arguments: Mapping[str, object]) -> dict[str, Any]:
+    """Apply an operation by name with arguments as JSON gives them; OperationRefused names what does not fit."""
+    if operation == SNAPSHOT:
+        return describe(model.snapshot())
+    if operation not in _OPERATIONS:
+        known = ", ".join((SNAPSHOT, *_OPERATIONS))
+        raise OperationRefused(Refusal.INVALID_ARGUMENT, f"unknown operation {operation!r}; known: {known}")
+    try:
+        return describe_gpu(validate_call(getattr(model, operation))(**arguments))
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise OperationRefused(Refusal.INVALID_ARGUMENT, f"{operation}: {faults}") from None

@@ -1,0 +1,100 @@
+"""A node's state as plain data for programs: `node inspect --json` and the answers of the control socket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from claimwright.emulator.model import GpuState, Nic, NodeState, NvSwitch
+
+
+def describe(state: NodeState) -> dict[str, Any]:
+    """Return everything about a node that a program may ask for; addresses in the kernel's form, sizes in bytes."""
+    roots = {function.address: function.root for function in state.functions}
+    return {
+        "emulated": True,
+        "name": state.name,
+        "profile": state.profile,
+        "title": state.title,
+        "revision": state.revision,
+        "driver_version": state.driver_version,
+        "cuda_driver_version": state.cuda_driver_version,
+        "boot_id": state.boot_id,
+        "numa": [node.model_dump(mode="json") for node in state.numa],
+        "pcie": _pcie(state),
+        "gpus": [{**describe_gpu(gpu), "pcie_root": roots[gpu.pci]} for gpu in state.gpus],
+        "nvlink_matrix": nvlink_matrix(state),
+        "nvswitches": [_nvswitch(each) for each in state.nvswitches],
+        "nics": [{**_nic(each), "pcie_root": roots[each.pci]} for each in state.nics],
+        "unverified": list(state.unverified),
+    }
+
+
+def describe_gpu(gpu: GpuState) -> dict[str, Any]:
+    """Return one GPU."""
+    return {
+        "index": gpu.index,
+        "minor": gpu.minor,
+        "uuid": gpu.uuid,
+        "serial": gpu.serial,
+        "board": gpu.board.key,
+        "product_name": gpu.board.name,
+        "architecture": gpu.board.architecture.name.lower(),
+        "pci": str(gpu.pci),
+        "numa_node": gpu.numa_node,
+        "module_id": gpu.module_id,
+        "driver": gpu.bound_driver,
+        "lost": gpu.lost,
+        "persistence_mode": gpu.persistence_mode,
+        "compute_mode": gpu.compute_mode.name.lower(),
+        "time_slice": gpu.time_slice.name.lower(),
+        "memory_total_bytes": gpu.board.memory.total_bytes,
+        "memory_used_bytes": gpu.memory_used_bytes,
+        "utilization_percent": gpu.utilization.gpu,
+        "temperature_celsius": gpu.temperature.gpu,
+        "power_milliwatts": gpu.power.usage_milliwatts,
+        "power_limit_milliwatts": gpu.power.limit_milliwatts,
+        "graphics_clock_mhz": gpu.clocks.graphics,
+        "performance_state": gpu.performance_state,
+        "nvlinks_active": sum(link.active for link in gpu.nvlinks),
+        "processes": [
+            {"pid": each.pid, "name": each.name, "memory_bytes": each.memory_bytes, "kind": each.kind.value}
+            for each in gpu.processes
+        ],
+    }
+
+
+def nvlink_matrix(state: NodeState) -> list[list[int]]:
+    """Return how many NVLinks join each pair of GPUs: through switches, the links of the weaker end."""
+    active = [sum(link.active for link in gpu.nvlinks) for gpu in state.gpus]
+    return [
+        [0 if here == there else min(active[here], active[there]) for there in range(len(active))]
+        for here in range(len(active))
+    ]
+
+
+def _pcie(state: NodeState) -> list[dict[str, Any]]:
+    return [
+        {
+            "address": str(function.address),
+            "kind": function.kind.value,
+            "path": list(function.path),
+            "numa_node": function.numa_node,
+            "iommu_group": function.iommu_group,
+        }
+        for function in state.functions
+    ]
+
+
+def _nvswitch(nvswitch: NvSwitch) -> dict[str, Any]:
+    return {"index": nvswitch.index, "uuid": nvswitch.uuid, "pci": str(nvswitch.pci)}
+
+
+def _nic(nic: Nic) -> dict[str, Any]:
+    return {
+        "name": nic.name,
+        "model": nic.model,
+        "pci": str(nic.pci),
+        "numa_node": nic.numa_node,
+        "link_layer": nic.link_layer,
+        "guid": nic.guid,
+    }

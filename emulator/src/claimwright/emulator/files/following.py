@@ -1,0 +1,73 @@
+"""Keep a node's files true: render once, then follow the model and touch only what a change changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from claimwright.emulator.files import dev, faces, mounts
+from claimwright.emulator.files.majors import Majors
+from claimwright.emulator.files.plain import PlainTree
+from claimwright.emulator.model import NodeModel, NodeState
+
+
+@contextmanager
+def render_files(model: NodeModel, host_root: Path, driver_root: Path) -> Iterator[None]:
+    """Serve plain trees: everything in `host_root`, and device nodes (as plain files) in the driver root."""
+    for folder in (host_root, driver_root):
+        folder.mkdir(parents=True, exist_ok=True)
+    host, driver = PlainTree(host_root), PlainTree(driver_root)
+    majors = Majors()
+
+    def show(state: NodeState) -> None:
+        host.show(faces.host_root(state, majors))
+        driver.show(dev.nodes(state, majors))
+
+    with _following(model, show):
+        yield
+
+
+@contextmanager
+def attach_files(model: NodeModel, namespace: Path, record: Path) -> Iterator[None]:
+    """Serve real mounts and device nodes inside a mount namespace, and undo them at the end."""
+    majors = mounts.machine_majors()
+    state = model.snapshot()
+    attached = mounts.attach(
+        f"claimwright-{state.name}",
+        faces.additions(state),
+        dev.nodes(state, majors),
+        mounts.machine_listing(majors, nvswitch=bool(state.nvswitches)),
+        namespace=namespace,
+        record=record,
+    )
+    try:
+        with _following(
+            model, lambda state: attached.show(faces.additions(state) | dev.nodes(state, majors))
+        ):
+            yield
+    finally:
+        attached.close()
+        mounts.detach(attached.attachment)
+
+
+@contextmanager
+def _following(model: NodeModel, show: Callable[[NodeState], None]) -> Iterator[None]:
+    shown: object = None
+
+    def follow(state: NodeState) -> None:
+        nonlocal shown
+        if (facts := _facts(state)) != shown:
+            show(state)
+            shown = facts
+
+    unsubscribe = model.subscribe(follow)
+    try:
+        yield
+    finally:
+        unsubscribe()
+
+
+def _facts(state: NodeState) -> object:
+    """Return the changing part of a state that files tell: readings such as power are not in files."""
+    return [(gpu.pci, gpu.uuid, gpu.minor, gpu.bound_driver, gpu.lost) for gpu in state.gpus]

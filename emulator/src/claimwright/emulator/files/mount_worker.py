@@ -1,0 +1,145 @@
+"""The process that enters a mount namespace: `python -m claimwright.emulator.files.mount_worker SOCKET`.
+
+Its work comes pickled over the socket from the node process that started it; the answer is the descriptors of
+the folders it composed, or an error. It ends after one job: a process that changed its namespace is of no
+other use.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import stat
+import sys
+from pathlib import Path
+
+from claimwright.emulator.errors import MountRefused
+from claimwright.emulator.files.merging import fill, mount_tmpfs, stage
+from claimwright.emulator.files.mount_jobs import AttachJob, DetachJob
+from claimwright.emulator.files.mountinfo import Mounted, mount_of, read_mounts
+from claimwright.emulator.files.plain import PlainTree
+from claimwright.emulator.files.syscalls import MountFlag, enter_mount_namespace, mount, unmount
+from claimwright.emulator.files.tree import CharDevice, Tree, below
+
+_BASE = (
+    "/proc/driver"  # rarely read, and exists on every Linux: where the others are composed before they move
+)
+_POINTS = ("sys/devices", "sys/bus/pci", "sys/kernel/iommu_groups", "sys/module", "sys/class")
+
+
+def main(arguments: list[str]) -> int:
+    """Do one job."""
+    with socket.socket(fileno=int(arguments[0])) as connection:
+        job = pickle.load(connection.makefile("rb"))  # noqa: S301 - from the process that started this one
+        try:
+            handles = _attach(job) if isinstance(job, AttachJob) else _detach(job)
+        except (OSError, MountRefused) as error:
+            connection.sendall(str(error).encode())
+            return 1
+        socket.send_fds(connection, [b"\0" + "\n".join(handles).encode()], list(handles.values()))
+    return 0
+
+
+def _enter(namespace: str) -> set[int]:
+    """Enter the namespace; return the peer groups of the one left behind."""
+    own = {mounted.peers for mounted in read_mounts() if mounted.peers is not None}
+    handle = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    if os.path.samestat(os.fstat(handle), Path("/proc/self/ns/mnt").stat()):
+        raise MountRefused(f"{namespace} is the mount namespace of this machine, not of a node")
+    enter_mount_namespace(handle)
+    os.close(handle)
+    return own
+
+
+def _attach(job: AttachJob) -> dict[str, int]:
+    outside = _enter(job.namespace)
+    _remove(job.label, ())
+    points = [point for point in _POINTS if below(job.tree, point)]
+    _check_separate(["/proc", "/dev", *(f"/{point}" for point in points)], outside)
+    try:
+        return _mount_all(job, points)
+    except BaseException:
+        _remove(job.label, ())
+        raise
+
+
+def _check_separate(paths: list[str], outside: set[int]) -> None:
+    """Refuse when a mount made here would appear outside too."""
+    mounts = read_mounts()
+    for path in paths:
+        if (on := mount_of(path, mounts)).peers in outside:
+            raise MountRefused(
+                f"{on.target} of that namespace propagates to this machine (peer group {on.peers}); "
+                "make it private first: mount --make-rprivate /"
+            )
+
+
+def _mount_all(job: AttachJob, points: list[str]) -> dict[str, int]:
+    """Compose everything below the base, then move each part into its place, the base's own content last."""
+    real_base = os.open(_BASE, os.O_PATH | os.O_CLOEXEC)
+    mount_tmpfs(_BASE, job.label)
+    staged = {point: f"{_BASE}/.stage-{index}" for index, point in enumerate(points)}
+    for point, place in staged.items():
+        Path(place).mkdir()
+        stage(point, place, job.tree, job.label)
+    listing = Path(_BASE, ".devices")
+    listing.write_text(job.proc_devices)
+    listing.chmod(0o444)
+    for point, place in staged.items():
+        mount(place, f"/{point}", flags=MountFlag.MOVE)
+        Path(place).rmdir()
+    mount(os.fspath(listing), "/proc/devices", flags=MountFlag.BIND)
+    listing.unlink()
+    fill("proc/driver", f"/proc/self/fd/{real_base}", _BASE, job.tree)
+    PlainTree(Path(_BASE)).show(below(job.tree, "proc/driver"))
+    os.close(real_base)
+    _make_devices(job)
+    return {
+        point: os.open(f"/{point}", os.O_PATH | os.O_CLOEXEC) for point in (*points, "proc/driver", "dev")
+    }
+
+
+def _make_devices(job: AttachJob) -> None:
+    """Make the nodes in the namespace's own /dev; a /dev that it shares with the machine is covered first."""
+    if mount_of("/dev", read_mounts()).kind == "devtmpfs":
+        place = f"{_BASE}/.stage-dev"
+        Path(place).mkdir()
+        stage("dev", place, {}, job.label, devices=True)
+        mount(place, "/dev", flags=MountFlag.MOVE)
+        Path(place).rmdir()
+    PlainTree(Path("/dev"), real_devices=True).show(below(job.devices, "dev"))
+
+
+def _detach(job: DetachJob) -> dict[str, int]:
+    _enter(job.namespace)
+    _remove(job.label, job.devices)
+    return {}
+
+
+def _remove(label: str, devices: tuple[tuple[str, int], ...]) -> None:
+    """Take off every mount of this label, newest first, then the nodes that were made in its own /dev."""
+    while ours := _uncovered(label, read_mounts()):
+        unmount(ours[-1].target)
+    for path, device in devices:
+        place = Path("/", path)
+        found = place.lstat() if os.path.lexists(place) else None
+        if found and stat.S_ISCHR(found.st_mode) and found.st_rdev == device:
+            place.unlink()
+            if place.parent != Path("/dev") and not any(place.parent.iterdir()):
+                place.parent.rmdir()
+
+
+def _uncovered(label: str, mounts: list[Mounted]) -> list[Mounted]:
+    """Return the mounts of a label that nothing else covers: a name leads to the last mount made there."""
+    return [each for each in mounts if each.source == label and mount_of(each.target, mounts) == each]
+
+
+def device_numbers(devices: Tree) -> tuple[tuple[str, int], ...]:
+    """Return path and device number of every node of a tree."""
+    found = ((path, node) for path, node in devices.items() if isinstance(node, CharDevice))
+    return tuple((path, os.makedev(node.major, node.minor)) for path, node in found)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

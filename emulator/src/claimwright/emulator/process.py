@@ -1,0 +1,110 @@
+"""The node process: `python -m claimwright.emulator.process FOLDER LOCK READY`, started by `running.up`.
+
+It owns the model, serves NVML and the control socket, keeps the files true, and ends on SIGTERM. READY is the
+descriptor of a pipe that gets `ready`, or the error that kept the node from booting; LOCK is the flock'ed
+descriptor that tells the world that this node is alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+from claimwright.dra.files import write_atomically
+from claimwright.emulator import control
+from claimwright.emulator.errors import EmulatorError
+from claimwright.emulator.files import mounts
+from claimwright.emulator.files.following import attach_files, render_files
+from claimwright.emulator.model import NodeModel, NodeProfile, build_node, parse_profile
+from claimwright.emulator.node_folder import NodeFolder, NodeLock
+from claimwright.emulator.nvml import NvmlServer, PageWriter, compose
+
+
+def main(arguments: list[str]) -> int:
+    """Boot, serve until SIGTERM, and clear up; the status says whether the node ever was ready."""
+    folder, lock, ready = NodeFolder(Path(arguments[0])), NodeLock(int(arguments[1])), int(arguments[2])
+    for handle in (lock.handle, ready):
+        os.set_inheritable(handle, False)
+    lock.write_pid(os.getpid())
+    try:
+        asyncio.run(_run(folder, ready))
+    except (EmulatorError, OSError) as error:
+        _tell(ready, json.dumps({"kind": type(error).__name__, "message": str(error)}))
+        return 1
+    return 0
+
+
+async def _run(folder: NodeFolder, ready: int) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        await _boot(folder, stack)
+        _tell(ready, "ready")
+        await stop.wait()
+
+
+async def _boot(folder: NodeFolder, stack: AsyncExitStack) -> None:
+    """Bring up the faces; the stack takes them down in reverse."""
+    request = json.loads(folder.request.read_text())
+    namespace = None if request["mount_namespace"] is None else Path(request["mount_namespace"])
+    profile = parse_profile(NodeProfile, json.dumps(request["profile"]), "request.json")
+    first_group = 0 if namespace is None else mounts.first_free_iommu_group()
+    model = NodeModel(build_node(profile, folder.name, boot=str(uuid.uuid4()), first_iommu_group=first_group))
+    root = compose(folder.driver_root, profile.driver_version)
+    writer = stack.enter_context(PageWriter.create(folder.name))
+    await stack.enter_async_context(NvmlServer(root.socket_path, model, writer))
+    await stack.enter_async_context(_controlled(folder.control, model))
+    stack.enter_context(_files(folder, model, namespace))
+    _write_record(folder, profile, namespace)
+
+
+@asynccontextmanager
+async def _controlled(path: Path, model: NodeModel) -> AsyncIterator[None]:
+    server = await control.serve(path, model)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+@contextmanager
+def _files(folder: NodeFolder, model: NodeModel, namespace: Path | None) -> Iterator[None]:
+    if namespace is None:
+        with render_files(model, folder.host_root, folder.driver_root):
+            yield
+    else:
+        with attach_files(model, namespace, folder.mounts):
+            yield
+
+
+def _write_record(folder: NodeFolder, profile: NodeProfile, namespace: Path | None) -> None:
+    record = {
+        "name": folder.name,
+        "pid": os.getpid(),
+        "profile": profile.key,
+        "title": profile.title,
+        "driver_root": str(folder.driver_root),
+        "host_root": str(folder.host_root) if namespace is None else "/",
+        "mount_namespace": None if namespace is None else str(namespace),
+    }
+    write_atomically(folder.record, json.dumps(record, indent=2) + "\n", mode=0o644, durable=False)
+
+
+def _tell(ready: int, line: str) -> None:
+    with contextlib.suppress(OSError):  # `up` was killed: the node lives on, and `down` finds it by its lock
+        os.write(ready, f"{line}\n".encode())
+    with contextlib.suppress(OSError):
+        os.close(ready)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
