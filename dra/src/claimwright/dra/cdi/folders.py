@@ -36,7 +36,7 @@ def spec_path(
     transient_id: str | None = None,
     format: Format = "yaml",  # noqa: A002  # the specification's word
 ) -> Path:
-    """Give the usual file of a spec, `vendor-class[_id].yaml`; raises CdiError for an unsafe id."""
+    """Give a spec's usual file, `vendor-class[_id].yaml`; raises CdiError on an unsafe id."""
     if transient_id is not None and not _TRANSIENT_ID.fullmatch(transient_id):
         raise CdiError(f"transient id {transient_id!r}: expected letters, digits and _-.: only")
     suffix = "" if transient_id is None else f"_{transient_id}"
