@@ -1,6 +1,7 @@
 """The environment block: what a number was taken on, so that it can be judged and repeated.
 
-Everything is read from the kernel's own files and from the API; what cannot be read is left out, never guessed.
+Everything is read from the kernel's own files and from the API; what cannot be read is left out, never
+guessed.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ def capture(
 ) -> dict[str, Any]:
     """Take the block at the start of a run.
 
-    `settings` are those of the run (counts, repetitions, warm-up), `target` is what the cluster said about itself
-    and the node. Writes and fsyncs a small file under `state_dir` for up to `FSYNC_BUDGET_SECONDS`, and removes it.
+    `settings` are those of the run (counts, repetitions, warm-up), `target` is what the cluster said about
+    itself and the node. Writes and fsyncs a small file under `state_dir` for up to `FSYNC_BUDGET_SECONDS`,
+    and removes it.
     """
     return {
         "hardware": hardware,
@@ -80,7 +82,7 @@ def machine() -> dict[str, Any]:
 
 
 def fsync_cost(folder: Path) -> dict[str, Any]:
-    """Measure a 4 KiB append and fsync in `folder`: every journalled prepare pays this price at least once."""
+    """Time a 4 KiB append and fsync in `folder`: every journalled prepare pays it at least once."""
     folder.mkdir(parents=True, exist_ok=True)
     durations: list[float] = []
     until = time.monotonic() + FSYNC_BUDGET_SECONDS
@@ -126,7 +128,7 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Name the commit of the checkout that this code runs from, and whether it was changed; None outside one."""
+    """Name the commit that this code runs from, and whether it was changed; None outside a checkout."""
     here = Path(__file__).parent
     commit = _git(here, "rev-parse", "HEAD")
     if commit is None:

@@ -90,7 +90,8 @@ def build(files: Sequence[SampleFile]) -> Report:
     samples = [sample for file in files for sample in file.samples]
     if not samples:
         raise SamplesError(
-            f"no samples in {', '.join(str(file.path) for file in files)}: the run was ended before its first event; "
+            f"no samples in {', '.join(str(file.path) for file in files)}: the run was ended before "
+            "its first event; "
             "measure again"
         )
     series = tuple(_all_series(samples))
@@ -148,7 +149,8 @@ def _one_hardware(files: Sequence[SampleFile]) -> str:
     if len(by_mark) > 1:
         listed = "; ".join(f"{mark}: {', '.join(names)}" for mark, names in sorted(by_mark.items()))
         raise MixedSeriesError(
-            f"emulated and real hardware do not share a report ({listed}); numbers from an emulated GPU describe the "
+            f"emulated and real hardware do not share a report ({listed}); numbers from an emulated "
+            "GPU describe the "
             "driver's software only. Render each kind on its own"
         )
     return next(iter(by_mark))
@@ -232,7 +234,7 @@ def _pods(samples: Iterable[Sample]) -> Iterable[dict[str, float]]:
 def _notes(files: Sequence[SampleFile]) -> Iterable[str]:
     for file in files:
         if file.torn:
-            yield f"{file.path.name}: the last line is torn (the run was killed while it wrote); it is left out."
+            yield f"{file.path.name}: the last line is torn (a killed run) and left out."
     for label, keys in (
         ("git commit", ("git", "commit")),
         ("kernel", ("machine", "kernel")),
@@ -240,12 +242,11 @@ def _notes(files: Sequence[SampleFile]) -> Iterable[str]:
     ):
         found = {str((file.environment.get(keys[0]) or {}).get(keys[1])) for file in files}
         if len(found) > 1:
-            yield f"The runs differ in {label} ({', '.join(sorted(found))}): they are shown together, but are not alike."
+            yield f"The runs differ in {label} ({', '.join(sorted(found))}): shown together, not alike."
     for file in files:
         if (file.environment.get("git") or {}).get("dirty"):
             yield f"Run {file.environment['run']} was made from a checkout with uncommitted changes."
-        if (missing := file.environment.get("skipped")) is not None:
-            yield from (f"Run {file.environment['run']}: {reason}" for reason in missing)
+        yield from (f"Run {file.environment['run']}: {note}" for note in file.notes)
 
 
 def median(values: Sequence[float]) -> float:

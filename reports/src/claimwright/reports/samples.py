@@ -1,8 +1,9 @@
 """Exact samples as JSON lines: one event a line, written as it happens, never summarised.
 
-A file belongs to one run. Its first line is the environment of that run, so that a number never travels without
-the machine it was taken on. A run that was killed leaves at most one torn line, which is the last one; a reader
-drops it and says so. A damaged line anywhere else means that something else wrote there, and is refused.
+A file belongs to one run. Its first line is the environment of that run, so that a number never travels
+without the machine it was taken on. A run that was killed leaves at most one torn line, which is the last
+one; a reader drops it and says so. A damaged line anywhere else means that something else wrote there, and
+is refused.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class SampleFile:
     path: Path
     environment: Mapping[str, Any]
     samples: tuple[Sample, ...]
+    notes: tuple[str, ...] = ()
     torn: bool = False
 
 
@@ -79,6 +81,10 @@ class SampleWriter:
         content = {name: value for name, value in asdict(sample).items() if value is not None}
         self._line({"kind": "sample", **content})
         self.written += 1
+
+    def note(self, text: str) -> None:
+        """Append a remark that the report shows: what was left out and why."""
+        self._line({"kind": "note", "text": text})
 
     def close(self) -> None:
         """Make the file durable; called twice, the second call does nothing."""
@@ -108,15 +114,26 @@ def read_samples(path: Path) -> SampleFile:
     torn = lines.pop() != b""
     if not lines:
         raise SamplesError(
-            f"{path} holds no complete line; `claimwright report measure` writes the environment first, then samples"
+            f"{path} holds no complete line; `claimwright report measure` writes the environment "
+            "first, then samples"
         )
     environment = _environment(path, lines[0])
-    samples = tuple(_sample(path, number, line) for number, line in enumerate(lines[1:], start=2))
-    return SampleFile(path=path, environment=environment, samples=samples, torn=torn)
+    samples: list[Sample] = []
+    notes: list[str] = []
+    for number, line in enumerate(lines[1:], start=2):
+        content = _decode(path, number, line)
+        match content.pop("kind", None):
+            case "sample":
+                samples.append(_sample(path, number, content))
+            case "note":
+                notes.append(str(content.get("text")))
+            case kind:
+                raise SamplesError(f"{path}, line {number}: kind {kind!r}, expected 'sample' or 'note'")
+    return SampleFile(path, environment, tuple(samples), tuple(notes), torn=torn)
 
 
 def find_sample_files(paths: Iterable[Path]) -> list[Path]:
-    """Resolve files and folders (their `*.jsonl`) to a sorted list without repeats; none found is an error."""
+    """Resolve files and folders (their `*.jsonl`) to a sorted list; none found is an error."""
     asked = list(paths)
     found: set[Path] = set()
     for path in asked:
@@ -124,7 +141,8 @@ def find_sample_files(paths: Iterable[Path]) -> list[Path]:
     if not found:
         named = ", ".join(str(path) for path in asked) or "nothing"
         raise SamplesError(
-            f"no samples: {named} holds no *.jsonl file; make one with `claimwright report measure --out DIR …`"
+            f"no samples: {named} holds no *.jsonl file; make one with `claimwright report measure "
+            "--out DIR …`"
         )
     return sorted(found)
 
@@ -134,7 +152,8 @@ def _decode(path: Path, number: int, line: bytes) -> dict[str, Any]:
         content = json.loads(line)
     except ValueError as error:
         raise SamplesError(
-            f"{path}, line {number}: not a JSON line ({error}); only the last line of a killed run may be torn. "
+            f"{path}, line {number}: not a JSON line ({error}); only the last line of a killed run "
+            "may be torn. "
             "The file was changed by something else: restore it, or leave it out"
         ) from error
     if not isinstance(content, dict):
@@ -146,7 +165,8 @@ def _environment(path: Path, line: bytes) -> Mapping[str, Any]:
     content = _decode(path, 1, line)
     if content.get("schema") != SCHEMA:
         raise SamplesError(
-            f"{path}: schema {content.get('schema')!r}, expected {SCHEMA!r}; render it with the version that wrote it"
+            f"{path}: schema {content.get('schema')!r}, expected {SCHEMA!r}; render it with the "
+            "version that wrote it"
         )
     environment = content.get("environment")
     if not isinstance(environment, dict) or environment.get("hardware") not in {"emulated", "real"}:
@@ -156,10 +176,7 @@ def _environment(path: Path, line: bytes) -> Mapping[str, Any]:
     return environment
 
 
-def _sample(path: Path, number: int, line: bytes) -> Sample:
-    content = _decode(path, number, line)
-    if content.pop("kind", None) != "sample":
-        raise SamplesError(f"{path}, line {number}: expected kind 'sample'")
+def _sample(path: Path, number: int, content: Mapping[str, Any]) -> Sample:
     try:
         sample = Sample(**content)
     except TypeError as error:

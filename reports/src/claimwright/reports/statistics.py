@@ -1,8 +1,8 @@
 """Exact statistics in plain Python: quantiles, the empirical distribution, bootstrap intervals.
 
-Quantiles are Hyndman and Fan's type 7 ("Sample Quantiles in Statistical Packages", 1996) over all samples, never
-over buckets. Samples of one run are not independent of each other, so intervals resample whole runs first and
-then samples inside each drawn run (a hierarchical percentile bootstrap).
+Quantiles are Hyndman and Fan's type 7 ("Sample Quantiles in Statistical Packages", 1996) over all samples,
+never over buckets. Samples of one run are not independent of each other, so intervals resample whole runs
+first and then samples inside each drawn run (a hierarchical percentile bootstrap).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def enough_samples(name: str, count: int) -> bool:
 
 
 def ecdf(values: Sequence[float]) -> list[tuple[float, float]]:
-    """Return the steps of the empirical distribution: each distinct value with the share of samples up to it."""
+    """Return the steps of the distribution: each distinct value with the share of samples up to it."""
     ordered = sorted(values)
     count = len(ordered)
     return [
@@ -81,7 +81,8 @@ def bootstrap(clusters: Sequence[Sequence[float]], names: Sequence[str], *, seed
     fewer than `MINIMUM_FOR_INTERVAL` samples, get none.
     """
     filled = [cluster for cluster in clusters if cluster]
-    # Resampling cannot go beyond the largest sample, so an extreme gets no interval (Efron and Tibshirani, 7.4).
+    # Resampling cannot go beyond the largest sample, so an extreme gets no interval
+    # (Efron and Tibshirani, An Introduction to the Bootstrap, 7.4).
     functions = {name: statistic(name) for name in names if name not in EXTREMES}
     if sum(len(cluster) for cluster in filled) < MINIMUM_FOR_INTERVAL or not functions:
         return {}

@@ -33,7 +33,7 @@ class Estimated(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A budget, what was reached, and the ratio of the two (1.0 is the limit; below is better for `at most`)."""
+    """A budget, what was reached, and the ratio of the two (1.0 is the limit)."""
 
     budget: Budget
     judged_by: str
@@ -61,7 +61,7 @@ class Verdict:
 
 
 def judge(budget: Budget, estimates: Mapping[str, Estimated], *, failed: int) -> Verdict:
-    """Judge a budget: `within` or `missed` only if the whole interval says so, and never `within` beside failures.
+    """Judge a budget: by the whole interval, and never `within` where events failed.
 
     Where too few samples carry the asked quantile, the largest sample stands in: it can show that a budget of
     the `at most` kind held for all samples, and it can never show that it was missed.
@@ -88,10 +88,14 @@ def _compare(budget: Budget, found: Estimated, *, stands_in: bool) -> tuple[Outc
         return _compare_extreme(budget, found.value)
     if found.interval is None:
         return Outcome.UNCLEAR, "too few samples for an interval; measure more"
+    return _compare_interval(budget, found.interval)
+
+
+def _compare_interval(budget: Budget, interval: Interval) -> tuple[Outcome, str]:
     if budget.sense == "at most":
-        holds, fails = found.interval.high <= budget.limit, found.interval.low > budget.limit
+        holds, fails = interval.high <= budget.limit, interval.low > budget.limit
     else:
-        holds, fails = found.interval.low >= budget.limit, found.interval.high < budget.limit
+        holds, fails = interval.low >= budget.limit, interval.high < budget.limit
     if holds:
         return Outcome.WITHIN, "the whole interval is within the budget"
     if fails:
@@ -100,7 +104,7 @@ def _compare(budget: Budget, found: Estimated, *, stands_in: bool) -> tuple[Outc
 
 
 def _compare_extreme(budget: Budget, largest: float) -> tuple[Outcome, str]:
-    """A maximum is a fact about these samples: it has no interval, and one sample beyond it is beyond it."""
+    """Judge a maximum: a fact about these samples, so it needs no interval."""
     assert budget.sense == "at most", "the registry judges no maximum from below"
     if largest <= budget.limit:
         return Outcome.WITHIN, "every sample is within the budget"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from markupsafe import Markup
-
 from claimwright.reports.rendering import svg
 from claimwright.reports.rendering.axes import Axis, linear
 from claimwright.reports.rendering.numbers import plain, tick_label, with_unit
 from claimwright.reports.statistics import quantile
+from markupsafe import Markup
 
 PHASES: Mapping[str, str] = {
     "create_to_claim": "claim made from its template",
@@ -76,10 +75,11 @@ def _chosen(pods: Sequence[Pod]) -> list[tuple[str, Pod]]:
     """Pick the pods nearest to the median and to p95: real pods, whose phases add up."""
     totals = sorted(pod["total"] for pod in pods)
     wanted = {"median pod": 0.5} if len(pods) < 20 else {"median pod": 0.5, "p95 pod": 0.95}
-    return [
-        (name, min(pods, key=lambda pod, at=quantile(totals, share): abs(pod["total"] - at)))  # type: ignore[misc]
-        for name, share in wanted.items()
-    ]
+    return [(name, _nearest(pods, quantile(totals, share))) for name, share in wanted.items()]
+
+
+def _nearest(pods: Sequence[Pod], total: float) -> Pod:
+    return min(pods, key=lambda pod: abs(pod["total"] - total))
 
 
 def _grid(axis: Axis, bottom: float) -> Iterable[Markup]:
@@ -112,7 +112,7 @@ def _bars(pod: Pod, y: float, height: float, axis: Axis) -> Iterable[Markup]:
     for phase in _seen([pod]):
         x, end = axis.scale(at), axis.scale(at + pod[phase])
         hint = svg.element("title", f"{PHASES[phase]}: {with_unit(pod[phase], 'ms')}")
-        yield _rect(x, y, end - x, height, f"bar {phase}", hint)
+        yield _rect(x, y, end - x, height, style=f"bar {phase}", content=hint)
         at += pod[phase]
 
 
@@ -121,11 +121,13 @@ def _hatches(pod: Pod, y: float, axis: Axis) -> Iterable[Markup]:
     at = 0.0
     for phase in _seen([pod]):
         width = axis.scale(at + pod[phase]) - axis.scale(at)
-        yield _rect(axis.scale(at), y, width, LARGE, f"hatch {phase}")
+        yield _rect(axis.scale(at), y, width, LARGE, style=f"hatch {phase}")
         at += pod[phase]
 
 
-def _rect(x: float, y: float, width: float, height: float, style: str, content: Markup | str = "") -> Markup:
+def _rect(
+    x: float, y: float, width: float, height: float, *, style: str, content: Markup | str = ""
+) -> Markup:
     size = {"width": float(max(width, 0.4)), "height": float(height)}
     return svg.element("rect", content, x=float(x), y=float(y), class_=style, **size)
 
@@ -135,6 +137,6 @@ def _legend(pods: Sequence[Pod], top: float) -> Iterable[Markup]:
         x = LEFT + (index % 2) * 450
         y = top + (index // 2) * 22
         middle = quantile(sorted(pod[phase] for pod in pods if phase in pod), 0.5)
-        yield _rect(x, y, 26, 13, f"bar {phase}")
-        yield _rect(x, y, 26, 13, f"hatch {phase}")
+        yield _rect(x, y, 26, 13, style=f"bar {phase}")
+        yield _rect(x, y, 26, 13, style=f"hatch {phase}")
         yield svg.text(x + 36, y + 11, f"{PHASES[phase]}: median {with_unit(middle, 'ms')}", class_="legend")

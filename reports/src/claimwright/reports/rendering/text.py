@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import textwrap
 from collections.abc import Iterable
+from dataclasses import asdict
 
+from claimwright.reports.metrics import Metric
 from claimwright.reports.rendering.numbers import plain
 from claimwright.reports.report import Report, Series, median
 from claimwright.reports.statistics import Interval
@@ -32,7 +36,7 @@ def table(report: Report) -> str:
 
 
 def benchmark_lines(report: Report) -> str:
-    """Write Go's benchmark format, one line a repetition (its median), so that benchstat compares releases."""
+    """Write Go's benchmark format, a line a repetition (its median): benchstat compares releases."""
     lines = [f"hardware: {report.hardware}", f"machine: {report.machine}"]
     lines += [line for entry in report.series for line in _benchmark(entry)]
     return "\n".join(lines) + "\n"
@@ -83,3 +87,22 @@ def _interval(interval: Interval | None) -> str:
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+def definitions(metrics: Iterable[Metric], *, as_json: bool) -> str:
+    """Write the registry, for people or as JSON."""
+    if as_json:
+        return json.dumps([asdict(entry) for entry in metrics], indent=2, sort_keys=True) + "\n"
+    return "\n".join(line for entry in metrics for line in _definition(entry)).lstrip("\n") + "\n"
+
+
+def _definition(entry: Metric) -> Iterable[str]:
+    yield f"\n{entry.id}  {entry.title}"
+    rows = {"from": entry.start, "to": entry.end, "unit": entry.unit, "clock": entry.clock}
+    rows |= {"report": ", ".join(entry.statistics), **entry.parameters}
+    for name, text in rows.items():
+        yield textwrap.fill(text, width=100, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13)
+    for budget in entry.budgets:
+        where = ", ".join(f"{name}={value}" for name, value in budget.where.items()) or "always"
+        limit = f"{budget.sense} {plain(budget.limit)} {entry.unit}"
+        yield f"  {'budget':<11}{budget.statistic} {limit} ({where})"
