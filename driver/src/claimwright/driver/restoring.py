@@ -99,18 +99,18 @@ class Restorer:
 
 
 def corruption_event(node: str, problem: str, now: float) -> dict[str, Any]:
-    """Return the Event that tells people about a journal that was set aside."""
-    when = dt.datetime.fromtimestamp(now, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return the Event (events.k8s.io/v1) that tells people about a journal that was set aside."""
+    when = dt.datetime.fromtimestamp(now, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return {
         "metadata": {"generateName": f"{node}.", "namespace": "default"},
-        "involvedObject": {"apiVersion": "v1", "kind": "Node", "name": node},
+        "regarding": {"apiVersion": "v1", "kind": "Node", "name": node},
         "type": "Warning",
         "reason": "CheckpointCorrupted",
-        "message": problem[:1024],
-        "source": {"component": "gpu.nvidia.com", "host": node},
-        "firstTimestamp": when,
-        "lastTimestamp": when,
-        "count": 1,
+        "action": "RebuildState",
+        "note": problem[:1024],
+        "eventTime": when,
+        "reportingController": "gpu.nvidia.com",
+        "reportingInstance": node,
     }
 
 

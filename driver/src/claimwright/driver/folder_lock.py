@@ -1,0 +1,64 @@
+"""One driver process per plugin folder: two would write one journal."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+from claimwright.driver.errors import NodeUnusable
+
+NAME: Final = "driver.lock"
+_POLL_SECONDS: Final = 0.1
+
+
+class FolderLock:
+    """Held until `release` or the end of the process, however it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._descriptor = -1
+
+    async def acquire(self, *, timeout_seconds: float) -> None:
+        """Wait for the former process to end; NodeUnusable names it when it does not."""
+        try:
+            self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise NodeUnusable(
+                f"plugin folder {self.path.parent} cannot be used: {error.strerror}; "
+                "see --kubelet-plugins-directory-path"
+            ) from error
+        try:
+            await self._lock(descriptor, timeout_seconds)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let the next process in; twice is fine."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    async def _lock(self, descriptor: int, timeout_seconds: float) -> None:
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if asyncio.get_running_loop().time() >= deadline:
+                    holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+                    raise NodeUnusable(
+                        f"another driver (process {holder or 'unknown'}) uses {self.path.parent} "
+                        f"for more than {timeout_seconds:g} s; stop it, or give this one another "
+                        "--kubelet-plugins-directory-path"
+                    ) from None
+                await asyncio.sleep(_POLL_SECONDS)
+            else:
+                return

@@ -1,0 +1,268 @@
+"""The GPU plugin as a whole: what it is made of, and the order in which the parts start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from claimwright.dra.files import write_atomically
+from claimwright.dra.kube import Kube
+from claimwright.dra.plugin import Plugin, PluginError, PluginFolders
+from claimwright.driver import signals
+from claimwright.driver.adapters import ChildProcesses, HostTree, NvmlLibrary, WallClock
+from claimwright.driver.adapters.memory import give_back
+from claimwright.driver.cdi_edits import Installation
+from claimwright.driver.driver_root import DriverRoot, choose_device_root
+from claimwright.driver.entries import Entry
+from claimwright.driver.errors import NodeUnusable
+from claimwright.driver.folder_lock import FolderLock
+from claimwright.driver.gpu_driver import GpuDriver
+from claimwright.driver.health import HealthServer
+from claimwright.driver.http_endpoint import HttpEndpoint
+from claimwright.driver.inventory import Inventory, discover
+from claimwright.driver.journal import Journal
+from claimwright.driver.machine import Machine
+from claimwright.driver.metrics import Metrics
+from claimwright.driver.planning import Planner
+from claimwright.driver.ports import Clock, Host, Nvml, Processes
+from claimwright.driver.probing import probe_sockets
+from claimwright.driver.publishing import pool_of
+from claimwright.driver.recipes.claim_spec import ClaimSpecTool
+from claimwright.driver.recipes.time_slicing import TimeSliceTool
+from claimwright.driver.restoring import Restorer, report_corruption
+from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
+from claimwright.driver.steps import Toolbox
+from claimwright.driver.sweeping import Sweeper
+
+logger = logging.getLogger(__name__)
+Report = Callable[[PluginError], None]
+_BOOT_ID: Final = PurePosixPath("/proc/sys/kernel/random/boot_id")
+_OWN_HOOK: Final = Path("/usr/bin/nvidia-cdi-hook")
+_PREDECESSOR_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True)
+class Doors:
+    """Everything outside that the plugin speaks to."""
+
+    nvml: Nvml
+    host: Host
+    root: DriverRoot
+    kube: Kube
+    processes: Processes
+    clock: Clock
+
+
+def open_doors(settings: GpuPluginSettings) -> Doors:
+    """Return the real doors; NodeUnusable when the driver installation is not there."""
+    root = DriverRoot.choose(settings.nvidia_driver_root_on_host, settings.container_driver_root)
+    return Doors(
+        nvml=NvmlLibrary(root.nvml_library().readable),
+        host=HostTree(settings.host_root),
+        root=root,
+        kube=Kube.connect(settings.kubeconfig, user_agent=GPU_DRIVER),
+        processes=ChildProcesses(),
+        clock=WallClock(),
+    )
+
+
+class Failure:
+    """What ends the process besides a signal; may be called from any thread."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = stop
+        self.error: PluginError | None = None
+
+    def __call__(self, error: PluginError) -> None:
+        """Stop the plugin because of `error`."""
+        self.error = error
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+
+async def run(settings: GpuPluginSettings) -> None:
+    """Run until a signal; NodeUnusable or PluginError when it cannot go on."""
+    loop = asyncio.get_running_loop()
+    stop = signals.stop_on_signals(loop)
+    signals.dump_on_signal(loop)
+    logger.info("configuration %s", settings.describe())
+    doors = open_doors(settings)
+    failure = Failure(stop)
+    async with AsyncExitStack() as parts:
+        await _unless_stopped(parts.enter_async_context(gpu_plugin(settings, doors, failure)), stop)
+        give_back()
+        await stop.wait()
+        logger.info("stopping")
+    logger.info("stopped")
+    if failure.error is not None:
+        raise failure.error
+
+
+async def _unless_stopped(start: Coroutine[Any, Any, Plugin], stop: asyncio.Event) -> None:
+    """Start, but let a signal interrupt it: waiting for the API server may take minutes."""
+    starting = asyncio.create_task(start, name="start")
+    stopped = asyncio.create_task(stop.wait(), name="stopped")
+    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+    stopped.cancel()
+    with suppress(asyncio.CancelledError):
+        await starting
+
+
+@asynccontextmanager
+async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report) -> AsyncIterator[Plugin]:
+    """Run the plugin within this context: discover, recover, serve, publish; in reverse at the end."""
+    async with AsyncExitStack() as parts:
+        lock = FolderLock(settings.plugin_dir)
+        await lock.acquire(timeout_seconds=_PREDECESSOR_SECONDS)
+        parts.callback(lock.release)
+        inventory = await asyncio.to_thread(_discover, doors)
+        metrics = Metrics(GPU_DRIVER, settings.node_name)
+        planner = Planner(GPU_DRIVER, settings.node_name, inventory, settings.feature_gates)
+        machine = await _machine(settings, doors, inventory, planner, metrics)
+        parts.push_async_callback(machine.stop, timeout_seconds=_STOP_SECONDS)
+        report = _reporter(metrics, failure)
+        plugin = _plugin(settings, doors, inventory, GpuDriver(planner, machine, metrics), report)
+        await plugin.start()
+        parts.push_async_callback(plugin.stop, grace_seconds=_STOP_SECONDS)
+        sweeper = Sweeper(machine, doors.kube, settings.cdi_root, doors.clock)
+        await parts.enter_async_context(_in_background(_sweep(sweeper)))
+        await _serve_probes(parts, settings, plugin, metrics)
+        yield plugin
+
+
+async def _machine(
+    settings: GpuPluginSettings, doors: Doors, inventory: Inventory, planner: Planner, metrics: Metrics
+) -> Machine:
+    """Remember, open the journal anew with what is still true, and recover before anybody is served."""
+    boot_id = doors.host.read_text(_BOOT_ID) or ""
+    restorer = Restorer(settings.journal, settings.cdi_root, boot_id, planner, doors.kube, doors.clock)
+    remembered = await restorer.remember()
+    if remembered.problem is not None:
+        now = doors.clock.now()
+        await asyncio.to_thread(report_corruption, doors.kube, settings.node_name, remembered.problem, now)
+    entries = tuple(remembered.entries.values())
+    journal = _open_journal(settings.journal, boot_id, entries)
+    toolbox = Toolbox(
+        ClaimSpecTool(
+            settings.cdi_root, _installation(settings, doors, inventory), planner.gpus, doors.clock
+        ),
+        TimeSliceTool(doors.root, doors.processes),
+    )
+    machine = Machine(journal, toolbox, remembered.entries, on_change=metrics.count_devices)
+    await machine.recover()
+    Sweeper(machine, doors.kube, settings.cdi_root, doors.clock).remove_orphans()
+    return machine
+
+
+def _open_journal(path: Path, boot_id: str, entries: Sequence[Entry]) -> Journal:
+    try:
+        return Journal.create(path, driver=GPU_DRIVER, boot_id=boot_id, entries=entries)
+    except OSError as error:
+        raise NodeUnusable(f"journal {path} cannot be written: {error.strerror}; free space there") from error
+
+
+def _reporter(metrics: Metrics, failure: Report) -> Report:
+    def report(error: PluginError) -> None:
+        metrics.publishing_failed()
+        logger.error("%s", error)
+        if not error.recoverable:
+            failure(error)
+
+    return report
+
+
+def _plugin(
+    settings: GpuPluginSettings, doors: Doors, inventory: Inventory, driver: GpuDriver, report: Report
+) -> Plugin:
+    return Plugin(
+        GPU_DRIVER,
+        settings.node_name,
+        driver,
+        kube=doors.kube,
+        folders=PluginFolders(settings.plugin_dir, settings.registry_dir, settings.cdi_root),
+        publish=pool_of(settings.node_name, inventory, settings.feature_gates),
+        serialize=False,  # the machine locks devices, so that claims for different ones run side by side
+        on_error=report,
+    )
+
+
+async def _serve_probes(
+    parts: AsyncExitStack, settings: GpuPluginSettings, plugin: Plugin, metrics: Metrics
+) -> None:
+    if settings.healthcheck_port >= 0:
+        server = HealthServer(lambda: probe_sockets(plugin.registration_path, plugin.endpoint))
+        try:
+            port = await server.start(settings.healthcheck_port)
+        except OSError as error:
+            raise NodeUnusable(f"--healthcheck-port: {error}; choose another one") from error
+        parts.push_async_callback(server.stop)
+        logger.info("health service listens on port %d", port)
+    if settings.http_endpoint and settings.metrics_path:
+        endpoint = HttpEndpoint(settings.http_endpoint, settings.metrics_path, metrics.exposition)
+        endpoint.start()
+        parts.callback(endpoint.stop)
+        logger.info("metrics on port %d at %s", endpoint.port, settings.metrics_path)
+
+
+async def _sweep(sweeper: Sweeper) -> None:
+    await sweeper.sweep()
+    await sweeper.run()
+
+
+@asynccontextmanager
+async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work, name="sweeper")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _discover(doors: Doors) -> Inventory:
+    """Read the node; NVML is closed again, so that it does not stand in the way of a driver update."""
+    try:
+        inventory = discover(doors.nvml, doors.host)
+    finally:
+        doors.nvml.close()
+    for gpu in inventory.left_out:
+        logger.warning("%s is not offered: %s", gpu.name, gpu.reason)
+    logger.info(
+        "driver %s, CUDA %s, GPUs: %s",
+        inventory.driver_version,
+        inventory.cuda_driver_version,
+        ", ".join(f"{gpu.device_name} {gpu.product_name} {gpu.uuid}" for gpu in inventory.gpus) or "none",
+    )
+    return inventory
+
+
+def _installation(settings: GpuPluginSettings, doors: Doors, inventory: Inventory) -> Installation:
+    inside = HostTree(doors.root.readable)
+    return Installation(
+        root=doors.root,
+        devices=choose_device_root(doors.root, inside=inside, host=doors.host),
+        host=doors.host,
+        driver_version=inventory.driver_version,
+        hook=_hook(settings, doors.root),
+    )
+
+
+def _hook(settings: GpuPluginSettings, root: DriverRoot) -> PurePosixPath | None:
+    """Return the hook as the host calls it: as told, our image's own copied to the host, or the root's."""
+    if settings.nvidia_cdi_hook_path is not None:
+        return settings.nvidia_cdi_hook_path
+    if _OWN_HOOK.is_file():
+        copy = settings.plugin_dir / _OWN_HOOK.name
+        write_atomically(copy, _OWN_HOOK.read_bytes(), mode=0o755, durable=False)
+        return PurePosixPath(copy)
+    found = root.program(_OWN_HOOK.name)
+    return None if found is None else root.host_path(found.inside)
