@@ -51,7 +51,7 @@ def write_spec(
     format: Format = "yaml",  # noqa: A002  # the specification's word
     durable: bool = True,
 ) -> Path:
-    """Validate and write a spec atomically, mode 0644, replacing an older one; raises InvalidSpec, OSError."""
+    """Validate and write a spec atomically, mode 0644, over an older one; raises InvalidSpec, OSError."""
     validate(spec)
     path = spec_path(cdi_dir, spec.kind, transient_id=transient_id, format=format)
     document = spec_to_object(spec)

@@ -1,4 +1,4 @@
-"""What plays the kubelet: finds plugins by their sockets, registers them, calls them, checks their replies."""
+"""What plays the kubelet: finds plugins by their sockets, registers and calls them, checks their replies."""
 
 from claimwright.dra.kubelet.client import PluginClient, failures
 from claimwright.dra.kubelet.discovery import PluginWatcher, find_plugins, find_sockets, wait_for_plugin

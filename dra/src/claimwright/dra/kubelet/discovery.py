@@ -68,7 +68,7 @@ async def wait_for_plugin(registry_dir: Path, driver: str, *, timeout_seconds: f
         except TimeoutError:
             reasons = "; ".join(watcher.errors.values()) or "no registration socket of it appeared"
             raise RegistrationFailed(
-                f"driver {driver!r} did not register in {registry_dir} within {timeout_seconds:g} s: {reasons}"
+                f"driver {driver!r} did not register in {registry_dir} in {timeout_seconds:g} s: {reasons}"
             ) from None
 
 

@@ -95,7 +95,7 @@ class MetadataFiles:
         self._write_spec(claim, request, path)
 
     def _keeps(self, path: Path, content: DeviceMetadata) -> bool:
-        # Running containers have this very inode mounted: a repeated prepare leaves it alone, later data included.
+        # Running containers have this inode mounted: a repeated prepare leaves it alone, late data included.
         try:
             return metadata.read(path, known=self._versions).uid == content.uid
         except (FileNotFoundError, metadata.MalformedMetadata):

@@ -151,7 +151,7 @@ class Plugin:
         _LOG.info("plugin stopped", extra={"driver": self.driver_name})
 
     async def withdraw(self) -> None:
-        """Delete the driver's slices, for a driver that leaves the node; raises KubeError. Stop it as well."""
+        """Delete the driver's slices, for one that leaves the node; raises KubeError. Stop it as well."""
         await asyncio.to_thread(self.publisher.withdraw)
 
     async def __aenter__(self) -> Self:

@@ -116,7 +116,7 @@ class SlicePublisher:
             raise TimeoutError(f"slices of {self._driver} were not published within {timeout_seconds} s")
 
     def withdraw(self) -> None:
-        """Stop publishing and delete all slices; raises KubeError. For a driver that leaves the node for good."""
+        """Stop publishing and delete all slices; raises KubeError. For a driver that leaves for good."""
         self.stop()
         found = self._kube.list(RESOURCE_SLICES, field_selector=self._selector())["items"]
         for item in found:

@@ -59,7 +59,7 @@ class SliceStore:
             self._written.pop(name, None)
 
     def listed(self, names: set[str]) -> bool:
-        """Take in a complete list; slices that it lacks are gone unless just written. Says whether any went."""
+        """Take in a complete list; slices that it lacks are gone unless just written. Says if any went."""
         now = time.monotonic()
         with self._lock:
             gone = [
