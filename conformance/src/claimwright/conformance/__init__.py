@@ -1,1 +1,5 @@
-"""To be described by its first modules."""
+"""A vendor-neutral conformance suite for Kubernetes DRA drivers: requirements, checks, evidence, mutants.
+
+Three doors to one body: `claimwright conformance run`, `pytest --pyargs claimwright.conformance.checks --driver …`,
+and `claimwright.conformance.running.run_suite`.
+"""
