@@ -1,13 +1,14 @@
 """The control socket of a running node: one JSON request a line, one JSON answer a line.
 
-`{"operation": "lose", "arguments": {"gpu": 3}}` is answered by `{"result": {...}}`, the new state of that GPU, or by
-`{"refused": "NOT_FOUND", "message": "..."}`. Only the owner of the node's folder can reach it (mode 0600).
+`{"operation": "lose", "arguments": {"gpu": 3}}` is answered by `{"result": {...}}`, the GPU's new state, or by
+`{"refused": "NOT_FOUND", "message": "..."}`. Only the node's owner can reach it (mode 0600).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,11 +58,13 @@ async def serve(path: Path, model: NodeModel) -> asyncio.Server:
 
     with short_path(path) as short:
         server = await asyncio.start_unix_server(answer, short, limit=_LINE_BYTES)
-    path.chmod(0o600)
+        os.chmod(short, 0o600)  # noqa: PTH101 - a system call that cannot block
     return server
 
 
-def call(path: Path, operation: str, arguments: Mapping[str, object], *, timeout_seconds: float = 10.0) -> Any:  # noqa: ANN401
+def call(
+    path: Path, operation: str, arguments: Mapping[str, object], *, timeout_seconds: float = 10.0
+) -> Any:  # noqa: ANN401
     """Ask a running node; OperationRefused as the hardware says, NodeError when the node does not answer."""
     request = json.dumps({"operation": operation, "arguments": dict(arguments)}).encode() + b"\n"
     try:
@@ -91,7 +94,7 @@ def _answer(model: NodeModel, line: bytes) -> dict[str, Any]:
 
 
 def apply(model: NodeModel, operation: str, arguments: Mapping[str, object]) -> dict[str, Any]:
-    """Apply an operation by name with arguments as JSON gives them; OperationRefused names what does not fit."""
+    """Apply an operation by name, arguments as JSON gives them; OperationRefused names what does not fit."""
     if operation == SNAPSHOT:
         return describe(model.snapshot())
     if operation not in _OPERATIONS:

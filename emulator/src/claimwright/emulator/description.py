@@ -8,7 +8,7 @@ from claimwright.emulator.model import GpuState, Nic, NodeState, NvSwitch
 
 
 def describe(state: NodeState) -> dict[str, Any]:
-    """Return everything about a node that a program may ask for; addresses in the kernel's form, sizes in bytes."""
+    """Return all that a program may ask about a node; addresses in the kernel's form, sizes in bytes."""
     roots = {function.address: function.root for function in state.functions}
     return {
         "emulated": True,

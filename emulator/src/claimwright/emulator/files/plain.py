@@ -24,20 +24,25 @@ class PlainTree:
         """`shown` is what the folder holds already."""
         self._root = root
         self._real_devices = real_devices
-        self._shown: Tree = shown or {}
+        self._shown: Tree = dict(shown or {})
 
     def show(self, tree: Tree) -> int:
         """Make the folder say what `tree` says; return how many entries were touched."""
         gone = [path for path in self._shown if path not in tree]
         changed = [path for path, entry in tree.items() if self._shown.get(path) != entry]
-        for path in gone:
+        for path in [*gone, *(path for path in changed if self._turns(path, tree))]:
             self._remove(path)
+            self._shown.pop(path)
         self._make_folders(changed)
         for path in changed:
             self._write(path, tree[path])
         self._drop_empty_folders(gone, tree)
         self._shown = dict(tree)
         return len(gone) + len(changed)
+
+    def _turns(self, path: str, tree: Tree) -> bool:
+        """Tell whether a folder takes the place of something else, or the other way: no rename does that."""
+        return path in self._shown and isinstance(self._shown[path], Dir) != isinstance(tree[path], Dir)
 
     def _make_folders(self, paths: list[str]) -> None:
         for folder in sorted(folders(paths)):  # sorted: parents come first

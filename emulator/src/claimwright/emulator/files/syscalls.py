@@ -37,7 +37,7 @@ def mount(source: str, target: str, kind: str = "", flags: MountFlag = NONE, opt
 
 
 def unmount(target: str) -> None:
-    """Take the last mount off a target (MNT_DETACH): what is in use stays usable, the name is free at once."""
+    """Take the last mount off a target (MNT_DETACH); what is in use stays usable."""
     _check(_libc().umount2(os.fsencode(target), 2), target)
 
 

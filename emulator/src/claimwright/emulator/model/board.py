@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Annotated
 
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
+
 from claimwright.emulator.model.pci import PciIdentity
 from claimwright.emulator.model.profile_text import Place, Profile, by_name
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
 MIB = 1 << 20
 

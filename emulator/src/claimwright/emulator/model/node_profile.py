@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
+from pydantic import Field, NonNegativeInt, PositiveInt
+
 from claimwright.emulator.model.board import Id16
 from claimwright.emulator.model.cpus import parse_cpu_list
 from claimwright.emulator.model.pci import PciAddress
 from claimwright.emulator.model.profile_text import Place, Profile
-from pydantic import Field, NonNegativeInt, PositiveInt
 
 RootName = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}$")]
 AddressText = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$")]

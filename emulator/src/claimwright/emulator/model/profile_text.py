@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
 import yaml
-from claimwright.emulator.errors import ProfileError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from claimwright.emulator.errors import ProfileError
 
 Place = tuple[str | int, ...]
 ProfileT = TypeVar("ProfileT", bound="Profile")
 EnumT = TypeVar("EnumT", bound=Enum)
+_DEEPEST, _MOST_FIELDS = 50, 50_000  # YAML aliases can nest without end, and grow without bound
 
 
 class Profile(BaseModel):
@@ -78,12 +80,18 @@ def _read(text: str, source: str) -> tuple[object, dict[Place, int]]:
 
 def _note_lines(node: yaml.Node, place: Place, lines: dict[Place, int], source: str) -> None:
     lines.setdefault(place, node.start_mark.line + 1)
+    if len(place) > _DEEPEST or len(lines) > _MOST_FIELDS:
+        raise ProfileError(
+            f"{source}:{node.start_mark.line + 1}: nested too deep, or too long, for a profile"
+        )
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             _note_lines(item, (*place, index), lines, source)
     if isinstance(node, yaml.MappingNode):
-        seen: set[Hashable] = set()
+        seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ProfileError(f"{source}:{key.start_mark.line + 1}: a key must be a word")
             if key.value in seen:
                 raise ProfileError(f"{source}:{key.start_mark.line + 1}: {key.value!r} is given twice")
             seen.add(key.value)
