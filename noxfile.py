@@ -24,14 +24,18 @@ NOT_RUN = Path("out/not-run.jsonl")
 def _install(session: nox.Session) -> None:
     """Install the pinned packages, then the rooms themselves as editable, from this checkout only."""
     session.install("-r", "requirements.lock")
-    session.install("--no-deps", "--no-build-isolation", *[flag for room in ROOMS for flag in ("-e", f"./{room}")])
+    session.install(
+        "--no-deps", "--no-build-isolation", *[flag for room in ROOMS for flag in ("-e", f"./{room}")]
+    )
 
 
 def _pytest(session: nox.Session, name: str, *arguments: str, before: tuple[str, ...] = ()) -> None:
     """Run pytest (behind the command `before`) with allure results and a note of every test that could not run."""
     results = f"--alluredir=out/allure-results/{name}"
     environment = {"CLAIMWRIGHT_NOT_RUN": str(NOT_RUN.resolve())}
-    session.run(*before, "pytest", results, "--clean-alluredir", *arguments, *session.posargs, env=environment)
+    session.run(
+        *before, "pytest", results, "--clean-alluredir", *arguments, *session.posargs, env=environment
+    )
 
 
 def _forget_not_run() -> None:
@@ -72,7 +76,9 @@ def _unit(session: nox.Session) -> None:
 
 
 def _contract(session: nox.Session) -> None:
-    _pytest(session, "contract", "-m", "contract", before=("claimwright", "cluster", "run", "--nodes", "0", "--"))
+    _pytest(
+        session, "contract", "-m", "contract", before=("claimwright", "cluster", "run", "--nodes", "0", "--")
+    )
 
 
 def _e2e(session: nox.Session) -> None:

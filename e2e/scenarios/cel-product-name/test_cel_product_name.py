@@ -11,5 +11,5 @@ def test_selection_by_product_name_allocates_a_match_and_nothing_else(scenario: 
 
     assert_sees_exactly(scenario.observe(pod, "probe"), scenario.allocated(pod, "gpu"))
     assert "cannot allocate all claims" in scenario.workspace.unschedulable("not-matching")
-    waiting = scenario.workspace.claims_of(scenario.workspace.pod("not-matching"))["gpu"]
-    assert waiting.status is None or waiting.status.allocation is None
+    waiting = scenario.workspace.pod("not-matching")
+    assert scenario.workspace.claim_of(waiting, "gpu").devices is None

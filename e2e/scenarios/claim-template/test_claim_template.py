@@ -18,8 +18,7 @@ def test_a_pod_with_a_claim_template_sees_exactly_its_allocated_gpu(scenario: Sc
 def test_the_generated_claim_belongs_to_its_pod_and_goes_with_it(scenario: Scenario) -> None:
     scenario.apply("manifests.yaml")
     pod = scenario.running("pod")
-    claim = scenario.workspace.claims_of(pod)["gpu"]
-    assert [owner.uid for owner in claim.metadata.owner_references] == [pod.metadata.uid]
+    assert scenario.workspace.claim_of(pod, "gpu").owners == (pod.uid,)
 
     scenario.workspace.delete_pod("pod")
 

@@ -9,13 +9,13 @@ def test_a_killed_driver_comes_back_and_knows_its_prepared_claims(scenario: Scen
     scenario.workspace.apply([gpu_pod("before", "one-gpu")])
     before = scenario.running("before")
     held = scenario.allocated(before, "gpu")
-    claim = scenario.workspace.claims_of(before)["gpu"].metadata.uid
+    claim = scenario.workspace.claim_of(before, "gpu").uid
 
     scenario.kill_and_restart_driver()
 
     scenario.workspace.apply([gpu_pod("after", "one-gpu")])
     after = scenario.running("after")
-    assert scenario.workspace.pod("before").status.phase == "Running"
+    assert scenario.workspace.pod("before").phase == "Running"
     assert scenario.prepared(claim)
     assert_sees_exactly(scenario.observe(after, "probe"), scenario.allocated(after, "gpu"))
     assert set(held).isdisjoint(scenario.allocated(after, "gpu"))

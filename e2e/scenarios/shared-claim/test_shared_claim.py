@@ -19,7 +19,7 @@ def test_the_device_stays_prepared_until_the_last_pod_is_gone(scenario: Scenario
     scenario.apply("manifests.yaml")
     scenario.running("first")
     scenario.running("second")
-    uid = scenario.workspace.claim("shared").metadata.uid
+    uid = scenario.workspace.claim("shared").uid
 
     scenario.workspace.delete_pod("first")
 

@@ -32,7 +32,9 @@ def main() -> int:
             print(f"{identifier}  {capability}")
     print(f"{len(named & known.keys())} of {len(known)} capabilities are named by a test")
     if unknown := sorted(named - known.keys()):
-        print(f"tests name ids that docs/capabilities.md does not have: {', '.join(unknown)}", file=sys.stderr)
+        print(
+            f"tests name ids that docs/capabilities.md does not have: {', '.join(unknown)}", file=sys.stderr
+        )
         return 1
     return 0
 

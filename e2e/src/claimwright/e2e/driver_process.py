@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 from claimwright.e2e.deadlines import wait_until
 
@@ -32,25 +35,40 @@ class DriverProcess:
 
     @property
     def pid(self) -> int:
-        """The process id of the running driver."""
+        """The process id of the running driver, or of the command that entered the node for it."""
         assert self._process is not None, "the driver was never started"
         return self._process.pid
+
+    @property
+    def plugin_pid(self) -> int:
+        """The process id of the plugin itself, whose memory counts; it may be a child of the one that entered."""
+        family = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
+        return next(member.pid for member in reversed(family) if "gpu-plugin" in member.cmdline())
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start the process; its output is appended to the log."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.argv, env={**os.environ, **self._environment}, stdout=log, stderr=log, start_new_session=True
+                self.argv,
+                env={**os.environ, **self._environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def wait_registered(self) -> None:
-        """Wait until the registration socket is there; raise with the log's end when the process dies first."""
+        """Wait until the registration socket answers; raise with the log's end when the process dies first."""
 
         def look() -> bool:
-            assert self._process is not None
-            if self._process.poll() is not None:
+            if not self.alive:
+                assert self._process is not None
                 raise RuntimeError(f"the driver ended with {self._process.returncode}:\n{self.log_end()}")
-            return self.registration_socket.exists()
+            return _answers(self.registration_socket)
 
         wait_until("the driver's registration", look, seconds=START_SECONDS, seen=self.log_end)
 
@@ -63,7 +81,7 @@ class DriverProcess:
         self._end(signal.SIGTERM)
 
     def _end(self, signal_number: signal.Signals) -> None:
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or not self.alive:
             return
         os.killpg(self._process.pid, signal_number)
         try:
@@ -77,3 +95,13 @@ class DriverProcess:
         if not self._log.exists():
             return "(no log)"
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _answers(path: Path) -> bool:
+    """Tell whether somebody listens: a killed driver leaves its socket file, which refuses the connection."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True

@@ -52,4 +52,6 @@ class Observation:
                 visible_devices=seen["visible_devices"],
             )
         except (IndexError, KeyError, TypeError, ValueError) as error:
-            raise UnreadableObservation(f"the probe printed {text[:500]!r}, expected one JSON object") from error
+            raise UnreadableObservation(
+                f"the probe printed {text[:500]!r}, expected one JSON object"
+            ) from error

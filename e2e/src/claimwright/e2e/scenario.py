@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kubernetes import client
-
 from claimwright.e2e import deadlines
+from claimwright.e2e.objects import Pod
 from claimwright.e2e.observation import Observation
-from claimwright.e2e.world import World
 from claimwright.e2e.workspace import Workspace
+from claimwright.e2e.world import World
 
 PROBE_IMAGE = "claimwright.dev/probe:1"
 
@@ -33,19 +32,20 @@ class Scenario:
         """Create the objects of a manifest file that lies beside the test."""
         self.workspace.apply(self._folder / manifests)
 
-    def running(self, pod: str) -> client.V1Pod:
+    def running(self, pod: str) -> Pod:
         """Wait until the pod runs."""
         return self.workspace.running(pod)
 
-    def observe(self, pod: client.V1Pod, container: str) -> Observation:
+    def observe(self, pod: Pod, container: str) -> Observation:
         """Return what the probe in the container saw."""
         return self.world.observe(self.workspace, pod, container)
 
-    def allocated(self, pod: client.V1Pod, claim: str) -> tuple[str, ...]:
+    def allocated(self, pod: Pod, claim: str) -> tuple[str, ...]:
         """Return the UUIDs of the devices that the scheduler allocated to one of the pod's claims."""
-        allocation = self.workspace.claims_of(pod)[claim].status.allocation
+        devices = self.workspace.claim_of(pod, claim).devices
+        assert devices is not None, f"claim {claim} of pod {pod.name} is not allocated"
         uuids = self._uuids()
-        return tuple(uuids[result.pool, result.device] for result in allocation.devices.results)
+        return tuple(uuids[device] for device in devices)
 
     def prepared(self, claim_uid: str) -> bool:
         """Tell whether the node still holds anything for the claim, by the CDI specs on its disk."""
@@ -66,13 +66,13 @@ class Scenario:
         deadlines.wait_until(what, look, seconds=seconds)
 
     def _uuids(self) -> dict[tuple[str, str], str]:
-        slices = client.ResourceV1Api(self.world.api).list_resource_slice(
-            field_selector=f"spec.nodeName={self.world.node_name}"
+        slices = self.world.kubernetes.get(
+            "/apis/resource.k8s.io/v1/resourceslices", fieldSelector=f"spec.nodeName={self.world.node_name}"
         )
         return {
-            (found.spec.pool.name, device.name): str(device.attributes["uuid"].string)
-            for found in slices.items
-            for device in found.spec.devices or ()
+            (found["spec"]["pool"]["name"], device["name"]): device["attributes"]["uuid"]["string"]
+            for found in slices["items"]
+            for device in found["spec"].get("devices", ())
         }
 
 
@@ -103,7 +103,11 @@ def assert_sees_exactly(seen: Observation, uuids: Sequence[str]) -> None:
     The positive control of the isolation check is the allocated node itself: it must open (or answer ENXIO, as
     there is no kernel driver behind it), so that EPERM on the others is the cgroup's word and not a broken probe.
     """
-    assert sorted(seen.uuids) == sorted(uuids), f"NVML lists {seen.uuids}, allocated are {tuple(uuids)}: {seen}"
+    assert sorted(seen.uuids) == sorted(uuids), (
+        f"NVML lists {seen.uuids}, allocated are {tuple(uuids)}: {seen}"
+    )
     assert len(seen.nodes) == len(uuids), f"device nodes {dict(seen.nodes)} for {len(uuids)} allocated GPUs"
-    assert set(seen.nodes.values()) <= {"ENXIO", "opened"}, f"an allocated node does not open: {dict(seen.nodes)}"
+    assert set(seen.nodes.values()) <= {"ENXIO", "opened"}, (
+        f"an allocated node does not open: {dict(seen.nodes)}"
+    )
     assert set(seen.foreign.values()) <= {"EPERM"}, f"reachable without a claim: {dict(seen.foreign)}"

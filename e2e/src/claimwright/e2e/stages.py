@@ -46,7 +46,9 @@ class Stages:
             seconds = time.monotonic() - started
             self.finished.append(Stage(name, outcome, seconds, " ".join(found)))
             sign = "✔" if outcome == "ok" else "✘"
-            print(f"{sign} {name}: {' '.join(found) or outcome} [{seconds:.1f} s]", file=sys.stderr, flush=True)
+            print(
+                f"{sign} {name}: {' '.join(found) or outcome} [{seconds:.1f} s]", file=sys.stderr, flush=True
+            )
 
 
 def _pulse(name: str, started: float, over: threading.Event) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kubernetes import client, utils
-from kubernetes.client.exceptions import ApiException
 
 from claimwright.e2e.deadlines import wait_until
+from claimwright.e2e.kubernetes_door import Kubernetes, Missing
+from claimwright.e2e.objects import Claim, Pod
 
 RUNNING_SECONDS = 60.0
 GONE_SECONDS = 60.0
@@ -19,20 +19,13 @@ GONE_SECONDS = 60.0
 class Workspace:
     """One namespace on a cluster; `close` removes it and waits until its claims have released their devices."""
 
-    def __init__(self, api: client.ApiClient, namespace: str) -> None:
+    def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:
         self.namespace = namespace
-        self._api = api
-        self._core = client.CoreV1Api(api)
-        self._resources = client.ResourceV1Api(api)
-        self._core.create_namespace({"metadata": {"name": namespace}})
+        self._kubernetes = kubernetes
+        self._core = f"/api/v1/namespaces/{namespace}"
+        self._claims = f"/apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaims"
+        kubernetes.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         wait_until("the default service account", self._service_account, seconds=20)
-
-    def _service_account(self) -> bool:
-        try:
-            self._core.read_namespaced_service_account("default", self.namespace)
-        except ApiException:
-            return False
-        return True
 
     def apply(self, manifests: Path | str | Iterable[Mapping[str, Any]]) -> None:
         """Create every object of a YAML file, a YAML text or an iterable of objects, in this namespace."""
@@ -40,83 +33,91 @@ class Workspace:
             manifests = manifests.read_text()
         objects = yaml.safe_load_all(manifests) if isinstance(manifests, str) else manifests
         for manifest in filter(None, objects):
-            utils.create_from_dict(self._api, dict(manifest), namespace=self.namespace)
+            self._kubernetes.create(manifest, namespace=self.namespace)
 
-    def pod(self, name: str) -> client.V1Pod:
-        """Read a pod; ApiException 404 when it is not there."""
-        return self._core.read_namespaced_pod(name, self.namespace)
+    def pod(self, name: str) -> Pod:
+        """Read a pod; raises Missing."""
+        return Pod.from_object(self._kubernetes.get(f"{self._core}/pods/{name}"))
 
-    def claim(self, name: str) -> client.ResourceV1ResourceClaim:
-        """Read a resource claim."""
-        return self._resources.read_namespaced_resource_claim(name, self.namespace)
+    def claim(self, name: str) -> Claim:
+        """Read a resource claim; raises Missing."""
+        return Claim.from_object(self._kubernetes.get(f"{self._claims}/{name}"))
 
-    def claims(self) -> list[client.ResourceV1ResourceClaim]:
+    def claims(self) -> list[Claim]:
         """All claims of the namespace."""
-        return list(self._resources.list_namespaced_resource_claim(self.namespace).items)
+        return [Claim.from_object(claim) for claim in self._kubernetes.get(self._claims)["items"]]
 
-    def claims_of(self, pod: client.V1Pod) -> dict[str, client.ResourceV1ResourceClaim]:
-        """The claims of a pod by the name that its spec gives them."""
-        generated = {status.name: status.resource_claim_name for status in pod.status.resource_claim_statuses or ()}
-        return {
-            entry.name: self.claim(entry.resource_claim_name or generated[entry.name])
-            for entry in pod.spec.resource_claims or ()
-        }
+    def claim_of(self, pod: Pod, name: str) -> Claim:
+        """The claim that a pod's spec calls `name`."""
+        return self.claim(pod.claims[name])
 
-    def running(self, name: str, *, seconds: float = RUNNING_SECONDS) -> client.V1Pod:
+    def running(self, name: str, *, seconds: float = RUNNING_SECONDS) -> Pod:
         """Wait until the pod runs with every container ready, and return it."""
 
-        def look() -> client.V1Pod | None:
+        def look() -> Pod | None:
             pod = self.pod(name)
-            ready = all(status.ready for status in pod.status.container_statuses or ())
-            return pod if pod.status.phase == "Running" and ready else None
+            return pod if pod.phase == "Running" and pod.ready else None
 
         return wait_until(f"pod {name} Running", look, seconds=seconds, seen=lambda: self.story(name))
 
     def unschedulable(self, name: str, *, seconds: float = RUNNING_SECONDS) -> str:
         """Wait until the scheduler has looked at the pod and found no place; return its message."""
-
-        def look() -> str | None:
-            for condition in self.pod(name).status.conditions or ():
-                if condition.type == "PodScheduled" and condition.reason == "Unschedulable":
-                    return str(condition.message)
-            return None
-
-        return wait_until(f"pod {name} Unschedulable", look, seconds=seconds, seen=lambda: self.story(name))
+        return wait_until(
+            f"pod {name} Unschedulable",
+            lambda: self.pod(name).unschedulable,
+            seconds=seconds,
+            seen=lambda: self.story(name),
+        )
 
     def delete_pod(self, name: str, *, grace_seconds: int | None = None) -> None:
         """Delete a pod and wait until it is gone."""
-        self._core.delete_namespaced_pod(name, self.namespace, grace_period_seconds=grace_seconds)
-        wait_until(f"pod {name} gone", lambda: self._gone(name), seconds=GONE_SECONDS, seen=lambda: self.story(name))
+        self._kubernetes.delete(f"{self._core}/pods/{name}", grace_seconds=grace_seconds)
+        wait_until(
+            f"pod {name} gone", lambda: self._gone(name), seconds=GONE_SECONDS, seen=lambda: self.story(name)
+        )
+
+    def story(self, pod: str) -> str:
+        """Return phase, conditions and events of a pod: what one reads when it does not run."""
+        found = self.pod(pod)
+        events = self._kubernetes.get(f"{self._core}/events", fieldSelector=f"involvedObject.name={pod}")[
+            "items"
+        ]
+        told = [f"{event.get('reason')}: {event.get('message')}" for event in events]
+        return f"phase {found.phase}; conditions {list(found.conditions)}; events {told}"
+
+    def wait_for_logs(self, pod: str, container: str, *, seconds: float = 20.0) -> str:
+        """Wait until a container has printed a whole line, and return what it printed."""
+
+        def look() -> str | None:
+            text = self._kubernetes.logs(self.namespace, pod, container)
+            return text if text.endswith("\n") else None
+
+        return wait_until(f"a line from {pod}/{container}", look, seconds=seconds)
+
+    def close(self) -> None:
+        """Delete pods and claims, wait for them, then delete the namespace without waiting for its end."""
+        pods = f"{self._core}/pods"
+        self._kubernetes.delete(pods, grace_seconds=1)
+        wait_until(
+            f"all pods of {self.namespace} gone",
+            lambda: not self._kubernetes.get(pods)["items"],
+            seconds=GONE_SECONDS,
+            seen=lambda: [self.story(pod["metadata"]["name"]) for pod in self._kubernetes.get(pods)["items"]],
+        )
+        self._kubernetes.delete(self._claims)
+        wait_until(f"all claims of {self.namespace} gone", lambda: not self.claims(), seconds=GONE_SECONDS)
+        self._kubernetes.delete(f"/api/v1/namespaces/{self.namespace}")
+
+    def _service_account(self) -> bool:
+        try:
+            self._kubernetes.get(f"{self._core}/serviceaccounts/default")
+        except Missing:
+            return False
+        return True
 
     def _gone(self, name: str) -> bool:
         try:
             self.pod(name)
-        except ApiException as error:
-            return error.status == 404
+        except Missing:
+            return True
         return False
-
-    def story(self, pod: str) -> str:
-        """Return phase, conditions and events of a pod: what one reads when it does not run."""
-        status = self.pod(pod).status
-        events = self._core.list_namespaced_event(
-            self.namespace, field_selector=f"involvedObject.name={pod}"
-        ).items
-        told = [f"{event.reason}: {event.message}" for event in events]
-        conditions = [f"{c.type}={c.status} {c.reason or ''}" for c in status.conditions or ()]
-        return f"phase {status.phase}; conditions {conditions}; events {told}"
-
-    def logs(self, pod: str, container: str) -> str:
-        """Return what a container has printed."""
-        return str(self._core.read_namespaced_pod_log(pod, self.namespace, container=container))
-
-    def close(self) -> None:
-        """Delete pods and claims, wait for them, then delete the namespace without waiting for its end."""
-        self._core.delete_collection_namespaced_pod(self.namespace, grace_period_seconds=1)
-        wait_until(
-            f"all pods of {self.namespace} gone",
-            lambda: not self._core.list_namespaced_pod(self.namespace).items,
-            seconds=GONE_SECONDS,
-        )
-        self._resources.delete_collection_namespaced_resource_claim(self.namespace)
-        wait_until(f"all claims of {self.namespace} gone", lambda: not self.claims(), seconds=GONE_SECONDS)
-        self._core.delete_namespace(self.namespace)

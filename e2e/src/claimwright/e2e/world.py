@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from kubernetes import client
-
 from claimwright.e2e.driver_process import DriverProcess
+from claimwright.e2e.kubernetes_door import Kubernetes
+from claimwright.e2e.objects import Pod
 from claimwright.e2e.observation import Observation
 from claimwright.e2e.workspace import Workspace
 
@@ -16,8 +16,8 @@ class World(Protocol):
     """What scenarios need of their surroundings; real local nodes and the kubelet stand-in both fit."""
 
     @property
-    def api(self) -> client.ApiClient:
-        """A client of the API server, with an administrator's rights."""
+    def kubernetes(self) -> Kubernetes:
+        """The API server, with an administrator's rights."""
         ...
 
     @property
@@ -35,6 +35,6 @@ class World(Protocol):
         """The driver's process on that node."""
         ...
 
-    def observe(self, workspace: Workspace, pod: client.V1Pod, container: str) -> Observation:
+    def observe(self, workspace: Workspace, pod: Pod, container: str) -> Observation:
         """Let the probe look around inside a running container."""
         ...
