@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from claimwright.cluster import errors, interface, progress, versions
-from claimwright.cluster.interface import Cluster, ClusterSpec
+from claimwright.cluster import errors, folders, interface, progress, versions
+from claimwright.cluster.interface import Cluster, ClusterSpec, ProviderName
+
+_FOLLOW_SECONDS = 0.2
+_EXISTING_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @contextmanager
@@ -23,6 +29,20 @@ def _reported() -> Iterator[None]:
     except errors.ClusterError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except OSError as error:
+        click.echo(f"error: {_explained(error)}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        click.echo("interrupted; nothing is left behind", err=True)
+        sys.exit(130)
+
+
+def parse_feature_gate(text: str) -> tuple[str, bool]:
+    """Read `Name=true` or `Name=false`; raises InvalidRequest."""
+    name, separator, value = text.partition("=")
+    if not name.isidentifier() or not separator or value.lower() not in {"true", "false"}:
+        raise errors.InvalidRequest(f"--feature-gate {text!r}: write Name=true or Name=false")
+    return name, value.lower() == "true"
 
 
 @click.group()
@@ -31,19 +51,161 @@ def cluster() -> None:
 
 
 @cluster.command()
-@click.option("--name", default="claimwright", show_default=True)
-@click.option("--nodes", default=1, show_default=True)
-@click.option("--kubernetes", default=versions.DEFAULT_MINOR, show_default=True)
-def up(name: str, nodes: int, kubernetes: str) -> None:
-    """Start a cluster."""
+@click.option("--name", default="claimwright", show_default=True, help="Name of the cluster.")
+@click.option("--nodes", default=1, show_default=True, help="Real nodes (root; without it none are made).")
+@click.option("--kubernetes", default=versions.DEFAULT_MINOR, show_default=True, help="Kubernetes minor.")
+@click.option("--feature-gate", "gates", multiple=True, metavar="NAME=true|false", help="May be repeated.")
+@click.option("--provider", type=click.Choice(interface.PROVIDERS), default="local", show_default=True)
+@click.option("--binaries", type=_EXISTING_FOLDER, help="Folder with programs to use before all others.")
+@click.option("--kubeconfig", type=click.Path(path_type=Path), help="For --provider kubeconfig.")
+@click.option("--context", help="Context in that kubeconfig.")
+@click.option("--api-qps", type=click.IntRange(1), help="Client limit of controller manager and scheduler.")
+@click.option("--api-port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; 0 is any.")
+@click.option("--json", "as_json", is_flag=True, help="Print the cluster as JSON.")
+def up(
+    name: str,
+    nodes: int,
+    kubernetes: str,
+    gates: tuple[str, ...],
+    provider: ProviderName,
+    binaries: Path | None,
+    kubeconfig: Path | None,
+    context: str | None,
+    api_qps: int | None,
+    api_port: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Start a cluster and wait until it is ready."""
     with _reported():
-        made = interface.up(ClusterSpec(name=name, nodes=nodes, kubernetes=kubernetes), progress=progress.for_stream())
-        click.echo(f"KUBECONFIG={made.kubeconfig}")
+        spec = ClusterSpec(
+            name=name, provider=provider, kubernetes=kubernetes, nodes=nodes,
+            feature_gates=dict(parse_feature_gate(gate) for gate in gates), binaries=binaries,
+            kubeconfig=kubeconfig, context=context, api_qps=api_qps, api_port=api_port,
+        )  # fmt: skip
+        made = interface.up(spec, progress=progress.for_stream())
+        click.echo(json.dumps(as_object(made), indent=1) if as_json else _summary(made))
 
 
 @cluster.command()
 @click.argument("name", default="claimwright")
-def down(name: str) -> None:
-    """Remove a cluster."""
+@click.option("--all", "everything", is_flag=True, help="Remove every cluster of this user.")
+def down(name: str, *, everything: bool) -> None:
+    """Remove a cluster, whatever state it is in."""
     with _reported():
-        interface.down(name, progress=progress.for_stream())
+        for chosen in interface.list_clusters() if everything else [name]:
+            interface.down(chosen, progress=progress.for_stream())
+
+
+@cluster.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_(*, as_json: bool) -> None:
+    """List the clusters of this user."""
+    with _reported():
+        found = [_listed(name) for name in interface.list_clusters()]
+        if as_json:
+            click.echo(json.dumps(found, indent=1))
+        for item in [] if as_json else found:
+            click.echo(f"{item['name']:20} {item['state']:8} {item['provider']:10} {item['kubernetes']:8} {item['nodes']} nodes")
+
+
+@cluster.command()
+@click.argument("name", default="claimwright")
+def kubeconfig(name: str) -> None:
+    """Print the path of a cluster's kubeconfig."""
+    with _reported():
+        click.echo(interface.load(name).kubeconfig)
+
+
+@cluster.command()
+@click.argument("name", default="claimwright")
+@click.argument("component", required=False)
+@click.option("--follow", is_flag=True, help="Keep printing what is added.")
+def logs(name: str, component: str | None, *, follow: bool) -> None:
+    """Print a component's log, or without COMPONENT the names of those that have one."""
+    with _reported():
+        folder = folders.clusters_folder() / folders.checked_name(name) / "logs"
+        there = sorted(path.stem for path in folder.glob("*.log"))
+        if not there:
+            raise errors.ClusterNotFound(f"cluster {name!r} has no logs: `claimwright cluster list` shows what runs")
+        if component is None:
+            click.echo("\n".join(there))
+            return
+        if component not in there:
+            raise errors.InvalidRequest(f"no component {component!r} in {name!r}: there are {', '.join(there)}")
+        _print_log(folder / f"{component}.log", follow=follow)
+
+
+@cluster.command()
+@click.option("--kubernetes", "minors", multiple=True, default=(versions.DEFAULT_MINOR,), show_default=True)
+@click.option("--binaries", type=_EXISTING_FOLDER, help="Folder with programs to use before all others.")
+def build(minors: tuple[str, ...], binaries: Path | None) -> None:
+    """Provide the programs of a cluster without starting one."""
+    from claimwright.cluster.binaries import CONTROL_PLANE, NODE, Sources, provision  # noqa: PLC0415
+
+    with _reported():
+        for minor in minors:
+            version = versions.kubernetes_version(minor)
+            found = provision([*CONTROL_PLANE, *NODE], version, Sources(folder=binaries), progress.for_stream())
+            for name, path in found.items():
+                click.echo(f"{name:28} {path}")
+
+
+def as_object(made: Cluster) -> dict[str, Any]:
+    """Return a cluster as JSON values."""
+    nodes = [
+        {
+            "name": node.name, "address": node.address, "enter": list(node.enter), "folder": _text(node.folder),
+            "kubelet_dir": _text(node.kubelet_dir), "run_dir": _text(node.run_dir), "cdi_dir": _text(node.cdi_dir),
+            "mount_namespace": _text(node.mount_namespace), "network_namespace": _text(node.network_namespace),
+            "pid": node.pid,
+        }
+        for node in made.nodes
+    ]  # fmt: skip
+    return {
+        "name": made.name, "provider": made.provider, "kubernetes": made.kubernetes,
+        "kubeconfig": _text(made.kubeconfig), "node_kubeconfig": _text(made.node_kubeconfig),
+        "emulated_kubelets": made.emulated_kubelets, "folder": _text(made.folder), "enter": list(made.enter),
+        "components": dict(made.components), "nodes": nodes,
+    }  # fmt: skip
+
+
+def _summary(made: Cluster) -> str:
+    nodes = ", ".join(node.name for node in made.nodes) or "no real nodes"
+    return (
+        f"cluster {made.name}: Kubernetes {made.kubernetes}, {nodes}\n"
+        f"export KUBECONFIG={made.kubeconfig}\n"
+        f"remove it with: claimwright cluster down {made.name}"
+    )
+
+
+def _listed(name: str) -> dict[str, Any]:
+    try:
+        found = interface.load(name)
+    except errors.ClusterError:
+        return {"name": name, "state": "broken", "provider": "-", "kubernetes": "-", "nodes": 0}
+    return {
+        "name": name, "state": "running", "provider": found.provider, "kubernetes": found.kubernetes,
+        "nodes": len(found.nodes), "kubeconfig": _text(found.kubeconfig),
+    }  # fmt: skip
+
+
+def _print_log(path: Path, *, follow: bool) -> None:
+    with path.open("r", errors="replace") as stream:
+        while True:
+            for line in stream:
+                click.echo(line, nl=False)
+            if not follow or not path.exists():
+                return
+            time.sleep(_FOLLOW_SECONDS)
+
+
+def _explained(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        where = error.filename or f"{folders.clusters_folder()} or {folders.cache_folder()}"
+        return f"the disk is full ({where}): free some space, or set XDG_STATE_HOME and XDG_CACHE_HOME to another disk"
+    return f"{error.strerror or error} ({error.filename})" if error.filename else str(error)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else os.fspath(path)

@@ -41,6 +41,8 @@ class Identities:
     service_accounts: Pair
     api_server: Pair
     api_server_as_kubelet_client: Pair
+    front_authority: Pair
+    front_proxy: Pair
     controller_manager: Path
     scheduler: Path
 
@@ -93,6 +95,13 @@ def api_server(settings: Settings) -> list[str]:
         f"--kubelet-client-key={identities.api_server_as_kubelet_client.key}",
         f"--kubelet-certificate-authority={identities.authority.certificate}",
         "--kubelet-preferred-address-types=InternalIP",
+        f"--requestheader-client-ca-file={identities.front_authority.certificate}",
+        "--requestheader-allowed-names=front-proxy-client",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--proxy-client-cert-file={identities.front_proxy.certificate}",
+        f"--proxy-client-key-file={identities.front_proxy.key}",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={identities.service_accounts.certificate}",
         f"--service-account-signing-key-file={identities.service_accounts.key}",
@@ -111,7 +120,9 @@ def api_server(settings: Settings) -> list[str]:
 def controller_manager(settings: Settings) -> list[str]:
     """Return the controller manager's command line."""
     identities = settings.identities
-    limits = []
+    # Its forty controllers each fetch a token when it starts; the default burst of 30 would stretch that to 5 s. The
+    # steady limit (20 requests/s) stays the default.
+    limits = ["--kube-api-burst=300"]
     if settings.api_qps:
         # The claim controller's default of 10 workers holds claim templates to 10 pods/s (design, Scale).
         limits = [*_limits(settings.api_qps), "--concurrent-resourceclaim-syncs=50"]

@@ -26,6 +26,8 @@ class Passports:
 def make_passports(folder: Path, endpoints: Endpoints, host_port: int) -> Passports:
     """Write everything that proves an identity, and the kubeconfigs for this side and the nodes' side."""
     authority = make_authority(folder / "pki")
+    # The aggregation layer has an authority of its own: whoever it signs may claim to be anyone (requestheader).
+    front = make_authority(folder / "pki" / "front-proxy")
     # RBAC's built-in bindings name these users and the group (rbac/bootstrappolicy in Kubernetes).
     admin = authority.issue("admin", "claimwright-admin", organization="system:masters")
     inside = endpoints.server
@@ -36,6 +38,8 @@ def make_passports(folder: Path, endpoints: Endpoints, host_port: int) -> Passpo
         api_server_as_kubelet_client=authority.issue(
             "kube-apiserver-kubelet-client", "kube-apiserver-kubelet-client", organization="system:masters"
         ),
+        front_authority=front.pair,
+        front_proxy=front.issue("front-proxy-client", "front-proxy-client"),
         controller_manager=_component(folder, authority, inside, "kube-controller-manager"),
         scheduler=_component(folder, authority, inside, "kube-scheduler"),
     )
