@@ -51,7 +51,7 @@ class Observation:
                 nvml=seen["nvml"],
                 visible_devices=seen["visible_devices"],
             )
-        except (IndexError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise UnreadableObservation(
                 f"the probe printed {text[:500]!r}, expected one JSON object"
             ) from error
