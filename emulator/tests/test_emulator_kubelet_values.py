@@ -34,7 +34,11 @@ def a_pod(*containers, init=(), annotations=None, policy="Always", status=None, 
     return Pod.from_object(
         {
             "metadata": {
-                "namespace": "ns", "name": "p", "uid": "u1", "resourceVersion": "5", "annotations": annotations,
+                "namespace": "ns",
+                "name": "p",
+                "uid": "u1",
+                "resourceVersion": "5",
+                "annotations": annotations,
             },
             "spec": {
                 "nodeName": "n",
@@ -45,7 +49,7 @@ def a_pod(*containers, init=(), annotations=None, policy="Always", status=None, 
             },
             "status": status or {},
         }
-    )  # fmt: skip
+    )
 
 
 def live(pod: Pod, seconds: float, *, records=None, start=NOW):
@@ -75,41 +79,67 @@ SIDECAR = {"name": "side", "restartPolicy": "Always"}
     [
         pytest.param(a_pod(), 3600, "Running", ["main"], id="runs-until-deleted"),
         pytest.param(
-            a_pod(annotations={"claimwright.dev/run-seconds": "5"}, policy="Never"), 10, "Succeeded", ["main"],
+            a_pod(annotations={"claimwright.dev/run-seconds": "5"}, policy="Never"),
+            10,
+            "Succeeded",
+            ["main"],
             id="succeeds",
         ),
         pytest.param(
-            a_pod(annotations={"claimwright.dev/run-seconds": "5"}, policy="OnFailure"), 4, "Running", ["main"],
+            a_pod(annotations={"claimwright.dev/run-seconds": "5"}, policy="OnFailure"),
+            4,
+            "Running",
+            ["main"],
             id="not-yet",
         ),
         pytest.param(
             a_pod(
-                annotations={"claimwright.dev/run-seconds": "1", "claimwright.dev/exit-code": "3"}, policy="Never"
+                annotations={"claimwright.dev/run-seconds": "1", "claimwright.dev/exit-code": "3"},
+                policy="Never",
             ),
-            10, "Failed", ["main"], id="fails",
+            10,
+            "Failed",
+            ["main"],
+            id="fails",
         ),
         pytest.param(a_pod(init=("i1", "i2")), 1, "Running", ["i1", "i2", "main"], id="init-in-order"),
         pytest.param(
-            a_pod(init=("i1", SIDECAR, "i2")), 1, "Running", ["i1", "side", "i2", "main"], id="sidecar-in-its-place"
+            a_pod(init=("i1", SIDECAR, "i2")),
+            1,
+            "Running",
+            ["i1", "side", "i2", "main"],
+            id="sidecar-in-its-place",
         ),
         pytest.param(
-            a_pod(init=("i1",), annotations={"claimwright.dev/exit-code.i1": "1"}, policy="Never"), 99, "Failed",
-            ["i1"], id="init-fails-for-good",
+            a_pod(init=("i1",), annotations={"claimwright.dev/exit-code.i1": "1"}, policy="Never"),
+            99,
+            "Failed",
+            ["i1"],
+            id="init-fails-for-good",
         ),
         pytest.param(
-            a_pod("a", "b", annotations={"claimwright.dev/run-seconds.a": "1"}, policy="Never"), 99, "Running",
-            ["a", "b"], id="one-still-runs",
+            a_pod("a", "b", annotations={"claimwright.dev/run-seconds.a": "1"}, policy="Never"),
+            99,
+            "Running",
+            ["a", "b"],
+            id="one-still-runs",
         ),
         pytest.param(
-            a_pod(init=(SIDECAR,), annotations={"claimwright.dev/run-seconds": "2"}, policy="Never"), 99,
-            "Succeeded", ["side", "main"], id="sidecar-does-not-hold-the-pod",
+            a_pod(init=(SIDECAR,), annotations={"claimwright.dev/run-seconds": "2"}, policy="Never"),
+            99,
+            "Succeeded",
+            ["side", "main"],
+            id="sidecar-does-not-hold-the-pod",
         ),
         pytest.param(
-            a_pod(init=("i1",), annotations={"claimwright.dev/run-seconds.i1": "50"}), 10, "Pending", ["i1"],
+            a_pod(init=("i1",), annotations={"claimwright.dev/run-seconds.i1": "50"}),
+            10,
+            "Pending",
+            ["i1"],
             id="init-runs",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_pod_lives_as_its_plan_says(pod, seconds, phase, starts):
     records, decision, order = live(pod, seconds)
     assert (phase_of(pod, records, decision), order) == (phase, starts)
@@ -214,17 +244,21 @@ def test_a_status_read_back_gives_the_same_records(run, code, seconds):
 def a_claim(**status):
     return {
         "metadata": {
-            "namespace": "ns", "name": "c", "uid": "cu",
+            "namespace": "ns",
+            "name": "c",
+            "uid": "cu",
             "ownerReferences": [{"kind": "Pod", "name": "p", "uid": "u1", "controller": True}],
         },
         "status": {
             "reservedFor": [{"resource": "pods", "name": "p", "uid": "u1"}],
             "allocation": {
-                "devices": {"results": [{"request": "gpu", "driver": "d.example", "pool": "n", "device": "g0"}]}
+                "devices": {
+                    "results": [{"request": "gpu", "driver": "d.example", "pool": "n", "device": "g0"}]
+                }
             },
             **status,
         },
-    }  # fmt: skip
+    }
 
 
 TEMPLATE = [{"name": "gpu", "resourceClaimTemplateName": "t"}]
@@ -252,17 +286,19 @@ def test_a_template_claim_that_is_not_made_yet_is_waited_for():
     ("claim", "words"),
     [
         pytest.param(
-            a_claim() | {"metadata": a_claim()["metadata"] | {"ownerReferences": []}}, "was not created for pod",
+            a_claim() | {"metadata": a_claim()["metadata"] | {"ownerReferences": []}},
+            "was not created for pod",
             id="foreign-owner",
         ),
         pytest.param(a_claim(reservedFor=[]), "is not allowed to use ResourceClaim c", id="not-reserved"),
         pytest.param(
-            a_claim(reservedFor=[{"resource": "pods", "name": "p", "uid": "old"}]), "is not allowed to use",
+            a_claim(reservedFor=[{"resource": "pods", "name": "p", "uid": "old"}]),
+            "is not allowed to use",
             id="reserved-for-the-previous-pod-of-that-name",
         ),
         pytest.param(a_claim(allocation=None), "not allocated", id="not-allocated"),
     ],
-)  # fmt: skip
+)
 def test_a_claim_that_the_pod_may_not_use_is_refused_in_the_kubelets_words(claim, words):
     pod = a_pod(resourceClaims=TEMPLATE, status=MADE)
     with pytest.raises(ClaimNotReady, match=words):
@@ -462,7 +498,11 @@ def test_a_thousand_nodes_have_addresses_and_pod_ranges_of_their_own(tmp_path):
 
 def test_records_know_running_from_ended():
     pod = a_pod(
-        status={"containerStatuses": [{"name": "main", "state": {"running": {"startedAt": "2026-11-21T09:00:00Z"}}}]}
+        status={
+            "containerStatuses": [
+                {"name": "main", "state": {"running": {"startedAt": "2026-11-21T09:00:00Z"}}}
+            ]
+        }
     )
     record = restore_records(pod)["main"]
     assert isinstance(record.state, Running)

@@ -1,4 +1,4 @@
-"""Prepare and release the claims of one node's pods, with the kubelet's order, batching and reply checks.
+"""Prepare and release the claims of one node's pods, with the kubelet's order and batching.
 
 Order of locks: one per claim, taken in the order of (namespace, name); nothing else is held while they are.
 Because of them a claim shared by two pods is prepared once, also when both start in the same instant.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -27,21 +27,19 @@ Key = tuple[str, str]
 
 
 class DriverCalls(Protocol):
-    """The two node calls of a driver; an answer per claim is devices (or None) or the driver's error text.
+    """The two node calls of a driver, with an answer for each claim asked about and for no other.
 
-    A failing call as a whole raises `PrepareFailed`, `ReleaseFailed` or `PluginMissing`.
+    A call that fails as a whole raises `PrepareFailed`, `ReleaseFailed` or `PluginMissing`.
     """
 
     async def prepare(
         self, driver: DriverName, claims: Sequence[ClaimReference]
     ) -> Mapping[ClaimUid, tuple[PreparedDevice, ...] | str]:
-        """Call NodePrepareResources on the instance to use now."""
+        """Call NodePrepareResources: devices, or the driver's error text."""
         ...
 
-    async def release(
-        self, driver: DriverName, claims: Sequence[ClaimReference]
-    ) -> Mapping[ClaimUid, str | None]:
-        """Call NodeUnprepareResources on the instance to use now."""
+    async def release(self, driver: DriverName, claims: Sequence[ClaimReference]) -> Mapping[ClaimUid, str]:
+        """Call NodeUnprepareResources: the driver's error text, empty on success."""
         ...
 
     def require(self, driver: DriverName) -> None:
@@ -139,7 +137,7 @@ class NodeClaims:
                     batches[use.driver].append(claim.reference)
         for driver, references in sorted(batches.items()):
             answers = await self._calls.prepare(driver, references)
-            for reference, devices in _checked_prepare(references, answers):
+            for reference, devices in _granted(references, answers):
                 self._grant(reference, driver, devices)
         for claim in missing:
             key = _key(claim.reference)
@@ -195,31 +193,17 @@ def _new_state(claim: UsableClaim) -> ClaimState:
     )
 
 
-def _checked_prepare(
+def _granted(
     asked: Sequence[ClaimReference], answers: Mapping[ClaimUid, tuple[PreparedDevice, ...] | str]
-) -> list[tuple[ClaimReference, tuple[PreparedDevice, ...]]]:
-    """Hold a reply against what was asked; the checks and their words are the kubelet's."""
-    by_uid = {reference.uid: reference for reference in asked}
-    checked = []
-    for uid, answer in answers.items():
-        if uid not in by_uid:
-            raise PrepareFailed(f"NodePrepareResources returned result for unknown claim UID {uid}")
+) -> Iterator[tuple[ClaimReference, tuple[PreparedDevice, ...]]]:
+    for reference in asked:
+        answer = answers[reference.uid]
         if isinstance(answer, str):
-            name = by_uid[uid].name
-            raise PrepareFailed(f"NodePrepareResources failed for ResourceClaim {name}: {answer}")
-        checked.append((by_uid[uid], answer))
-    if skipped := len(by_uid) - len(checked):
-        raise PrepareFailed(f"NodePrepareResources skipped {skipped} ResourceClaims")
-    return checked
+            raise PrepareFailed(f"NodePrepareResources failed for ResourceClaim {reference.name}: {answer}")
+        yield reference, answer
 
 
-def _check_release(asked: Sequence[ClaimReference], answers: Mapping[ClaimUid, str | None]) -> None:
-    by_uid = {reference.uid: reference for reference in asked}
-    for uid, error in answers.items():
-        if uid not in by_uid:
-            raise ReleaseFailed(f"NodeUnprepareResources returned result for unknown claim UID {uid}")
-        if error:
-            name = by_uid[uid].name
-            raise ReleaseFailed(f"NodeUnprepareResources failed for ResourceClaim {name}: {error}")
-    if skipped := len(by_uid) - len(answers):
-        raise ReleaseFailed(f"NodeUnprepareResources skipped {skipped} ResourceClaims")
+def _check_release(asked: Sequence[ClaimReference], answers: Mapping[ClaimUid, str]) -> None:
+    for reference in asked:
+        if error := answers[reference.uid]:
+            raise ReleaseFailed(f"NodeUnprepareResources failed for ResourceClaim {reference.name}: {error}")

@@ -111,9 +111,11 @@ def _container_status(
     pod: Pod, container: ContainerSpec, record: ContainerRecord, decision: Decision, facts: PodFacts
 ) -> JsonObject:
     identity = f"claimwright://{pod.reference.uid}/{container.name}/{record.starts}"
-    state, last = record.state, record.last
+    state: Waiting | Running | Terminated = record.state
+    last = record.last
     if container.name in decision.backing_off and isinstance(state, Terminated):
-        state, last = Waiting("CrashLoopBackOff", "back-off before the container is started again"), state
+        last = state
+        state = Waiting("CrashLoopBackOff", "back-off before the container is started again")
     status: JsonObject = {
         "name": container.name,
         "image": container.image,

@@ -28,7 +28,7 @@ class Timings:
     health_reopen: float = 5.0
     health_timeout: float = 30.0
     api_retry: float = 1.0
-    plugin_scan: float = 1.0
+    plugin_scan: float = 0.5  # the kubelet has inotify and looks once a second beside it
 
 
 def growing(start: float, cap: float, attempt: int) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import parse_qs, urlsplit
 
 from claimwright.emulator.kubelet.testing.store import Event, Key, Object, Refused, Store, merge
@@ -38,7 +38,7 @@ class FakeApiServer:
         server = self
 
         class Handler(_Handler):
-            api = server
+            api = server  # type: ignore[assignment]  # the class of one server
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
@@ -86,7 +86,7 @@ class FakeApiServer:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    api: FakeApiServer
+    api: ClassVar[FakeApiServer]
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._watch()
         else:
             version = self.api.store.version
-            items = self.api.store.list(self.collection, self.namespace, self._selector)
+            items = self.api.store.choose(self.collection, self.namespace, self._selector)
             self._answer(200, {"kind": "List", "metadata": {"resourceVersion": version}, "items": items})
 
     def _post(self) -> None:

@@ -50,7 +50,7 @@ class Store:
                 raise Refused(404, "NotFound", f"{key[0]} {key[2]!r} not found")
             return copy.deepcopy(self._objects[key])
 
-    def list(self, collection: str, namespace: str, selector: str) -> list[Object]:
+    def choose(self, collection: str, namespace: str, selector: str) -> list[Object]:
         """Return copies of the objects of a collection."""
         with self.changed:
             return [copy.deepcopy(item) for key, item in self._chosen(collection, namespace, selector)]
