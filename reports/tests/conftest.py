@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from claimwright.reports import environment
 from claimwright.reports.samples import Sample, SampleWriter
 
@@ -85,13 +86,13 @@ def _phase(run: str, index: int, phase: str, duration_ns: int) -> Sample:
     )
 
 
-@pytest.fixture
-def block(tmp_path: Path) -> dict[str, Any]:
+@pytest.fixture(scope="session")
+def block(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """An environment block of this machine, marked emulated."""
     return environment.capture(
         hardware="emulated",
         run="20261121t100000-abcd",
-        state_dir=tmp_path / "state",
+        state_dir=tmp_path_factory.mktemp("state"),
         command=["claimwright", "report", "measure", "--node", "node-0", "--emulated"],
         settings={"claims": 1200, "repetitions": 5, "warm_up": 50},
         target={"kubernetes": "v1.37.1", "driver": "gpu.nvidia.com", "node": "node-0"},
@@ -110,3 +111,9 @@ def write_run(tmp_path: Path, block: dict[str, Any]) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def samples_of() -> Callable[..., Iterator[Sample]]:
+    """Make the samples of a made-up run, for fixtures of a wider scope than a test."""
+    return made_up_samples

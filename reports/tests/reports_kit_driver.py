@@ -1,7 +1,7 @@
 """A small DRA driver on the plugin kit, started as a process by the tests of measuring.
 
-Arguments: kubeconfig, driver name, node name, folder (of a kubelet), number of devices. `--refuse` makes every
-prepare fail; `--delay MS` makes it slow.
+Arguments: kubeconfig, driver name, node name, folder (of a kubelet), number of devices. `--refuse` makes
+every prepare fail; `--delay MS` makes it slow.
 """
 
 from __future__ import annotations

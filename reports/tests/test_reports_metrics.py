@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from claimwright.reports.errors import UnknownMetricError
 from claimwright.reports.metrics import Budget, metric, registry
 

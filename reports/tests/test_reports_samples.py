@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from claimwright.reports.errors import SamplesError, UnknownMetricError
-from claimwright.reports.samples import SCHEMA, Sample, SampleWriter, find_sample_files, read_samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from claimwright.reports.errors import SamplesError, UnknownMetricError
+from claimwright.reports.samples import SCHEMA, Sample, SampleWriter, find_sample_files, read_samples
 
 ENVIRONMENT = {"hardware": "emulated", "run": "r"}
 

@@ -4,6 +4,9 @@ import math
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from claimwright.reports.statistics import (
     CONFIDENCE,
     bootstrap,
@@ -12,8 +15,6 @@ from claimwright.reports.statistics import (
     quantile,
     statistic,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 numbers = st.lists(st.floats(0, 1e9, allow_nan=False), min_size=1, max_size=200)
 probabilities = st.floats(0, 1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from claimwright.reports.metrics import Budget
 from claimwright.reports.report import Estimate
 from claimwright.reports.statistics import Interval

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn, ParamSpec
 
 import click
+
 from claimwright.reports.environment import Hardware
 from claimwright.reports.errors import ReportError
 from claimwright.reports.measuring import DriverChoice, LoadShape, Options, PodShape

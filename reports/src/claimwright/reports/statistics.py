@@ -16,8 +16,8 @@ from itertools import chain
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 MINIMUM_RESAMPLES = 200
-# Drawing and sorting a million numbers takes about 0.4 s in CPython; long soaks get fewer resamples.
-DRAWS = 3_000_000
+# Drawing and sorting a million numbers takes about 0.4 s in CPython; many samples get fewer resamples.
+DRAWS = 1_000_000
 # A tail quantile needs samples beyond it: below these counts only n and max are printed.
 MINIMUM_FOR_INTERVAL = 5
 EXTREMES = frozenset({"min", "max"})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from claimwright.reports.errors import ManifestError
 from claimwright.reports.measuring.options import PodShape
 from claimwright.reports.measuring.stage import LABEL

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from markupsafe import Markup
+
 from claimwright.reports.rendering import svg
 from claimwright.reports.rendering.axes import Axis, logarithmic
 from claimwright.reports.rendering.numbers import tick_label, with_unit
 from claimwright.reports.report import Series
 from claimwright.reports.statistics import ecdf, quantile
-from markupsafe import Markup
 
 WIDTH, HEIGHT = 600, 366
 LEFT, RIGHT, TOP, BOTTOM = 46, 586, 52, 286

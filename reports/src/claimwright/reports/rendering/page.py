@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
 from claimwright.reports.rendering.ecdf_chart import ecdf_chart
 from claimwright.reports.rendering.numbers import plain, ratio, with_unit
 from claimwright.reports.rendering.phase_chart import PHASES, phase_chart
 from claimwright.reports.rendering.ratio_bar import ratio_bar
 from claimwright.reports.report import Report, Series
 from claimwright.reports.verdicts import Outcome, Verdict
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 SIGNS = {Outcome.WITHIN: "\u2713", Outcome.OVER: "\u2717", Outcome.UNCLEAR: "?", Outcome.FAILED: "!"}
 

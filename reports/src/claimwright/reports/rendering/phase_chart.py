@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from markupsafe import Markup
+
 from claimwright.reports.rendering import svg
 from claimwright.reports.rendering.axes import Axis, linear
 from claimwright.reports.rendering.numbers import plain, tick_label, with_unit
 from claimwright.reports.statistics import quantile
-from markupsafe import Markup
 
 PHASES: Mapping[str, str] = {
     "create_to_claim": "claim made from its template",

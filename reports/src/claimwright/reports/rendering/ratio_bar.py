@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from markupsafe import Markup
+
 from claimwright.reports.rendering import svg
 from claimwright.reports.rendering.numbers import ratio
 from claimwright.reports.verdicts import Verdict
-from markupsafe import Markup
 
 WIDTH, HEIGHT = 200, 30
 MOST = 2.0  # what is beyond is cut, with an arrow
