@@ -5,7 +5,15 @@ imported without a registry.
 """
 
 from claimwright.cluster.errors import ClusterError
-from claimwright.cluster.images import Entry, ImageFile, ImageLink, ImageSpec, ImageText, compose_image, program_files
+from claimwright.cluster.images import (
+    Entry,
+    ImageFile,
+    ImageLink,
+    ImageSpec,
+    ImageText,
+    compose_image,
+    program_files,
+)
 from claimwright.cluster.interface import (
     Cluster,
     ClusterNode,

@@ -18,6 +18,7 @@ from claimwright.cluster import errors, folders, interface, progress, versions
 from claimwright.cluster.interface import Cluster, ClusterSpec, ProviderName
 
 _FOLLOW_SECONDS = 0.2
+_COLUMNS = {"name": 20, "state": 8, "provider": 10, "kubernetes": 8, "nodes": 3}
 _EXISTING_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -106,7 +107,7 @@ def list_(*, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(found, indent=1))
         for item in [] if as_json else found:
-            click.echo(f"{item['name']:20} {item['state']:8} {item['provider']:10} {item['kubernetes']:8} {item['nodes']} nodes")
+            click.echo("  ".join(f"{item[key]!s:<{width}}" for key, width in _COLUMNS.items()).rstrip())
 
 
 @cluster.command()
@@ -127,12 +128,16 @@ def logs(name: str, component: str | None, *, follow: bool) -> None:
         folder = folders.clusters_folder() / folders.checked_name(name) / "logs"
         there = sorted(path.stem for path in folder.glob("*.log"))
         if not there:
-            raise errors.ClusterNotFound(f"cluster {name!r} has no logs: `claimwright cluster list` shows what runs")
+            raise errors.ClusterNotFound(
+                f"cluster {name!r} has no logs: `claimwright cluster list` shows what runs"
+            )
         if component is None:
             click.echo("\n".join(there))
             return
         if component not in there:
-            raise errors.InvalidRequest(f"no component {component!r} in {name!r}: there are {', '.join(there)}")
+            raise errors.InvalidRequest(
+                f"no component {component!r} in {name!r}: there are {', '.join(there)}"
+            )
         _print_log(folder / f"{component}.log", follow=follow)
 
 
@@ -146,7 +151,9 @@ def build(minors: tuple[str, ...], binaries: Path | None) -> None:
     with _reported():
         for minor in minors:
             version = versions.kubernetes_version(minor)
-            found = provision([*CONTROL_PLANE, *NODE], version, Sources(folder=binaries), progress.for_stream())
+            found = provision(
+                [*CONTROL_PLANE, *NODE], version, Sources(folder=binaries), progress.for_stream()
+            )
             for name, path in found.items():
                 click.echo(f"{name:28} {path}")
 

@@ -160,7 +160,9 @@ def provider_named(name: str) -> Provider:
 
             return Kubeconfig()
         case _:
-            raise errors.InvalidRequest(f"provider {name!r} is not known: choose one of {', '.join(PROVIDERS)}")
+            raise errors.InvalidRequest(
+                f"provider {name!r} is not known: choose one of {', '.join(PROVIDERS)}"
+            )
 
 
 def _check(spec: ClusterSpec) -> None:

@@ -46,7 +46,9 @@ def with_marker(value: str) -> Iterator[Identity]:
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
-            if wanted in (entry / "environ").read_bytes().split(b"\0") and (found := identify(int(entry.name))):
+            if wanted in (entry / "environ").read_bytes().split(b"\0") and (
+                found := identify(int(entry.name))
+            ):
                 yield found
 
 
@@ -72,7 +74,9 @@ def end(identities: Iterable[Identity], *, grace_seconds: float, deadline_second
         _wait(waiting, deadline_seconds)
         if waiting:
             stuck = ", ".join(str(identity.pid) for identity in waiting.values())
-            raise errors.NotReady(f"process {stuck} does not end after SIGKILL: see /proc/PID/stack for where")
+            raise errors.NotReady(
+                f"process {stuck} does not end after SIGKILL: see /proc/PID/stack for where"
+            )
     finally:
         for descriptor in waiting:
             os.close(descriptor)

@@ -64,7 +64,10 @@ def tail_of_file(path: Path, lines: int = _TAIL_LINES) -> str:
 
 
 def _start(
-    argv: Sequence[str | os.PathLike[str]], cwd: Path | None, environment: Mapping[str, str] | None, stdin: Path
+    argv: Sequence[str | os.PathLike[str]],
+    cwd: Path | None,
+    environment: Mapping[str, str] | None,
+    stdin: Path,
 ) -> subprocess.Popen[bytes]:
     try:
         with stdin.open("rb") as stream:

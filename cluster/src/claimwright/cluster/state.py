@@ -88,7 +88,7 @@ def _acquire(path: Path, deadline: float) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The last holder may have removed the file in between; a lock on a nameless file excludes nobody.
-            if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+            if _same_file(path, descriptor):
                 return descriptor
         except BlockingIOError:
             if time.monotonic() > deadline:
@@ -98,3 +98,10 @@ def _acquire(path: Path, deadline: float) -> int:
                 ) from None
             time.sleep(0.1)
         os.close(descriptor)
+
+
+def _same_file(path: Path, descriptor: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False

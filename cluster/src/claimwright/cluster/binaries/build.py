@@ -21,7 +21,9 @@ def build(
     extra_environment: dict[str, str] | None = None,
 ) -> Path:
     """Compile `component` to `output` and return it; raises ProgramFailed with the compiler's last lines."""
-    modules = resources.files("claimwright.cluster.binaries") / "modules" / module_folder(component, kubernetes)
+    modules = (
+        resources.files("claimwright.cluster.binaries") / "modules" / module_folder(component, kubernetes)
+    )
     with resources.as_file(modules) as folder:
         programs.run(
             build_command(go, component, kubernetes, output),

@@ -154,7 +154,9 @@ def parse_checksum(text: str, file_name: str) -> str:
 
 def _complete(response: http.client.HTTPResponse, target: Path) -> bool:
     # http.client's readinto returns short instead of raising when the peer closes early (CPython issue 50120).
-    total = response.headers.get("Content-Range", "").rpartition("/")[2] or response.headers.get("Content-Length")
+    total = response.headers.get("Content-Range", "").rpartition("/")[2] or response.headers.get(
+        "Content-Length"
+    )
     return total is None or not total.isdigit() or target.stat().st_size >= int(total)
 
 

@@ -24,7 +24,10 @@ def obtain_runc(
 ) -> Path:
     """Return a runc with seccomp in `scratch`; raises BinariesUnavailable that names every way tried."""
     ways: list[tuple[str, Callable[[], Path]]] = [
-        ("build with the system's libseccomp", lambda: _build_with_system(kubernetes, scratch, cache, progress)),
+        (
+            "build with the system's libseccomp",
+            lambda: _build_with_system(kubernetes, scratch, cache, progress),
+        ),
         ("build with an unpacked libseccomp", lambda: _build_unpacked(kubernetes, scratch, cache, progress)),
         ("the distribution's runc package", lambda: _distribution(scratch, progress)),
         ("runc on PATH", lambda: _from_path(scratch)),

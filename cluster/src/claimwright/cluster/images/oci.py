@@ -118,7 +118,9 @@ def _add(archive: tarfile.TarFile, name: str, entry: Entry) -> None:
                     content = stream.read()
                 permissions = source.stat().st_mode & 0o7777 if mode is None else mode
             except OSError as error:
-                raise errors.InvalidRequest(f"{source} cannot be put into the image as /{name}: {error}") from error
+                raise errors.InvalidRequest(
+                    f"{source} cannot be put into the image as /{name}: {error}"
+                ) from error
             archive.addfile(_member(name, permissions, len(content)), io.BytesIO(content))
 
 

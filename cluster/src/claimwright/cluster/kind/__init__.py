@@ -1,0 +1,1 @@
+"""The provider that drives the kind command where a container engine exists."""

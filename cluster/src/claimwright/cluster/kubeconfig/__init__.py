@@ -1,0 +1,1 @@
+"""The provider for a cluster that is already there."""

@@ -92,7 +92,9 @@ def nodes_ready(names: set[str]) -> Callable[[Api], bool]:
     """Return the question whether all these nodes are Ready and free of start-up taints."""
 
     def ask(api: Api) -> bool:
-        ready = {node["metadata"]["name"] for node in api.get_object("/api/v1/nodes")["items"] if _is_ready(node)}
+        ready = {
+            node["metadata"]["name"] for node in api.get_object("/api/v1/nodes")["items"] if _is_ready(node)
+        }
         return names <= ready
 
     return ask

@@ -84,7 +84,9 @@ def remove(path: str, trees: list[Hierarchy]) -> None:
         top = tree.folder / path.lstrip("/")
         while top.exists() and not _try_remove(top):
             if time.monotonic() > deadline:
-                raise errors.NotReady(f"cgroup {top} cannot be removed: see {top}/cgroup.procs for who is in it")
+                raise errors.NotReady(
+                    f"cgroup {top} cannot be removed: see {top}/cgroup.procs for who is in it"
+                )
             time.sleep(0.02)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 
@@ -27,9 +28,10 @@ def main(arguments: list[str]) -> int:
         print(f"enter: cannot enter the namespaces of process {arguments[:1]}: {error}", file=sys.stderr)
         return 125
     signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
-    parent = os.getpid()
+    alive, held = os.pipe()
     if (child := os.fork()) == 0:
-        _become(arguments[1:], folder, parent)
+        os.close(held)
+        _become(arguments[1:], folder, alive)
     for number in _FORWARDED:
         signal.signal(number, lambda got, _: os.kill(child, got))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
@@ -46,15 +48,16 @@ def _enter(pid: int) -> None:
         os.close(descriptor)
 
 
-def _become(argv: list[str], folder: str, parent: int) -> None:
+def _become(argv: list[str], folder: str, alive: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Seen from the inner PID namespace the parent has no number; a dead one has been replaced by another's 0 too,
-    # so ask the pipe-free way: the outer process marks its death by the signal above, set before this check.
-    del parent
+    # A parent that died before the line above sends no signal, and its pid means nothing in this PID namespace: its
+    # end of the pipe tells.
+    if select.select([alive], [], [], 0)[0]:
+        os._exit(125)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     try:
         os.chdir(folder if os.path.isdir(folder) else "/")  # noqa: PTH112
-        os.execvp(argv[0], argv)
+        os.execvp(argv[0], argv)  # noqa: S606
     except OSError as error:
         print(f"enter: cannot run {argv[0]}: {error}", file=sys.stderr, flush=True)
     os._exit(127)

@@ -51,7 +51,9 @@ def pause_tar(cache: Path) -> Path:
 def _compile(source: bytes, scratch: Path) -> Path:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
-        raise errors.MissingTool("no C compiler for the pause image: install gcc (Debian: apt-get install gcc libc6-dev)")
+        raise errors.MissingTool(
+            "no C compiler for the pause image: install gcc (Debian: apt-get install gcc libc6-dev)"
+        )
     (scratch / "pause.c").write_bytes(source)
     pause = scratch / "pause"
     command = [compiler, "-static", "-Os", "-s", "-o", os.fspath(pause), os.fspath(scratch / "pause.c")]

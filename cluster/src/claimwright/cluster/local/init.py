@@ -154,7 +154,7 @@ def _start(request: dict[str, Any], listener: int | None) -> int:
             os.dup2(source, descriptor)
         if request.get("listener") and listener is not None:
             os.set_inheritable(listener, True)
-        os.execvpe(request["argv"][0], request["argv"], request["environment"])
+        os.execvpe(request["argv"][0], request["argv"], request["environment"])  # noqa: S606
     except OSError as error:
         os.write(2, f"error: cannot start {request['argv'][0]}: {error}\n".encode())
     os._exit(127)

@@ -11,13 +11,18 @@ from claimwright.cluster.files import write_atomically
 from claimwright.cluster.local.certificates import Pair
 
 
-def write_kubeconfig(path: Path, *, cluster: str, server: str, authority: Path, identity: Pair, user: str) -> Path:
+def write_kubeconfig(
+    path: Path, *, cluster: str, server: str, authority: Path, identity: Pair, user: str
+) -> Path:
     """Write a self-contained kubeconfig (certificates inside), readable by its owner only."""
     content = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [
-            {"name": cluster, "cluster": {"server": server, "certificate-authority-data": _encoded(authority)}}
+            {
+                "name": cluster,
+                "cluster": {"server": server, "certificate-authority-data": _encoded(authority)},
+            }
         ],
         "users": [
             {

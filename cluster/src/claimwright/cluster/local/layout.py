@@ -132,7 +132,9 @@ def _dev() -> Iterator[Step]:
         ("mqueue", "mqueue", ""),
     ):
         yield steps.folder(f"/dev/{name}")
-        yield steps.mount(f"/dev/{name}", source=kind, kind=kind, flags=steps.MS_NOSUID | steps.MS_NOEXEC, data=data)
+        yield steps.mount(
+            f"/dev/{name}", source=kind, kind=kind, flags=steps.MS_NOSUID | steps.MS_NOEXEC, data=data
+        )
 
 
 def _present(names: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:

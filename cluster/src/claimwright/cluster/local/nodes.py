@@ -63,7 +63,11 @@ class Nodes:
             self._nodes.append(self._make(NodePlace(index)))
         network.join_pod_networks([(node.first.pid, node.place) for node in self._nodes])
         for node in self._nodes:
-            self._launch(node, "containerd", [str(self._bin / "containerd"), "--config", self._file(node, "containerd.toml")])
+            self._launch(
+                node,
+                "containerd",
+                [str(self._bin / "containerd"), "--config", self._file(node, "containerd.toml")],
+            )
 
     def serve(self) -> None:
         """Wait for the container runtimes, give them the pause image and start the kubelets."""
@@ -115,7 +119,9 @@ class Nodes:
 
     def _configure(self, place: NodePlace, node_folders: NodeFolders, cgroup: str) -> None:
         top, pki = node_folders.top, self.authority.pair.certificate
-        serving = self.authority.issue(f"{place.name}-serving", place.name, addresses=[place.address, place.name])
+        serving = self.authority.issue(
+            f"{place.name}-serving", place.name, addresses=[place.address, place.name]
+        )
         user = f"system:node:{place.name}"
         identity = self.authority.issue(place.name, user, organization="system:nodes")
         settings = node_configuration.KubeletSettings(cgroup, pki, serving, self.spec.feature_gates)

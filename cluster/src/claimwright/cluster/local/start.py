@@ -106,7 +106,9 @@ class _Namespaced(_Start):
             self.components["kube-controller-manager"] = launcher.launch(
                 "kube-controller-manager", control_plane.controller_manager(settings)
             )
-            self.components["kube-scheduler"] = launcher.launch("kube-scheduler", control_plane.scheduler(settings))
+            self.components["kube-scheduler"] = launcher.launch(
+                "kube-scheduler", control_plane.scheduler(settings)
+            )
             workers.serve()
             self.await_true(door, api.has_default_account, "the default service account")
         if nodes:
@@ -130,7 +132,9 @@ class _Namespaced(_Start):
 
     def _launch_servers(self, launcher: Supervised, settings: Settings) -> None:
         self.components["etcd"] = launcher.launch("etcd", control_plane.etcd(settings))
-        self.components["kube-apiserver"] = launcher.launch("kube-apiserver", control_plane.api_server(settings))
+        self.components["kube-apiserver"] = launcher.launch(
+            "kube-apiserver", control_plane.api_server(settings)
+        )
         forward = [
             *interpreter(forwarder.__file__), str(self.listener.fileno()), addresses.CONTROL_PLANE,
             str(addresses.API_PORT),
@@ -180,7 +184,9 @@ def _listen(port: int) -> socket.socket:
                 f"port {port} of 127.0.0.1 is taken: choose another --api-port, or 0 for any free one"
             ) from error
         if error.errno == errno.EACCES:
-            raise errors.PortInUse(f"port {port} needs root: choose one from 1024 up, or 0 for any") from error
+            raise errors.PortInUse(
+                f"port {port} needs root: choose one from 1024 up, or 0 for any"
+            ) from error
         raise
     return listener
 
@@ -190,7 +196,8 @@ def _free_endpoints(api_port: int) -> Endpoints:
     ports = [holder.getsockname()[1] for holder in holders]
     for holder in holders:
         holder.close()
-    return Endpoints("127.0.0.1", api_port, *ports, bind="127.0.0.1")
+    etcd, peer, manager, scheduler = ports
+    return Endpoints("127.0.0.1", api_port, etcd, peer, manager, scheduler, "127.0.0.1")
 
 
 def _link(alias: Path, folder: Path) -> None:

@@ -18,7 +18,9 @@ MS_SHARED = 0x100000
 Step = dict[str, Any]
 
 
-def mount(target: Path | str, *, source: Path | str = "", kind: str = "", flags: int = 0, data: str = "") -> Step:
+def mount(
+    target: Path | str, *, source: Path | str = "", kind: str = "", flags: int = 0, data: str = ""
+) -> Step:
     """Mount a file system of type `kind`."""
     return {
         "do": "mount", "source": str(source), "target": str(target), "type": kind, "flags": flags, "data": data

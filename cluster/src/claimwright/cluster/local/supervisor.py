@@ -58,7 +58,12 @@ class Supervisor:
 
     @classmethod
     def start(
-        cls, command: Sequence[str], folder: Path, environment: Mapping[str, str], *, inherit: Sequence[int] = ()
+        cls,
+        command: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        inherit: Sequence[int] = (),
     ) -> Supervisor:
         """Run `command` (an `init_command`) from this process and wait until it serves."""
         log = folder / "init.log"
@@ -74,7 +79,9 @@ class Supervisor:
             process.wait()
             code = -1
         if code != 0:
-            raise errors.NotReady(f"the namespaces of {folder.name} could not be made:\n{programs.tail_of_file(log)}")
+            raise errors.NotReady(
+                f"the namespaces of {folder.name} could not be made:\n{programs.tail_of_file(log)}"
+            )
         return cls.connect(folder)
 
     @classmethod

@@ -43,7 +43,9 @@ def _end_processes(folder: Path) -> None:
         # process ignores SIGTERM, and nothing inside outlives it.
         processes.end(found, grace_seconds=0.0 if rooted else _API_SERVER_GRACE_SECONDS)
         if time.monotonic() > deadline:
-            raise errors.NotReady(f"processes with {processes.MARKER}={folder} keep appearing: is an `up` running?")
+            raise errors.NotReady(
+                f"processes with {processes.MARKER}={folder} keep appearing: is an `up` running?"
+            )
 
 
 def _unmount_below(folder: Path) -> None:
