@@ -1,0 +1,72 @@
+"""Requests on the NVML socket, as operations of the model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from claimwright.emulator.model import GpuState, NodeModel, OperationRefused
+from claimwright.emulator.nvml.client import Client
+from claimwright.emulator.nvml.layout import MAGIC, REPLY, REQUEST, Operation, Result
+
+_log = logging.getLogger(__name__)
+_Change = Callable[[NodeModel, int, Sequence[int]], GpuState]
+
+# All of them need the right to administrate, as nvml.h says of each ("Requires root/admin permissions").
+_CHANGES: Mapping[Operation, _Change] = {
+    Operation.SET_PERSISTENCE_MODE: lambda model, gpu, given: model.set_persistence_mode(gpu, enabled=bool(given[0])),
+    Operation.SET_COMPUTE_MODE: lambda model, gpu, given: model.set_compute_mode(gpu, given[0]),
+    Operation.SET_POWER_LIMIT: lambda model, gpu, given: model.set_power_limit(gpu, given[0]),
+    Operation.SET_ECC_MODE: lambda model, gpu, given: model.set_ecc_mode(gpu, enabled=bool(given[0])),
+    Operation.CLEAR_ECC_COUNTS: lambda model, gpu, given: model.clear_ecc_errors(gpu, aggregate=bool(given[0])),
+    Operation.LOCK_GPU_CLOCKS: lambda model, gpu, given: model.lock_clocks(gpu, given[0], given[1]),
+    Operation.RESET_GPU_CLOCKS: lambda model, gpu, _: model.unlock_clocks(gpu),
+    Operation.SET_TIME_SLICE: lambda model, gpu, given: model.set_time_slice(gpu, given[0]),
+}
+
+
+class Commands:
+    """Answers requests; `find` looks a connection up by the number it was greeted with."""
+
+    def __init__(self, model: NodeModel, find: Callable[[int], Client | None]) -> None:
+        self._model = model
+        self._find = find
+
+    def answer(self, client: Client, packet: bytes) -> bytes | None:
+        """Return the reply to one packet, or None when it is no request and the client should go."""
+        if len(packet) != REQUEST.size:
+            return None
+        magic, number, slot, *arguments = REQUEST.packing.unpack(packet)
+        if magic != MAGIC:
+            return None
+        result = self._carry_out(client, number, slot, arguments)
+        return REPLY.pack({"magic": MAGIC, "result": int(result), "operation": number, "values": ()})
+
+    def _carry_out(self, client: Client, number: int, slot: int, arguments: Sequence[int]) -> Result:
+        if number == Operation.REGISTER_EVENTS:
+            return self._register(client, slot, arguments[0], arguments[1])
+        if number not in _CHANGES:
+            return Result.NOT_SUPPORTED
+        return self._change(client, Operation(number), slot, arguments)
+
+    def _change(self, client: Client, operation: Operation, slot: int, arguments: Sequence[int]) -> Result:
+        if not client.may_administrate:
+            return Result.NO_PERMISSION
+        try:
+            _CHANGES[operation](self._model, slot, arguments)
+        except OperationRefused as refused:
+            return Result[refused.reason.name]
+        except Exception:  # the top of a request: one client's command must not end the node
+            _log.exception("%s of GPU %d failed", operation.name, slot)
+            return Result.UNKNOWN
+        return Result.SUCCESS
+
+    def _register(self, client: Client, slot: int, connection: int, kinds: int) -> Result:
+        """Only for event connections of the same process; a set may register again and adds to what it has."""
+        receiver = self._find(connection)
+        if receiver is None or (receiver.pid, receiver.uid) != (client.pid, client.uid):
+            return Result.INVALID_ARGUMENT
+        if slot >= len(self._model.snapshot().gpus):
+            return Result.INVALID_ARGUMENT
+        receiver.registered[slot] = receiver.registered.get(slot, 0) | kinds
+        return Result.SUCCESS

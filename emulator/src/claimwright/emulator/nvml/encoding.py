@@ -1,0 +1,45 @@
+"""A node's state as bytes: one header, and one page per GPU made of what it is and what it reads."""
+
+from __future__ import annotations
+
+from claimwright.emulator.model import GpuState, NodeState
+from claimwright.emulator.nvml.errors import TooManyGpus
+from claimwright.emulator.nvml.identity import GpuIdentity, identify
+from claimwright.emulator.nvml.layout import ABI, CAPACITY, GPU, HEADER, HEADER_BYTES, MAGIC, PAGE_BYTES
+from claimwright.emulator.nvml.readings import reading_values
+from claimwright.emulator.nvml.relations import ancestor_levels, link_peers
+
+
+def encode_pages(state: NodeState) -> bytes:
+    """Return header and pages of a node as one image, as a reader finds them before the first change."""
+    header = encode_header(state, topology_generation=0).ljust(HEADER_BYTES, b"\0")
+    return header + b"".join(encode_gpu(gpu, identify(gpu, state)) for gpu in state.gpus)
+
+
+def encode_header(state: NodeState, *, topology_generation: int) -> bytes:
+    """Return the header, without the owner's mutex behind it; TooManyGpus when the pages cannot hold the node."""
+    if len(state.gpus) > CAPACITY:
+        raise TooManyGpus(len(state.gpus), CAPACITY)
+    return HEADER.pack(
+        {
+            "magic": MAGIC,
+            "abi": ABI,
+            "capacity": CAPACITY,
+            "page_bytes": PAGE_BYTES,
+            "gpu_count": len(state.gpus),
+            "cuda_version": state.cuda_driver_version,
+            "topology_generation": topology_generation,
+            "driver_version": state.driver_version,
+            # The library's own version is the CUDA major (13) before the driver's, as in 13.580.126.20.
+            "nvml_version": f"{state.cuda_driver_version // 1000}.{state.driver_version}",
+            "branch": f"r{state.driver_version.split('.')[0]}_00",
+            "node_name": state.name[:63],
+            "topology": ancestor_levels(state),
+            "nvlink_peers": link_peers(state),
+        }
+    )
+
+
+def encode_gpu(gpu: GpuState, identity: GpuIdentity, *, sequence: int = 0) -> bytes:
+    """Return one GPU's page."""
+    return GPU.pack({**identity.values, **reading_values(gpu, identity.remotes), "sequence": sequence})

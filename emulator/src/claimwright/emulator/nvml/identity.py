@@ -1,0 +1,146 @@
+"""What a GPU is: the page members that stay as long as the node runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from claimwright.emulator.model import Board, GpuState, NodeState, PciAddress, PciIdentity
+from claimwright.emulator.model.cpus import parse_cpu_list
+from claimwright.emulator.nvml.layout import ABSENT
+from claimwright.emulator.nvml.records import Value
+
+# nvmlEventType*: ECC single and double bit, performance state, XID, clock.
+_EVENTS = 0x1F
+
+# nvmlNvlinkVersion_t by NVLink generation.
+_LINK_VERSIONS = {1: 1, 2: 2, 3: 4, 4: 6, 5: 7}
+
+
+@dataclass(frozen=True, slots=True)
+class GpuIdentity:
+    """The unchanging page members of one GPU, and who sits at the far ends of its links."""
+
+    values: Mapping[str, Value]
+    remotes: Mapping[PciAddress, PciIdentity]
+
+
+def identify(gpu: GpuState, state: NodeState) -> GpuIdentity:
+    """Collect what only the board and its place in the node decide."""
+    ends = {link.remote for link in gpu.nvlinks if link.remote is not None}
+    return GpuIdentity(_values(gpu, state), {end: state.function(end).identity for end in ends})
+
+
+def _values(gpu: GpuState, state: NodeState) -> dict[str, Value]:
+    board = gpu.board
+    return {
+        "minor": gpu.minor,
+        "uuid": gpu.uuid,
+        "serial": gpu.serial,
+        "module_id": gpu.module_id,
+        "board_id": gpu.board_id,
+        "pdi": int(gpu.uuid.removeprefix("GPU-").replace("-", "")[:16], 16),
+        "numa_node": ABSENT,  # memory of its own as a NUMA node: coherent boards only
+        "link_version": _LINK_VERSIONS[board.nvlink.version] if board.nvlink else 0,
+        "link_speed_mbps": board.nvlink.megabytes_per_second if board.nvlink else 0,
+        "link_count": len(gpu.nvlinks),
+        "supported_events": _EVENTS,
+        **_board_values(board),
+        **_limit_values(board),
+        **_engine_values(board),
+        **_clock_values(board),
+        **_pci_values(gpu, state),
+        **_affinity_values(gpu, state),
+    }
+
+
+def _board_values(board: Board) -> dict[str, Value]:
+    major, minor = board.cuda_capability
+    return {
+        "name": board.name,
+        "brand": int(board.brand),
+        "architecture": int(board.architecture),
+        "cuda_major": major,
+        "cuda_minor": minor,
+        "addressing_mode": ABSENT if board.addressing_mode is None else int(board.addressing_mode),
+        "c2c_mode": 0 if board.c2c_supported else ABSENT,
+        "fan_count": board.fans,
+        "board_part": board.parts.board,
+        "gpu_part": board.parts.gpu,
+        "vbios": board.parts.vbios,
+        "inforom_image": board.parts.inforom_image,
+        "inforom_oem": board.parts.inforom_oem,
+        "inforom_ecc": board.parts.inforom_ecc,
+        "inforom_power": board.parts.inforom_power,
+    }
+
+
+def _limit_values(board: Board) -> dict[str, Value]:
+    heat, power, memory = board.thermals, board.power, board.memory
+    return {
+        "shutdown_tlimit": heat.shutdown_tlimit,
+        "slowdown_tlimit": heat.slowdown_tlimit,
+        "max_operating_tlimit": heat.max_operating_tlimit,
+        "limit_at": heat.limit_at,
+        "power_min_mw": power.min_watts * 1000,
+        "power_default_mw": power.default_watts * 1000,
+        "power_max_mw": power.max_watts * 1000,
+        "memory_total": memory.total_bytes,
+        "memory_reserved": memory.reserved_bytes,
+        "memory_bus_width": memory.bus_width_bits,
+        "remap_banks": memory.remap_banks,
+        "bar1_total": memory.bar1_mib << 20,
+    }
+
+
+def _engine_values(board: Board) -> dict[str, Value]:
+    engines = board.engines
+    return {
+        "multiprocessors": engines.multiprocessors,
+        "cuda_cores": engines.cuda_cores,
+        "encoder_engines": engines.encoders,
+        "decoder_engines": engines.decoders,
+        "jpeg_engines": engines.jpeg_engines,
+        "ofa_engines": engines.optical_flow,
+    }
+
+
+def _clock_values(board: Board) -> dict[str, Value]:
+    top, ranges = board.max_clocks, board.supported_clocks
+    return {
+        "max_clocks": (top.graphics, top.sm, top.memory, top.video),
+        "application_clocks": (top.graphics, top.sm, top.memory, ABSENT),
+        "memory_clock_count": len(ranges),
+        "memory_clocks": tuple(step.memory for step in ranges),
+        "graphics_highest": tuple(step.highest for step in ranges),
+        "graphics_lowest": tuple(step.lowest for step in ranges),
+        "graphics_step": tuple(step.step for step in ranges),
+    }
+
+
+def _pci_values(gpu: GpuState, state: NodeState) -> dict[str, Value]:
+    pci = gpu.board.pci
+    return {
+        "pci_domain": gpu.pci.domain,
+        "pci_bus": gpu.pci.bus,
+        "pci_device": gpu.pci.device,
+        "pci_function": gpu.pci.function,
+        "pci_device_id": pci.nvml_device_id,
+        "pci_subsystem_id": pci.nvml_subsystem_id,
+        "pci_base_class": pci.class_code >> 16,
+        "pci_sub_class": pci.class_code >> 8 & 0xFF,
+        "link_generation_max": pci.link_generation,
+        "link_width_max": pci.link_width,
+        "irq": state.function(gpu.pci).irq,
+    }
+
+
+def _affinity_values(gpu: GpuState, state: NodeState) -> dict[str, Value]:
+    near = [node for node in state.numa if node.id == gpu.numa_node] or list(state.numa)
+    cpus = [cpu for node in near for cpu in parse_cpu_list(node.cpus)]
+    return {"cpu_mask": _mask(cpus, 16), "memory_mask": _mask((node.id for node in near), 4)}
+
+
+def _mask(bits: Iterable[int], words: int) -> Sequence[int]:
+    whole = sum(1 << bit for bit in bits if bit < 64 * words)
+    return [whole >> 64 * word & 0xFFFFFFFFFFFFFFFF for word in range(words)]

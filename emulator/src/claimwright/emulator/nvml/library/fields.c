@@ -1,0 +1,143 @@
+/* Field values: many numbers in one call, each with its own return code. Field ids are nvml.h's NVML_FI_DEV_*. */
+
+struct field_answer {
+    uint32_t type;
+    uint64_t number; /* signed values in two's complement */
+};
+
+static int answer_u32(struct field_answer *out, uint32_t number) {
+    if (number == ABSENT) return NOT_SUPPORTED;
+    *out = (struct field_answer){VALUE_U32, number};
+    return SUCCESS;
+}
+
+static int answer_u64(struct field_answer *out, uint64_t number) {
+    if (number == ABSENT_U64) return NOT_SUPPORTED;
+    *out = (struct field_answer){VALUE_U64, number};
+    return SUCCESS;
+}
+
+static int answer_i32(struct field_answer *out, int32_t number) {
+    if (number == ABSENT_I32) return NOT_SUPPORTED;
+    *out = (struct field_answer){VALUE_I32, (uint32_t)number};
+    return SUCCESS;
+}
+
+static uint32_t count_links(const struct cw_gpu *page, bool to_switch) {
+    uint32_t count = 0;
+    for (uint32_t link = 0; link < page->link_count && link < CW_LINKS; link++)
+        count += page->links[link].active && (!to_switch || (page->links[link].wired && page->links[link].remote_type == 2));
+    return count;
+}
+
+/* Fields of one link take the link's number as their scope. */
+static int link_field(const struct cw_gpu *page, uint32_t field, uint32_t link, struct field_answer *out) {
+    if (!page->link_count) return NOT_SUPPORTED;
+    if (link >= page->link_count || link >= CW_LINKS) return INVALID_ARGUMENT;
+    const struct cw_link *state = &page->links[link];
+    switch (field) {
+        case 146: return answer_u64(out, state->wired ? state->remote_link : ABSENT_U64);
+        case 164: return answer_u32(out, state->active ? page->link_speed_mbps : 0);
+        case 165: return answer_u32(out, state->active);
+        case 166: return answer_u32(out, page->link_version);
+        default: return answer_u64(out, 0); /* error counts */
+    }
+}
+
+/* Per-link ids of the first generations: six links, later twelve, one id each. */
+static int old_link_field(const struct cw_gpu *page, uint32_t field, struct field_answer *out) {
+    static const struct { uint32_t first, links, first_link; bool speed; } runs[] = {
+        {32, 6, 0, false}, {39, 6, 0, false}, {46, 6, 0, false}, {53, 6, 0, false}, {84, 6, 0, true},
+        {96, 6, 6, false}, {102, 6, 6, false}, {108, 6, 6, false}, {114, 6, 6, false}, {132, 6, 6, true},
+        {148, 12, 0, false},
+    };
+    for (size_t index = 0; index < COUNT_OF(runs); index++) {
+        uint32_t link = field - runs[index].first;
+        if (link >= runs[index].links) continue;
+        return link_field(page, runs[index].speed ? 164 : 161, link + runs[index].first_link, out);
+    }
+    return NOT_SUPPORTED;
+}
+
+static int ecc_field(const struct cw_gpu *page, uint32_t field, struct field_answer *out) {
+    if (page->ecc_current != 1 && field > 2) return NOT_SUPPORTED;
+    switch (field) {
+        case 1: return answer_u32(out, page->ecc_current);
+        case 2: return answer_u32(out, page->ecc_pending);
+        case 3: case 11: return answer_u64(out, page->ecc_volatile_corrected);
+        case 4: case 12: return answer_u64(out, page->ecc_volatile_uncorrected);
+        case 5: case 22: return answer_u64(out, page->ecc_aggregate_corrected);
+        case 6: case 23: return answer_u64(out, page->ecc_aggregate_uncorrected);
+        default: return NOT_SUPPORTED;
+    }
+}
+
+static int power_field(const struct cw_gpu *page, uint32_t field, struct field_answer *out) {
+    switch (field) {
+        case 83: case 191: return answer_u64(out, page->energy_mj);
+        case 185: case 186: return answer_u32(out, page->power_usage_mw);
+        case 187: return answer_u32(out, page->power_min_mw);
+        case 188: return answer_u32(out, page->power_max_mw);
+        case 189: return answer_u32(out, page->power_default_mw);
+        case 190: case 192: return answer_u32(out, page->power_limit_mw);
+        default: return NOT_SUPPORTED;
+    }
+}
+
+static int heat_field(const struct cw_gpu *page, uint32_t field, struct field_answer *out) {
+    switch (field) {
+        case 82: return answer_u32(out, page->memory_temperature);
+        case 193: return answer_i32(out, page->shutdown_tlimit);
+        case 194: return answer_i32(out, page->slowdown_tlimit);
+        case 195: return answer_i32(out, page->memory_temperature == ABSENT ? ABSENT_I32 : 0);
+        case 196: return answer_i32(out, page->max_operating_tlimit);
+        case 308: return answer_u32(out, page->temperature);
+        default: return NOT_SUPPORTED;
+    }
+}
+
+static int general_field(const struct cw_gpu *page, uint32_t field, struct field_answer *out) {
+    enum { HOPPER = 9 };
+    switch (field) {
+        case 38: case 45: case 52: case 59: case 160: return page->link_count ? answer_u64(out, 0) : NOT_SUPPORTED;
+        case 90: return page->link_count ? answer_u32(out, page->link_speed_mbps) : NOT_SUPPORTED;
+        case 91: return page->link_count ? answer_u32(out, page->link_count) : NOT_SUPPORTED;
+        case 94: case 95: return answer_u32(out, 0);
+        case 142: case 143: case 144: case 145: return page->remap_banks ? answer_u32(out, 0) : NOT_SUPPORTED;
+        case 147: return page->link_count ? answer_u32(out, count_links(page, true)) : NOT_SUPPORTED;
+        case 170: return answer_u32(out, 0); /* chip-to-chip links */
+        case 184: case 199: return answer_u32(out, page->mig_current != ABSENT && page->architecture >= HOPPER);
+        case 226: case 227: case 230: return answer_u32(out, 0); /* no reset, drain or recovery asked for */
+        default: return NOT_SUPPORTED;
+    }
+}
+
+static int read_field(const struct cw_gpu *page, uint32_t field, uint32_t scope, struct field_answer *out) {
+    enum { FIELDS = 310 };
+    if (!field || field >= FIELDS) return INVALID_ARGUMENT;
+    int result = ecc_field(page, field, out);
+    if (result == NOT_SUPPORTED) result = power_field(page, field, out);
+    if (result == NOT_SUPPORTED) result = heat_field(page, field, out);
+    if (result == NOT_SUPPORTED) result = general_field(page, field, out);
+    if (result == NOT_SUPPORTED) result = old_link_field(page, field, out);
+    if (result == NOT_SUPPORTED && ((field >= 161 && field <= 166) || field == 146))
+        result = link_field(page, field, scope, out);
+    return result;
+}
+
+API(nvmlDeviceGetFieldValues)(void *device, int count, struct field_value *values) {
+    OPEN(device, page);
+    NEED(values && count > 0);
+    int64_t now = (int64_t)now_us();
+    for (int index = 0; index < count; index++) {
+        struct field_answer answer = {0};
+        int result;
+        CONSISTENTLY(page, result = read_field(page, values[index].field, values[index].scope, &answer));
+        values[index].timestamp_us = now;
+        values[index].latency_us = 0;
+        values[index].result = (uint32_t)result;
+        values[index].type = answer.type;
+        values[index].value = (union value){.u64 = answer.number};
+    }
+    return finish();
+}

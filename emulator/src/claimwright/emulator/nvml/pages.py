@@ -1,0 +1,100 @@
+"""The pages that every reader maps: written by one process, each page under its own sequence number."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+
+from claimwright.emulator.model import GpuState, NodeState
+from claimwright.emulator.nvml.encoding import encode_gpu, encode_header, encode_pages
+from claimwright.emulator.nvml.identity import GpuIdentity, identify
+from claimwright.emulator.nvml.layout import GPU, HEADER_BYTES, PAGE_BYTES
+from claimwright.emulator.nvml.memory import TOTAL_BYTES, Owner, create_memory, map_and_seal
+
+__all__ = ["TOTAL_BYTES", "PageWriter", "create_memory", "encode_pages"]
+
+_USED_BYTES = GPU.fields[-1].offset + GPU.fields[-1].size
+_MASK = 0xFFFFFFFF
+
+
+class PageWriter:
+    """Publishes node states into shared memory.
+
+    Readers retry while a page's sequence number is odd or has changed (a sequence lock: Linux,
+    Documentation/locking/seqlock.rst). x86-64 keeps stores in order, so plain writes from Python suffice. Not
+    thread-safe: NodeModel calls its subscribers under its lock.
+    """
+
+    def __init__(self, memfd: int) -> None:
+        self.memfd = memfd
+        self._memory = map_and_seal(memfd)
+        self._owner: Owner | None = None
+        self._known: dict[int, GpuState] = {}
+        self._identities: dict[int, GpuIdentity] = {}
+        self._header = b""
+        self._listed: tuple[int, ...] = ()
+        self._links: tuple[object, ...] = ()
+        self._generation = 0
+
+    @classmethod
+    def create(cls, name: str = "node") -> PageWriter:
+        """Make the memory and its writer."""
+        return cls(create_memory(name))
+
+    def publish(self, state: NodeState) -> None:
+        """Write what differs from the last state; readers in any process see it when this returns."""
+        for gpu in state.gpus:
+            if self._known.get(gpu.index) is not gpu:
+                self._write_gpu(gpu, state)
+        self._write_header(state)
+        if self._owner is None:  # last: a reader that finds the owner finds whole pages
+            self._owner = Owner(self._memory)
+
+    def close(self) -> None:
+        """Tell readers that the node is gone; they keep their mapping, which stays valid. Idempotent."""
+        if self._owner is not None:
+            self._owner.close()
+        if self.memfd >= 0:
+            os.close(self.memfd)
+            self.memfd = -1
+
+    def __enter__(self) -> PageWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write_gpu(self, gpu: GpuState, state: NodeState) -> None:
+        at = HEADER_BYTES + gpu.index * PAGE_BYTES
+        sequence = int.from_bytes(self._memory[at : at + 4], "little")
+        page = encode_gpu(gpu, self._identity(gpu, state), sequence=(sequence | 1) + 1 & _MASK)
+        self._memory[at : at + 4] = (sequence | 1).to_bytes(4, "little")
+        self._memory[at + 4 : at + _USED_BYTES] = page[4:_USED_BYTES]
+        self._memory[at : at + 4] = page[:4]
+        self._known[gpu.index] = gpu
+
+    def _identity(self, gpu: GpuState, state: NodeState) -> GpuIdentity:
+        known = self._known.get(gpu.index)
+        if known is None or known.board is not gpu.board or known.uuid != gpu.uuid:
+            self._identities[gpu.index] = identify(gpu, state)
+        return self._identities[gpu.index]
+
+    def _write_header(self, state: NodeState) -> None:
+        """Count a new topology after the pages: a reader that sees the number finds the pages of it."""
+        listed = tuple(gpu.index for gpu in state.gpus if gpu.nvml_visible)
+        links = tuple(gpu.nvlinks for gpu in state.gpus)
+        if self._header and listed == self._listed and _same(links, self._links):
+            return
+        self._generation += listed != self._listed
+        self._listed, self._links = listed, links
+        header = encode_header(state, topology_generation=self._generation)
+        if header != self._header:
+            self._memory[: len(header)] = header
+            self._header = header
+
+
+def _same(first: tuple[object, ...], second: tuple[object, ...]) -> bool:
+    """Compare by identity: states share what did not change."""
+    return len(first) == len(second) and all(a is b for a, b in zip(first, second, strict=True))

@@ -1,0 +1,130 @@
+"""What a GPU reads and how it is set: the page members that change while the node runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from claimwright.emulator.model import FunctionKind, GpuState, NvLink, PciAddress, PciIdentity, ProcessKind
+from claimwright.emulator.nvml.layout import ABSENT, ABSENT_U64, LINK, LINKS, PROCESS, PROCESSES, PageFlag
+from claimwright.emulator.nvml.records import Value
+
+_KINDS = {ProcessKind.COMPUTE: 0, ProcessKind.GRAPHICS: 1}
+_IDLE = 0x1  # nvmlClocksEventReasonGpuIdle
+_SETTING = 0x2  # nvmlClocksEventReasonApplicationsClocksSetting
+
+# nvmlIntNvLinkDeviceType_t
+_REMOTE_TYPES = {FunctionKind.GPU: 0, FunctionKind.NVSWITCH: 2}
+_NOWHERE = PciAddress(0, 0, 0)
+_NOBODY = PciIdentity(0, 0, 0, 0, 0, 0)
+_NO_INSTANCE = 0xFFFFFFFF
+
+
+def reading_values(gpu: GpuState, remotes: Mapping[PciAddress, PciIdentity]) -> dict[str, Value]:
+    """Return the members that operations change, and the links."""
+    return {
+        "flags": _flags(gpu),
+        "persistence_mode": int(gpu.persistence_mode),
+        "compute_mode": int(gpu.compute_mode),
+        "time_slice": int(gpu.time_slice),
+        "mig_current": 0 if gpu.board.mig_capable else ABSENT,
+        "mig_pending": 0 if gpu.board.mig_capable else ABSENT,
+        "performance_state": gpu.performance_state,
+        "temperature": gpu.temperature.gpu,
+        "memory_temperature": ABSENT if gpu.temperature.memory is None else gpu.temperature.memory,
+        "temperature_margin": gpu.board.thermals.limit_at - gpu.temperature.gpu,
+        "power_usage_mw": gpu.power.usage_milliwatts,
+        "power_limit_mw": gpu.power.limit_milliwatts,
+        "memory_used": gpu.memory_used_bytes,
+        "bar1_used": 1 << 20,
+        "energy_mj": ABSENT_U64,
+        **_load_values(gpu),
+        **_ecc_values(gpu),
+        **_fabric_values(gpu),
+        **_process_values(gpu),
+        "links": b"".join(_link(link, remotes) for link in gpu.nvlinks[:LINKS]),
+    }
+
+
+def _flags(gpu: GpuState) -> int:
+    listed = PageFlag.LISTED if gpu.nvml_visible else PageFlag(0)
+    return int(listed | (PageFlag.LOST if gpu.lost else PageFlag(0)))
+
+
+def _load_values(gpu: GpuState) -> dict[str, Value]:
+    busy, clocks = gpu.utilization, gpu.clocks
+    idle = _IDLE if not gpu.processes and not busy.gpu else 0
+    return {
+        "clocks": (clocks.graphics, clocks.sm, clocks.memory, clocks.video),
+        "gpu_percent": busy.gpu,
+        "memory_percent": busy.memory,
+        "encoder_percent": busy.encoder,
+        "decoder_percent": busy.decoder,
+        "jpeg_percent": busy.jpeg,
+        "ofa_percent": busy.optical_flow,
+        "event_reasons": idle | (_SETTING if gpu.clock_lock else 0),
+    }
+
+
+def _ecc_values(gpu: GpuState) -> dict[str, Value]:
+    ecc = gpu.ecc
+    return {
+        "ecc_current": ABSENT if ecc is None else int(ecc.current),
+        "ecc_pending": ABSENT if ecc is None else int(ecc.pending),
+        "ecc_volatile_corrected": ecc.volatile.corrected if ecc else 0,
+        "ecc_volatile_uncorrected": ecc.volatile.uncorrected if ecc else 0,
+        "ecc_aggregate_corrected": ecc.aggregate.corrected if ecc else 0,
+        "ecc_aggregate_uncorrected": ecc.aggregate.uncorrected if ecc else 0,
+    }
+
+
+def _fabric_values(gpu: GpuState) -> dict[str, Value]:
+    fabric = gpu.fabric
+    return {
+        "fabric_state": ABSENT if fabric is None else int(fabric.state),
+        "fabric_status": fabric.status if fabric else 0,
+        "fabric_clique": fabric.clique_id if fabric else 0,
+        "fabric_health_mask": 0,
+        "fabric_health_summary": 0,
+        "fabric_uuid": fabric.cluster_bytes if fabric else b"",
+    }
+
+
+def _process_values(gpu: GpuState) -> dict[str, Value]:
+    """Give each process an even share of the load; more than the page holds are left out."""
+    held = gpu.processes[:PROCESSES]
+    share = max(1, len(held))
+    records = (
+        PROCESS.pack(
+            {
+                "pid": process.pid,
+                "kind": _KINDS[process.kind],
+                "used_bytes": process.memory_bytes,
+                "gpu_instance": _NO_INSTANCE,
+                "compute_instance": _NO_INSTANCE,
+                "sm_percent": gpu.utilization.gpu // share,
+                "memory_percent": gpu.utilization.memory // share,
+            }
+        )
+        for process in held
+    )
+    return {"process_count": len(held), "processes": b"".join(records)}
+
+
+def _link(link: NvLink, remotes: Mapping[PciAddress, PciIdentity]) -> bytes:
+    at = link.remote or _NOWHERE
+    far = remotes.get(at, _NOBODY)
+    kind = link.remote_kind
+    return LINK.pack(
+        {
+            "active": int(link.active),
+            "wired": int(link.remote is not None),
+            "remote_type": _REMOTE_TYPES.get(kind, 0xFF) if kind else 0xFF,
+            "domain": at.domain,
+            "bus": at.bus,
+            "device": at.device,
+            "function": at.function,
+            "device_id": far.device << 16 | far.vendor,
+            "subsystem_id": far.subsystem_device << 16 | far.subsystem_vendor,
+            "remote_link": link.remote_link,
+        }
+    )

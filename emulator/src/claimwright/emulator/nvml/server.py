@@ -1,0 +1,169 @@
+"""The node's end of the NVML socket: hands out the pages, carries out commands, delivers events."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from claimwright.emulator.model import NodeModel
+from claimwright.emulator.nvml.client import Client
+from claimwright.emulator.nvml.commands import Commands
+from claimwright.emulator.nvml.errors import SocketTaken
+from claimwright.emulator.nvml.layout import ABI, EVENT, GREETING, MAGIC, Result
+from claimwright.emulator.nvml.pages import TOTAL_BYTES, PageWriter
+from claimwright.emulator.nvml.socket_paths import short_path
+
+_log = logging.getLogger(__name__)
+_BACKLOG = 128
+_MOST_CLIENTS = 4096
+
+
+class NvmlServer:
+    """Serves one node on a unix socket (SOCK_SEQPACKET: one message, one packet).
+
+    A client says nothing first: it connects and receives the pages' descriptor. Whatever else arrives that is not a
+    whole request ends that client and nobody else. Runs on the event loop that `start` was awaited on.
+    """
+
+    def __init__(self, socket_path: Path, model: NodeModel, writer: PageWriter) -> None:
+        self.socket_path = socket_path
+        self._model = model
+        self._writer = writer
+        self._commands = Commands(model, self._find)
+        self._listener: socket.socket | None = None
+        self._clients: dict[int, Client] = {}
+        self._next = 1
+        self._unsubscribe: Callable[[], None] = lambda: None
+
+    @property
+    def client_pids(self) -> frozenset[int]:
+        """The processes connected now."""
+        return frozenset(client.pid for client in self._clients.values())
+
+    async def start(self) -> None:
+        """Publish the state, then listen; SocketTaken when another node answers at the path."""
+        self._unsubscribe = self._model.subscribe(self._writer.publish)
+        self.socket_path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_stale(self.socket_path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        with short_path(self.socket_path) as path:
+            listener.bind(path)
+        # World-accessible as /dev/nvidiactl is: who may change what is decided by the peer's credentials.
+        self.socket_path.chmod(0o666)
+        listener.listen(_BACKLOG)
+        self._listener = listener
+        asyncio.get_running_loop().add_reader(listener, self._accept)
+
+    async def stop(self) -> None:
+        """Stop listening, end every client, leave no socket behind; idempotent."""
+        self._unsubscribe()
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+            self.socket_path.unlink(missing_ok=True)
+        for client in tuple(self._clients.values()):
+            self._end(client)
+
+    async def __aenter__(self) -> NvmlServer:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.stop()
+
+    def send_event(
+        self, slot: int, kind: int, data: int, *, gpu_instance: int = 0xFFFFFFFF, compute_instance: int = 0xFFFFFFFF
+    ) -> int:
+        """Queue an event for every set that registered for it; return how many. Call on the loop's thread."""
+        packet = EVENT.pack(
+            {
+                "magic": MAGIC,
+                "slot": slot,
+                "unused": 0,
+                "type": kind,
+                "data": data,
+                "gpu_instance": gpu_instance,
+                "compute_instance": compute_instance,
+            }
+        )
+        return sum(client.send(packet) for client in tuple(self._clients.values()) if client.wants(slot, kind))
+
+    def _find(self, connection: int) -> Client | None:
+        return self._clients.get(connection)
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            made, _ = self._listener.accept()
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:
+                self._pause(error)
+            return
+        made.setblocking(False)
+        client = Client.of(made, self._next)
+        if len(self._clients) >= _MOST_CLIENTS or not _greet(client, self._writer.memfd):
+            made.close()
+            return
+        self._next += 1
+        self._clients[client.connection] = client
+        asyncio.get_running_loop().add_reader(made, self._serve, client)
+
+    def _pause(self, error: OSError) -> None:
+        """Stop accepting for a moment: the waiting connection keeps the listener readable, and we would spin."""
+        loop, listener = asyncio.get_running_loop(), self._listener
+        _log.warning("no descriptor left for a new NVML client: %s", error)
+        loop.remove_reader(listener)
+        loop.call_later(0.05, lambda: self._listener and loop.add_reader(self._listener, self._accept))
+
+    def _serve(self, client: Client) -> None:
+        packet = client.receive()
+        if packet is None:
+            return
+        reply = self._commands.answer(client, packet)
+        if reply is None or not client.send(reply):
+            self._end(client)
+
+    def _end(self, client: Client) -> None:
+        asyncio.get_running_loop().remove_reader(client.socket)
+        client.socket.close()
+        self._clients.pop(client.connection, None)
+
+
+def _greet(client: Client, memfd: int) -> bool:
+    greeting = GREETING.pack(
+        {"magic": MAGIC, "abi": ABI, "result": Result.SUCCESS, "bytes": TOTAL_BYTES, "connection": client.connection}
+    )
+    try:
+        socket.send_fds(client.socket, [greeting], [memfd], socket.MSG_NOSIGNAL)
+    except OSError:
+        return False
+    return True
+
+
+def _clear_stale(path: Path) -> None:
+    """Remove the socket of a node that is gone; refuse to take a living one's."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise SocketTaken(path)
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe, short_path(path) as short:
+        if probe.connect_ex(short) == 0:
+            raise SocketTaken(path)
+    path.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def serving(socket_path: Path, model: NodeModel) -> AsyncIterator[NvmlServer]:
+    """Make the pages and serve them with the commands, for as long as the block lasts."""
+    with PageWriter.create(model.snapshot().name) as writer:
+        async with NvmlServer(socket_path, model, writer) as server:
+            yield server
