@@ -7,6 +7,7 @@ last process of a namespace ends, the kernel takes everything down by itself.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pickle
@@ -27,6 +28,7 @@ from claimwright.emulator.files.procfs import devices as proc_devices
 from claimwright.emulator.files.tree import Tree, below
 
 _SECONDS = 20.0
+_NS_GET_NSTYPE, _CLONE_NEWNS = 0xB703, 0x00020000  # linux/nsfs.h, linux/sched.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,9 @@ def attach(label: str, tree: Tree, devices: Tree, listing: str, *, namespace: Pa
 
     MountRefused leaves the namespace as it was.
     """
-    try:
-        inode = namespace.stat().st_ino
-    except OSError as error:
-        raise MountRefused(
-            f"{namespace} is no mount namespace: {error.strerror}; expected /proc/PID/ns/mnt"
-        ) from None
+    inode = _mount_namespace_inode(namespace)
+    if inode == Path("/proc/self/ns/mnt").stat().st_ino:
+        raise MountRefused(f"{namespace} is the mount namespace of this machine, not of a node")
     attachment = Attachment(os.fspath(namespace), inode, label, device_numbers(devices))
     write_atomically(record, json.dumps(asdict(attachment)), mode=0o600)
     handles = _work(AttachJob(attachment.namespace, label, tree, devices, listing))
@@ -117,6 +116,22 @@ def first_free_iommu_group() -> int:
 
 def _machine_listing() -> str:
     return Path("/proc/devices").read_text()
+
+
+def _mount_namespace_inode(path: Path) -> int:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if fcntl.ioctl(handle, _NS_GET_NSTYPE) == _CLONE_NEWNS:
+                return os.fstat(handle).st_ino
+            reason = "a namespace of another type"
+        finally:
+            os.close(handle)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise MountRefused(
+        f"{path} is no mount namespace ({reason}); expected /proc/PID/ns/mnt, or a bind mount of one"
+    )
 
 
 def _find(attachment: Attachment) -> str | None:

@@ -1,0 +1,189 @@
+"""`claimwright node`: what a person types, and what a program reads."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from claimwright.emulator import running
+from claimwright.emulator.commands import node
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    yield
+    for name in running.known_names():
+        running.down(name)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(node, arguments)
+
+
+def test_the_taste_of_the_readme_works() -> None:
+    up = run("up", "--board", "hgx-h100")
+    inspected = run("inspect")
+    listed = run("list")
+    down = run("down", "hgx-h100")
+
+    assert [each.exit_code for each in (up, inspected, listed, down)] == [0, 0, 0, 0]
+    assert "node hgx-h100 is up" in up.output
+    for expected in (
+        "H100 80GB HBM3",
+        "0000:53:00.0",
+        "NV18",
+        "NUMA 1",
+        "mlx5_0 ConnectX-7",
+        "NVSwitch 3",
+        "emulated",
+    ):
+        assert expected in inspected.output
+    assert "hgx-h100" in listed.output
+
+
+def test_programs_read_json() -> None:
+    up = json.loads(run("up", "--board", "l4x4", "--name", "a", "--json").output)
+    inspected = json.loads(run("inspect", "a", "--json").output)
+    listed = json.loads(run("list", "--json").output)
+
+    assert listed == [up]
+    assert Path(up["driver_root"]).is_dir()
+    assert [gpu["pcie_root"] for gpu in inspected["gpus"]] == ["pci0000:40"] * 2 + ["pci0000:c0"] * 2
+    assert inspected["emulated"] is True
+
+
+def test_exec_gives_the_program_the_nodes_environment_and_returns_its_status() -> None:
+    running.up("l4", name="a")
+    script = "import os, sys; print(os.environ['CLAIMWRIGHT_NODE'], os.environ['PATH']); sys.exit(7)"
+    command = [
+        "-c",
+        "from claimwright.emulator.commands import node; node()",
+        "exec",
+        "a",
+        "--",
+        sys.executable,
+    ]
+
+    done = subprocess.run(
+        [sys.executable, *command, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 7
+    assert done.stdout.startswith("a ")
+    assert "driver-root/usr/bin" in done.stdout
+
+
+def test_pynvml_sees_the_node_through_exec() -> None:
+    running.up("l4x4", name="a")
+    script = "import pynvml; pynvml.nvmlInit(); print(pynvml.nvmlDeviceGetCount())"
+    command = [
+        "-c",
+        "from claimwright.emulator.commands import node; node()",
+        "exec",
+        "a",
+        "--",
+        sys.executable,
+    ]
+
+    done = subprocess.run(
+        [sys.executable, *command, "-W", "ignore", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.stdout, done.returncode) == ("4\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("up", "--board", "h100"), "did you mean 'hgx-h100'? known: hgx-h100, l4, l4x4"),
+        (("up", "--profile", "/does/not/exist.yaml"), "cannot be read as a profile"),
+        (("up", "--name", "A_B"), "no node name"),
+        (("down", "nobody"), "there is no node 'nobody'; known: none"),
+        (("inspect",), "none is"),
+        (("inspect", "nobody"), "is not up"),
+        (("exec", "nobody", "--", "true"), "is not up"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_status_1(arguments: tuple[str, ...], said: str) -> None:
+    result = run(*arguments)
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ") or "\nError: " in result.output
+    assert said in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [("up", "--board", "l4", "--profile", "x"), ("down",), ("down", "a", "--all"), ("exec",)]
+)
+def test_contradicting_options_are_a_usage_error(arguments: tuple[str, ...]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+def test_a_command_that_does_not_exist_is_named() -> None:
+    running.up("l4", name="a")
+    command = [
+        "-c",
+        "from claimwright.emulator.commands import node; node()",
+        "exec",
+        "a",
+        "--",
+        "no-such-program",
+    ]
+
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 1
+    assert "'no-such-program' cannot be run: No such file" in done.stderr
+
+
+def test_down_all_clears_the_living_and_the_dead() -> None:
+    running.up("l4", name="a")
+    running.up("l4", name="b")
+
+    result = run("down", "--all")
+
+    assert result.exit_code == 0
+    assert running.known_names() == []
+
+
+def test_a_profile_of_ones_own_boots(tmp_path: Path) -> None:
+    from importlib.resources import files
+
+    text = files("claimwright.emulator").joinpath("nodes/l4.yaml").read_text(encoding="utf-8")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(text.replace("key: l4", "key: mine").replace("0000:41:00.0", "0000:77:00.0"))
+
+    up = run("up", "--profile", str(mine))
+
+    assert up.exit_code == 0, up.output
+    assert json.loads(run("inspect", "mine", "--json").output)["gpus"][0]["pci"] == "0000:77:00.0"
+
+
+def test_boards_lists_every_profile_with_its_gpus() -> None:
+    assert "8 x NVIDIA H100 80GB HBM3" in run("boards").output
+    assert [row["profile"] for row in json.loads(run("boards", "--json").output)] == [
+        "hgx-h100",
+        "l4",
+        "l4x4",
+    ]
+
+
+def test_help_teaches_the_first_steps() -> None:
+    help_text = run("--help").output
+
+    assert "claimwright node up --board hgx-h100" in help_text
+    assert "nvidia-smi -L" in help_text

@@ -1,0 +1,275 @@
+"""A node attached to a mount namespace: real nodes, merged trees, and not a trace of it outside or afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from claimwright.emulator import running
+from claimwright.emulator.errors import MountRefused
+from claimwright.emulator.model import NodeProfile, parse_profile
+from claimwright.emulator.model.catalogue import _texts
+from claimwright.emulator.node_folder import NodeFolder, holder
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare(1)"),
+]
+
+
+class Namespace:
+    """A mount namespace held by a sleeping process of ours."""
+
+    def __init__(self, setup: str = "true", propagation: str = "private") -> None:
+        script = f"{setup} && echo ready && exec sleep 300"
+        self.process = subprocess.Popen(
+            ["unshare", "--mount", f"--propagation={propagation}", "sh", "-c", script],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    @property
+    def path(self) -> Path:
+        return Path(f"/proc/{self.process.pid}/ns/mnt")
+
+    def run(self, script: str) -> str:
+        return self.attempt(script).stdout
+
+    def attempt(self, script: str) -> subprocess.CompletedProcess[str]:
+        enter = ["nsenter", f"--mount={self.path}", "sh", "-c", script]
+        return subprocess.run(enter, capture_output=True, text=True, timeout=60, check=False)
+
+    def mounts(self) -> str:
+        return self.run(
+            "cat /proc/self/mountinfo; ls -l /dev; cat /proc/devices; ls /sys/devices /sys/module"
+        )
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=10)
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    held = Namespace()
+    yield held
+    held.close()
+
+
+@pytest.fixture(autouse=True)
+def untouched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that changes this machine's mounts or devices, or leaves a node."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    def machine() -> tuple[list[str], list[str], str]:
+        mounts = [
+            line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "claimwright" in line
+        ]
+        return (
+            mounts,
+            sorted(path.name for path in Path("/dev").glob("nvidia*")),
+            Path("/proc/devices").read_text(),
+        )
+
+    before = machine()
+    yield
+    for name in running.known_names():
+        running.down(name)
+    assert machine() == before
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.002)
+
+
+def test_real_paths_tell_of_the_emulated_hardware(namespace: Namespace) -> None:
+    node = running.up("hgx-h100", name="one", mount_namespace=namespace.path)
+
+    gpu = "/sys/bus/pci/devices/0000:53:00.0"
+    assert node.host_root == Path("/")
+    assert namespace.run(f"cat {gpu}/vendor {gpu}/numa_node") == "0x10de\n0\n"
+    assert namespace.run(f"readlink -f {gpu}").startswith("/sys/devices/pci0000:50/0000:50:01.0/")
+    assert namespace.run(f"readlink -f {gpu}/driver") == "/sys/bus/pci/drivers/nvidia\n"
+    assert len(namespace.run("ls /proc/driver/nvidia/gpus").split()) == 8
+    assert "580.126.20" in namespace.run("cat /proc/driver/nvidia/version /sys/module/nvidia/version")
+    assert " nvidia-caps\n" in namespace.run("cat /proc/devices")
+    assert "mlx5_9" in namespace.run("ls /sys/class/infiniband")
+    assert namespace.run("test -e /sys/kernel/iommu_groups/16 && echo yes") == "yes\n"
+
+
+def test_device_nodes_are_real_and_have_no_driver_behind_them(namespace: Namespace) -> None:
+    running.up("l4", name="one", mount_namespace=namespace.path)
+
+    assert namespace.run("stat -c '%F %t:%T' /dev/nvidia0 /dev/nvidiactl").split("\n")[:2] == [
+        "character special file c3:0",
+        "character special file c3:ff",
+    ]
+    assert (
+        "No such device or address" in namespace.attempt("cat /dev/nvidia0").stderr
+    )  # ENXIO: allowed, no driver
+
+
+def test_everything_real_is_still_there_and_works(namespace: Namespace) -> None:
+    script = "ls /sys/devices /sys/class /sys/module /sys/bus/pci/devices /sys/bus/pci/drivers /dev; nproc; \
+        cat /sys/devices/system/cpu/online /sys/class/net/lo/mtu; readlink -f /sys/class/net/lo; \
+        echo x > /dev/null && echo written; head -c1 /dev/zero | wc -c; ls /dev/pts /dev/shm >/dev/null && echo listed"
+    before = namespace.run(script).split()
+
+    running.up("hgx-h100", name="one", mount_namespace=namespace.path)
+
+    after = namespace.run(script).split()
+    assert [word for word in before if word not in after] == []
+    assert {"written", "listed"} <= set(after)
+
+
+def test_after_down_the_namespace_is_as_before(namespace: Namespace) -> None:
+    before = namespace.mounts()
+
+    running.up("hgx-h100", name="one", mount_namespace=namespace.path)
+    during = namespace.mounts()
+    running.down("one")
+
+    assert during != before
+    assert namespace.mounts() == before
+
+
+def test_a_dev_of_its_own_is_kept_and_only_gets_the_nodes() -> None:
+    namespace = Namespace("mount -t tmpfs t /dev && mknod /dev/null c 1 3 && mkdir /dev/nvidia-caps")
+    try:
+        before = namespace.mounts()
+        running.up("l4", name="one", mount_namespace=namespace.path)
+        during = namespace.run("cd /dev; ls -d nvidia* null")
+        running.down("one")
+        after = namespace.mounts()
+    finally:
+        namespace.close()
+
+    assert {"null", "nvidia0", "nvidiactl"} <= set(during.split())
+    assert [line for line in before.splitlines() if "nvidia-caps" not in line and "total" not in line] == [
+        line for line in after.splitlines() if "nvidia-caps" not in line and "total" not in line
+    ]
+
+
+def test_a_change_of_the_model_shows_inside(namespace: Namespace) -> None:
+    node = running.up("l4x4", name="one", mount_namespace=namespace.path)
+
+    node.call("lose", gpu=1)
+
+    config = namespace.run("od -An -tx1 -N4 /sys/bus/pci/devices/0000:42:00.0/config")
+    assert config.split() == ["ff"] * 4
+
+
+def test_a_killed_node_is_undone_by_down(namespace: Namespace) -> None:
+    before = namespace.mounts()
+    node = running.up("l4x4", name="one", mount_namespace=namespace.path)
+    os.kill(node.pid, signal.SIGKILL)
+    wait_until(lambda: holder(NodeFolder(node.folder)) is None)
+
+    running.down("one")
+
+    assert namespace.mounts() == before
+
+
+@pytest.mark.parametrize("moment", ["one/mounts.json", "one/control.sock", "one/node.json"])
+def test_up_killed_while_it_attaches_is_undone_by_down(
+    namespace: Namespace, tmp_path: Path, moment: str
+) -> None:
+    before = namespace.mounts()
+    script = f"from claimwright.emulator.running import up; from pathlib import Path; \
+up('l4', name='one', mount_namespace=Path('{namespace.path}'))"
+    starting = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    wait_until((tmp_path / "claimwright/nodes" / moment).exists)
+    starting.kill()
+    starting.wait(timeout=10)
+
+    running.down("one")
+
+    assert namespace.mounts() == before
+
+
+def test_down_works_when_the_namespace_is_gone(namespace: Namespace) -> None:
+    running.up("l4", name="one", mount_namespace=namespace.path)
+    namespace.close()
+
+    running.down("one")
+
+    assert running.known_names() == []
+
+
+def test_two_nodes_in_two_namespaces_do_not_see_each_other(namespace: Namespace) -> None:
+    other = Namespace()
+    try:
+        running.up("l4", name="one", mount_namespace=namespace.path)
+        running.up("l4x4", name="two", mount_namespace=other.path)
+
+        counts = [len(each.run("ls /proc/driver/nvidia/gpus").split()) for each in (namespace, other)]
+        running.down("two")
+        running.down("one")
+    finally:
+        other.close()
+
+    assert counts == [1, 4]
+
+
+def test_the_machines_own_namespace_is_refused() -> None:
+    with pytest.raises(MountRefused, match="mount namespace of this machine"):
+        running.up("l4", name="one", mount_namespace=Path("/proc/self/ns/mnt"))
+    assert running.known_names() == []
+
+
+def test_a_namespace_that_propagates_to_the_machine_is_refused() -> None:
+    outer = Namespace(propagation="shared")
+    inner = None
+    try:
+        enter = ["nsenter", f"--mount={outer.path}", sys.executable, "-c"]
+        inner = subprocess.Popen(
+            ["nsenter", f"--mount={outer.path}", "unshare", "--mount", "--propagation=unchanged", "sh", "-c",
+             "echo ready; exec sleep 300"], stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert inner.stdout is not None
+        assert inner.stdout.readline() == "ready\n"
+        script = f"from claimwright.emulator.running import up; from pathlib import Path; \
+up('l4', name='one', mount_namespace=Path('/proc/{inner.pid}/ns/mnt'))"
+
+        tried = subprocess.run([*enter, script], capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        if inner is not None:
+            inner.kill()
+            inner.communicate(timeout=10)
+        outer.close()
+
+    assert "propagates to this machine" in tried.stderr
+    assert "make-rprivate" in tried.stderr
+
+
+@pytest.mark.parametrize("path", ["/does/not/exist", "/proc/1/ns", "/proc/self/ns/net", "/proc/version"])
+def test_what_is_no_mount_namespace_is_refused(path: str) -> None:
+    with pytest.raises(MountRefused, match=path):
+        running.up("l4", name="one", mount_namespace=Path(path))
+
+
+@pytest.mark.skipif(
+    not Path("/sys/devices/pci0000:00").exists(), reason="this machine has no PCI root pci0000:00"
+)
+def test_a_pci_root_that_the_machine_has_itself_is_refused(namespace: Namespace) -> None:
+    before = namespace.mounts()
+    text = _texts("nodes")["l4"].read_text(encoding="utf-8").replace("0000:40", "0000:00")
+
+    with pytest.raises(MountRefused, match="pci0000:00 exists on this machine"):
+        running.up(parse_profile(NodeProfile, text, "mine"), name="one", mount_namespace=namespace.path)
+
+    assert namespace.mounts() == before
