@@ -72,7 +72,13 @@ def parse_id(identifier: str) -> tuple[str, str]:
 def resolve(specs: Iterable[SpecFile], identifier: str) -> list[tuple[SpecFile, Mapping[str, Any]]]:
     """Return every definition of a device id; a runtime needs exactly one."""
     kind, name = parse_id(identifier)
-    return [(spec, one) for spec in specs if spec.kind == kind for one in spec.devices() if one.get("name") == name]
+    return [
+        (spec, one)
+        for spec in specs
+        if spec.kind == kind
+        for one in spec.devices()
+        if one.get("name") == name
+    ]
 
 
 def edits_of(specs: Iterable[SpecFile], identifiers: Iterable[str]) -> Iterator[Mapping[str, Any]]:

@@ -7,11 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 KNOWN_VERSIONS: Final = ("0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.0")
-_KIND: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_KIND: Final = re.compile(
+    r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+)
 _NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.:]*[A-Za-z0-9])?")
 _TOP: Final = frozenset({"cdiVersion", "kind", "annotations", "devices", "containerEdits"})
 _DEVICE: Final = frozenset({"name", "annotations", "containerEdits"})
-_EDITS: Final = frozenset({"env", "deviceNodes", "mounts", "hooks", "intelRdt", "additionalGids", "netDevices"})
+_EDITS: Final = frozenset(
+    {"env", "deviceNodes", "mounts", "hooks", "intelRdt", "additionalGids", "netDevices"}
+)
 
 
 def faults_of(spec: Mapping[str, Any]) -> list[str]:
@@ -29,7 +33,9 @@ def _faults(spec: Mapping[str, Any]) -> Iterator[str]:
     if not devices:
         yield "devices is empty"
     names = [device.get("name") for device in devices]
-    yield from (f"device {name!r} is defined twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    yield from (
+        f"device {name!r} is defined twice" for name in sorted({n for n in names if names.count(n) > 1})
+    )
     for device in devices:
         yield from _device_faults(device)
     yield from _edits_faults("containerEdits", spec.get("containerEdits") or {})
@@ -47,7 +53,9 @@ def _device_faults(device: Mapping[str, Any]) -> Iterator[str]:
 
 def _edits_faults(where: str, edits: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"{where}: unknown edit {field!r}" for field in edits if field not in _EDITS)
-    yield from (f"{where}: env {one!r} is not NAME=value" for one in edits.get("env") or () if "=" not in one[1:])
+    yield from (
+        f"{where}: env {one!r} is not NAME=value" for one in edits.get("env") or () if "=" not in one[1:]
+    )
     for node in edits.get("deviceNodes") or ():
         if not str(node.get("path", "")).startswith("/"):
             yield f"{where}: device node path {node.get('path')!r} is not absolute"
@@ -72,7 +80,10 @@ def _needs(spec: Mapping[str, Any]) -> Iterator[str]:
         yield "0.6.0"
     if any(str(device.get("name", ""))[:1].isdigit() for device in devices):
         yield "0.5.0"
-    for edits in [spec.get("containerEdits") or {}, *(device.get("containerEdits") or {} for device in devices)]:
+    for edits in [
+        spec.get("containerEdits") or {},
+        *(device.get("containerEdits") or {} for device in devices),
+    ]:
         yield from _edit_needs(edits)
 
 

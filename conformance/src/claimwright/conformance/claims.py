@@ -45,7 +45,8 @@ def claim_body(
 def with_admin_access(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the claim with adminAccess on each request (its namespace needs the label that allows it)."""
     requests = [
-        {**one, "exactly": {**one["exactly"], "adminAccess": True}} for one in body["spec"]["devices"]["requests"]
+        {**one, "exactly": {**one["exactly"], "adminAccess": True}}
+        for one in body["spec"]["devices"]["requests"]
     ]
     return {**body, "spec": {"devices": {"requests": requests}}}
 
@@ -53,7 +54,11 @@ def with_admin_access(body: Mapping[str, Any]) -> dict[str, Any]:
 def _request(name: str, wanted: int, class_name: str) -> dict[str, Any]:
     exactly = {"deviceClassName": class_name, "allocationMode": "ExactCount", "count": max(1, wanted)}
     base, _, sub = name.partition("/")
-    return {"name": base, "firstAvailable": [{"name": sub, **exactly}]} if sub else {"name": base, "exactly": exactly}
+    return (
+        {"name": base, "firstAvailable": [{"name": sub, **exactly}]}
+        if sub
+        else {"name": base, "exactly": exactly}
+    )
 
 
 def allocation(
@@ -64,9 +69,14 @@ def allocation(
     more_results: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return what a scheduler writes into `status.allocation` for devices of one node."""
-    results = [result(driver, request, one.pool, one.name) for request, has in requests.items() for one in has]
+    results = [
+        result(driver, request, one.pool, one.name) for request, has in requests.items() for one in has
+    ]
     terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}]
-    devices = {"results": [*results, *map(dict, more_results)], "config": [one.as_object() for one in configs]}
+    devices = {
+        "results": [*results, *map(dict, more_results)],
+        "config": [one.as_object() for one in configs],
+    }
     return {"devices": devices, "nodeSelector": {"nodeSelectorTerms": terms}}
 
 

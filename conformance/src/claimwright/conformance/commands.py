@@ -22,7 +22,10 @@ T = TypeVar("T")
 ENVIRONMENT_EXIT_CODE = 3
 _EXISTING = click.Path(exists=True, path_type=Path)
 KUBECONFIG = click.option(
-    "--kubeconfig", type=click.Path(path_type=Path), envvar="KUBECONFIG", help="An API server; no kubelet is needed."
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    envvar="KUBECONFIG",
+    help="An API server; no kubelet is needed.",
 )
 
 
@@ -48,7 +51,7 @@ def conformance() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--explain", metavar="ID", help="Explain one requirement.")
 @_one_clear_error
-def list_requirements(area: str | None, as_json: bool, explain: str | None) -> None:  # noqa: FBT001 - click's flag
+def list_requirements(area: str | None, as_json: bool, explain: str | None) -> None:
     """List the requirements, or explain one."""
     from claimwright.conformance import listing  # noqa: PLC0415 - keeps --help fast
     from claimwright.conformance.registry import find_requirement, load_registry  # noqa: PLC0415
@@ -68,7 +71,7 @@ def list_requirements(area: str | None, as_json: bool, explain: str | None) -> N
 
 @conformance.command()
 @click.option("--reference", is_flag=True, help="Print the declaration of the suite's own reference driver.")
-def init(reference: bool) -> None:  # noqa: FBT001 - click's flag
+def init(reference: bool) -> None:
     """Print a commented driver.yaml to start from."""
     from importlib.resources import files  # noqa: PLC0415 - keeps --help fast
 
@@ -82,7 +85,7 @@ def init(reference: bool) -> None:  # noqa: FBT001 - click's flag
 @KUBECONFIG
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_one_clear_error
-def check(declaration: Path, kubeconfig: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click's flag
+def check(declaration: Path, kubeconfig: Path | None, as_json: bool) -> None:
     """Read a declaration; with a kubeconfig, also start the driver and compare features."""
     from claimwright.conformance import preflight  # noqa: PLC0415 - keeps --help fast
 
@@ -100,7 +103,9 @@ def check(declaration: Path, kubeconfig: Path | None, as_json: bool) -> None:  #
 @click.option("--strict", is_flag=True, help="A failed SHOULD fails the run.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Order of the checks.")
 @click.option("--run-id", help="Name of the run in objects and reports.")
-@click.option("--allure", type=click.Path(path_type=Path), help="Write Allure results there (needs allure-pytest).")
+@click.option(
+    "--allure", type=click.Path(path_type=Path), help="Write Allure results there (needs allure-pytest)."
+)
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @_one_clear_error
 def run(declaration: Path, pytest_arguments: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - click's bag
@@ -116,7 +121,7 @@ def run(declaration: Path, pytest_arguments: tuple[str, ...], **options: Any) ->
 @click.argument("bundle", type=_EXISTING)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_one_clear_error
-def verify(bundle: Path, as_json: bool) -> None:  # noqa: FBT001 - click's flag
+def verify(bundle: Path, as_json: bool) -> None:
     """Check a bundle again: hashes, schema, verdict, completeness, redaction."""
     from claimwright.conformance.evidence.verify import read_report, verify_bundle  # noqa: PLC0415
 
@@ -134,7 +139,7 @@ def verify(bundle: Path, as_json: bool) -> None:  # noqa: FBT001 - click's flag
 @click.argument("after", type=_EXISTING)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_one_clear_error
-def diff(before: Path, after: Path, as_json: bool) -> None:  # noqa: FBT001 - click's flag
+def diff(before: Path, after: Path, as_json: bool) -> None:
     """Compare two bundles; exit code 1 when something that passed does so no more."""
     from claimwright.conformance.evidence.difference import compare_bundles  # noqa: PLC0415
 
@@ -156,7 +161,7 @@ def diff(before: Path, after: Path, as_json: bool) -> None:  # noqa: FBT001 - cl
 @click.option("--out", type=click.Path(path_type=Path), help="Keep the bundles there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_one_clear_error
-def mutants(as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's bag and flag
+def mutants(as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's bag and flag
     """Prove the suite: run it against the correct driver and against each deliberately wrong one."""
     from claimwright.conformance.mutants.hunting import hunt  # noqa: PLC0415 - keeps --help fast
 
@@ -166,7 +171,9 @@ def mutants(as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - cl
 
 
 @conformance.command()
-@click.option("--run", "run_id", required=True, metavar="ID", help="The run's id, as its report and objects carry it.")
+@click.option(
+    "--run", "run_id", required=True, metavar="ID", help="The run's id, as its report and objects carry it."
+)
 @KUBECONFIG
 @_one_clear_error
 def cleanup(run_id: str, kubeconfig: Path | None) -> None:

@@ -141,9 +141,13 @@ class Spec(_Strict):
     @model_validator(mode="after")
     def _one_way_in(self) -> Spec:
         if (self.start is None) == (self.running is None):
-            raise ValueError("give exactly one of `start` (a command) and `running` (folders of a live driver)")
+            raise ValueError(
+                "give exactly one of `start` (a command) and `running` (folders of a live driver)"
+            )
         if "opaqueConfig" in self.features.supported and not (self.configs.valid and self.configs.invalid):
-            raise ValueError("feature opaqueConfig needs at least one sample in configs.valid and configs.invalid")
+            raise ValueError(
+                "feature opaqueConfig needs at least one sample in configs.valid and configs.invalid"
+            )
         return self
 
 
@@ -180,7 +184,9 @@ def _explain(path: Path, lines: Lines, problem: Any) -> str:  # noqa: ANN401 - p
         message = "this field is required"
     else:
         message = f"{problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
-        message = problem["msg"].removeprefix("Value error, ") if isinstance(problem["input"], dict) else message
+        message = (
+            problem["msg"].removeprefix("Value error, ") if isinstance(problem["input"], dict) else message
+        )
     return f"{path}:{lines.of(location)}: {field}: {message}"
 
 
@@ -190,7 +196,9 @@ def _keys_at(location: tuple[str | int, ...]) -> list[str]:
     for part in location:
         if isinstance(part, int) or not hasattr(model, "model_fields"):
             continue
-        model = next((_model_of(f.annotation) for n, f in model.model_fields.items() if part in (n, f.alias)), None)
+        model = next(
+            (_model_of(f.annotation) for n, f in model.model_fields.items() if part in (n, f.alias)), None
+        )
     return [field.alias or name for name, field in getattr(model, "model_fields", {}).items()]
 
 
@@ -209,7 +217,9 @@ def _check_placeholders(path: Path, lines: Lines, start: Start | None) -> None:
             try:
                 fill(word, dict.fromkeys(PLACEHOLDERS, ""), environment=None)
             except UsageError as error:
-                raise UsageError(f"{path}:{lines.of(('spec', 'start', key))}: spec.start.{key}: {error}") from None
+                raise UsageError(
+                    f"{path}:{lines.of(('spec', 'start', key))}: spec.start.{key}: {error}"
+                ) from None
 
 
 def fill(template: str, values: dict[str, str], *, environment: dict[str, str] | None) -> str:

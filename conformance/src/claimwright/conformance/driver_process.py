@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from claimwright.conformance.errors import SuiteError, Violation
+from claimwright.conformance.process_records import ProcessRecords
 
 
 @dataclass(slots=True)
@@ -19,6 +20,7 @@ class DriverProcess:
     command: Sequence[str]
     environment: Mapping[str, str]
     log: Path
+    records: ProcessRecords
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -35,7 +37,10 @@ class DriverProcess:
                     stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
                 )  # fmt: skip
             except OSError as error:
-                raise SuiteError(f"spec.start.command cannot be started: {self.command[0]!r}: {error}") from None
+                raise SuiteError(
+                    f"spec.start.command cannot be started: {self.command[0]!r}: {error}"
+                ) from None
+        self.records.enter(self._process.pid, self.log.parent)
 
     def running(self) -> bool:
         """Tell whether the process lives."""
@@ -50,16 +55,21 @@ class DriverProcess:
         assert self._process is not None, "stopped before it was started"
         self._signal(signal.SIGTERM)
         try:
-            return self._process.wait(seconds)
+            code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise Violation(f"the driver to end within {seconds:g} s of SIGTERM", "it was still running") from None
+            raise Violation(
+                f"the driver to end within {seconds:g} s of SIGTERM", "it was still running"
+            ) from None
+        self.records.strike(self._process.pid)
+        return code
 
     def kill(self) -> None:
         """End the process group at once; harmless when it is gone."""
         if self._process is not None:
             self._signal(signal.SIGKILL)
             self._process.wait(10)
+            self.records.strike(self._process.pid)
 
     def last_words(self, lines: int = 15) -> str:
         """Return the end of the driver's output."""

@@ -10,7 +10,7 @@ from claimwright.conformance.errors import Violation
 def expect(holds: object, expected: str, seen: object) -> None:
     """Raise Violation unless `holds`; `expected` and `seen` are printed to the vendor."""
     if not holds:
-        raise Violation(expected, str(seen) if str(seen) else repr(seen))
+        raise Violation(expected, str(seen) or repr(seen))
 
 
 def expect_equal(seen: Any, expected: Any, what: str) -> None:  # noqa: ANN401 - any comparable value

@@ -80,7 +80,9 @@ def own_stage(
     """Give a stage over a driver of its own on a node of its own, for checks that stop or kill it."""
     running = run.declaration.spec.running
     if running is not None:
-        raise NotApplicable("stops and starts the driver, but spec.running declares one that is not ours to start")
+        raise NotApplicable(
+            "stops and starts the driver, but spec.running declares one that is not ours to start"
+        )
     with instance_on_node(run, session_kube, requirement_of(request.node).id.lower()) as instance:
         instance.start()
         with open_stage(request, run, namespace, instance) as one:
@@ -91,7 +93,7 @@ def own_stage(
 def instance_on_node(run: Run, kube: RecordingKube, purpose: str) -> Iterator[Instance]:
     """Make a node and an instance on it; afterwards no process, slice or folder of it is left."""
     node = f"{run.name}-{purpose}" if run.declaration.spec.start else ""
-    instance = make_instance(run.declaration, run.kubeconfig, node, Transcript())
+    instance = make_instance(run.declaration, run.kubeconfig, node, Transcript(), run_id=run.id)
     if node:
         make_node(kube, run, node)
     try:
@@ -112,7 +114,9 @@ def start_if_possible(instance: Instance) -> None:
 
 
 @contextmanager
-def open_stage(request: pytest.FixtureRequest, run: Run, namespace: str, instance: Instance) -> Iterator[Stage]:
+def open_stage(
+    request: pytest.FixtureRequest, run: Run, namespace: str, instance: Instance
+) -> Iterator[Stage]:
     """Give a stage with its own API door and transcript; free and collect evidence afterwards."""
     identifier = requirement_of(request.node).id
     instance.transcript.clear()

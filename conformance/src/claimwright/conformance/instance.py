@@ -18,11 +18,13 @@ from claimwright.conformance.barriers import wait_until
 from claimwright.conformance.declaration import Declaration, Running, fill
 from claimwright.conformance.driver_process import DriverProcess
 from claimwright.conformance.errors import NotApplicable, SuiteError, Violation
+from claimwright.conformance.process_records import ProcessRecords
 from claimwright.conformance.published import PublishedPool, read_pools
 from claimwright.conformance.transcript import Transcript
 from claimwright.dra.kube import RESOURCE_SLICES, Kube
 
 _RESTART_SECONDS: Final = 60
+_SHORT_LOOK_SECONDS: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Instance:
     registration: Registration | None = field(default=None, init=False)
     failure: Violation | None = field(default=None, init=False)
     _service: wire.Socket | None = field(default=None, init=False)
+    _unpublished: bool = field(default=False, init=False)
 
     @property
     def driver(self) -> str:
@@ -86,7 +89,12 @@ class Instance:
 
     def handshake(self) -> Registration:
         """Find the registration socket and register the plugin as the kubelet does."""
-        found = wait_until(self._find, self.declaration.spec.budgets.start_s, "a registration socket that answers")
+        seconds = (
+            _SHORT_LOOK_SECONDS
+            if self.failure and self.process is None
+            else self.declaration.spec.budgets.start_s
+        )
+        found = wait_until(self._find, seconds, "a registration socket that answers")
         path, info = found
         socket = wire.Socket(path, self.transcript)
         try:
@@ -159,11 +167,16 @@ class Instance:
         return items
 
     def pools(self, kube: Kube) -> tuple[PublishedPool, ...]:
-        """Wait until every pool of the node is complete and return them."""
-        return wait_until(
-            lambda: self.complete_pools(kube), self.declaration.spec.budgets.publish_s,
-            f"complete pools of {self.driver} on node {self.node}",
-        )  # fmt: skip
+        """Wait until every pool of the node is complete and return them.
+
+        A driver that broke this budget once gets a short look from then on: its other checks shall fail in seconds.
+        """
+        seconds = _SHORT_LOOK_SECONDS if self._unpublished else self.declaration.spec.budgets.publish_s
+        self._unpublished = True
+        what = f"complete pools of {self.driver} on node {self.node}"
+        pools = wait_until(lambda: self.complete_pools(kube), seconds, what)
+        self._unpublished = False
+        return pools
 
     def complete_pools(self, kube: Kube) -> tuple[PublishedPool, ...] | None:
         """Return the pools when each of them is complete now, else None."""
@@ -174,7 +187,9 @@ class Instance:
         """Return the first registration socket that answers and, beside other drivers, is the right one."""
         if self.process is not None and not self.process.running():
             code = self.process.exit_code()
-            raise Violation("the driver to keep running", f"it ended with code {code}:\n{self.process.last_words()}")
+            raise Violation(
+                "the driver to keep running", f"it ended with code {code}:\n{self.process.last_words()}"
+            )
         for path in sorted(self.folders.registry.rglob("*")):
             if path.name.startswith(".") or not path.is_socket():
                 continue
@@ -206,7 +221,9 @@ class Instance:
         return self.process
 
 
-def make_instance(declaration: Declaration, kubeconfig: Path, node: str, transcript: Transcript) -> Instance:
+def make_instance(
+    declaration: Declaration, kubeconfig: Path, node: str, transcript: Transcript, *, run_id: str
+) -> Instance:
     """Prepare an instance on fresh folders (`start`) or over a live driver (`running`); starts nothing yet."""
     spec = declaration.spec
     if spec.running is not None:
@@ -216,7 +233,8 @@ def make_instance(declaration: Declaration, kubeconfig: Path, node: str, transcr
     folders = Folders.make()
     values = _values(kubeconfig, node, folders)
     command = [fill(word, values, environment=dict(os.environ)) for word in spec.start.command]
-    process = DriverProcess(command, _environment(spec.start.env, values), folders.work / "driver.log")
+    environment = _environment(spec.start.env, values)
+    process = DriverProcess(command, environment, folders.work / "driver.log", ProcessRecords.of_run(run_id))
     return Instance(declaration, kubeconfig, node, folders, process, transcript)
 
 

@@ -21,14 +21,20 @@ def requirement_of(item: pytest.Item) -> Requirement:
     return load_registry()[marker.args[0]]
 
 
-def judge_phase(result: Result, call: pytest.CallInfo[None], report: pytest.TestReport, item: pytest.Item) -> None:
+def judge_phase(
+    result: Result, call: pytest.CallInfo[None], report: pytest.TestReport, item: pytest.Item
+) -> None:
     """Take one phase (setup, call, teardown) into the result; the worst phase stays."""
     if call.when == "call":
         result.duration_s = round(call.duration, 6)
     if call.excinfo is None:
         if call.when == "call" and call.duration > result.budget_s:
             spent = f"{call.duration:.1f} s"
-            _fail(result, report, Violation(f"the check to end within its budget of {result.budget_s:g} s", spent))
+            _fail(
+                result,
+                report,
+                Violation(f"the check to end within its budget of {result.budget_s:g} s", spent),
+            )
         return
     raised = call.excinfo.value
     match raised:

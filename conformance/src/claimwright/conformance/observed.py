@@ -11,7 +11,14 @@ from claimwright.conformance.published import PublishedDevice, PublishedPool
 from claimwright.conformance.wire import PreparedDevice
 
 VISIBLE: Final = frozenset(
-    {"bindingConditions", "consumableCapacity", "deviceMetadata", "health", "nodeAllocatable", "partitionable"}
+    {
+        "bindingConditions",
+        "consumableCapacity",
+        "deviceMetadata",
+        "health",
+        "nodeAllocatable",
+        "partitionable",
+    }
 )
 _METADATA_FOLDER: Final = "/var/run/kubernetes.io/dra-device-attributes/"
 

@@ -128,7 +128,10 @@ def choose_devices(
 
 
 def _fits(
-    device: PublishedDevice, held: Sequence[PublishedDevice], limits: Mapping[CounterName, float], choice: Choice
+    device: PublishedDevice,
+    held: Sequence[PublishedDevice],
+    limits: Mapping[CounterName, float],
+    choice: Choice,
 ) -> bool:
     """Tell whether a device can be held beside the others: another piece of hardware, and counters left."""
     for other in held:

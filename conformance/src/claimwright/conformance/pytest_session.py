@@ -82,7 +82,9 @@ class Session:
             "id": self.run.id, "folder": str(self.run.folder), "started": self.run.started,
         }  # fmt: skip
         if self.run.declaration.spec.running is not None:
-            raise pytest.UsageError("-n starts one driver per worker; a `running` driver has only one: leave -n out")
+            raise pytest.UsageError(
+                "-n starts one driver per worker; a `running` driver has only one: leave -n out"
+            )
 
     def pytest_sessionstart(self) -> None:
         """Make the bundle's folder; one with other files in it is left alone."""
@@ -91,8 +93,12 @@ class Session:
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
         """Collect the checks although their files are not named like tests."""
-        if file_path.parent == CHECKS_FOLDER and file_path.suffix == ".py" and file_path.name != "__init__.py":
-            return pytest.Module.from_parent(parent, path=file_path)  # type: ignore[no-any-return]
+        if (
+            file_path.parent == CHECKS_FOLDER
+            and file_path.suffix == ".py"
+            and file_path.name != "__init__.py"
+        ):
+            return pytest.Module.from_parent(parent, path=file_path)
         return None
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -147,8 +153,8 @@ class Session:
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str]:
         """Keep pytest's own letters out of the progress lines; its summary still counts."""
-        category = report.outcome if report.when == "call" or report.outcome != "passed" else ""
-        return category, "", ""
+        category = {"passed": "passed", "failed": "failed", "skipped": "skipped"}[report.outcome]
+        return category if report.when == "call" or category == "skipped" else "", "", ""
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the bundle and turn the verdict into the exit code."""
@@ -163,13 +169,15 @@ class Session:
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminal is None or self.config.get_verbosity() < -1:
             return
-        colour = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.ERROR: "red"}.get(result.outcome, "yellow")
+        colour = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.ERROR: "red"}.get(
+            result.outcome, "yellow"
+        )
         terminal.ensure_newline()
         place = f"[{len(self.results):>3}/{self.planned or len(load_registry())}]"
         terminal.write(f"{place} ")
         terminal.write(f"{result.outcome.value:<14}", **{colour: True})
         terminal.line(f" {result.id:<15} {result.title} ({result.duration_s:.2f} s)")
-        if result.outcome not in (Outcome.PASS,):
+        if result.outcome != Outcome.PASS:
             for line in self.run.explain(result):
                 terminal.line(f"        {line}")
 

@@ -22,13 +22,20 @@ class RecordingKube(Kube):
         return self
 
     def create(
-        self, resource: Resource, body: Mapping[str, Any], *, namespace: str | None = None, dry_run: bool = False
+        self,
+        resource: Resource,
+        body: Mapping[str, Any],
+        *,
+        namespace: str | None = None,
+        dry_run: bool = False,
     ) -> dict[str, Any]:
         """Create an object; see Kube."""
         with self._recorded("create", resource, body):
             return super().create(resource, body, namespace=namespace, dry_run=dry_run)
 
-    def replace(self, resource: Resource, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+    def replace(
+        self, resource: Resource, body: Mapping[str, Any], *, dry_run: bool = False
+    ) -> dict[str, Any]:
         """Update an object; see Kube."""
         with self._recorded("update", resource, body):
             return super().replace(resource, body, dry_run=dry_run)

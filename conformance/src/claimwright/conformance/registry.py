@@ -18,7 +18,6 @@ from claimwright.conformance.errors import SuiteError, UsageError
 from claimwright.conformance.outcomes import Level
 
 
-
 class Requirement(BaseModel):
     """One rule for a driver, with what is observed to judge it."""
 

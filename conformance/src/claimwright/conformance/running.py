@@ -36,12 +36,20 @@ def run_suite(
     arguments += ["-k", expression] if expression else []
     arguments += [f"--alluredir={allure}"] if allure else []
     code = int(pytest.main([*arguments, *pytest_arguments]))
-    return USAGE_EXIT_CODE if code == pytest.ExitCode.USAGE_ERROR and not (out / "report.json").exists() else code
+    return (
+        USAGE_EXIT_CODE
+        if code == pytest.ExitCode.USAGE_ERROR and not (out / "report.json").exists()
+        else code
+    )
 
 
 def _isolation() -> list[str]:
     """Return options by which no pytest configuration of the user's project takes part."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "claimwright" / "conformance-pytest"
+    cache = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "claimwright"
+        / "conformance-pytest"
+    )
     return [
         "-c", str(CHECKS_FOLDER / "pytest.ini"), f"--rootdir={CHECKS_FOLDER}", "--import-mode=importlib",
         "-o", f"cache_dir={cache}", "--no-header", "--no-summary", "-q", "-p", "no:asyncio", "-p", "no:timeout",

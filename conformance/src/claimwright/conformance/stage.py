@@ -57,13 +57,17 @@ class Stage:
         """Return the driver's complete pools."""
         return self.instance.pools(self.kube)
 
-    def devices(self, wanted: int = 1, *, beside: Sequence[PublishedDevice] = ()) -> tuple[PublishedDevice, ...]:
+    def devices(
+        self, wanted: int = 1, *, beside: Sequence[PublishedDevice] = ()
+    ) -> tuple[PublishedDevice, ...]:
         """Return devices that a scheduler could allocate together; fewer make the check not applicable."""
         identity = self.spec.identity.attribute if self.spec.identity else None
         choice = Choice(self.spec.driver, self.spec.allocation, identity)
         chosen = choose_devices(self.pools(), choice, wanted, taken=beside)
         if len(chosen) < wanted:
-            raise NotApplicable(f"needs {wanted} free device(s) that can be held together, found {len(chosen)}")
+            raise NotApplicable(
+                f"needs {wanted} free device(s) that can be held together, found {len(chosen)}"
+            )
         return chosen
 
     def devices_up_to(self, wanted: int, *, at_least: int) -> tuple[PublishedDevice, ...]:
@@ -133,7 +137,9 @@ class Stage:
         if reply.rpc_error or claim.uid not in reply.answers or reply.answers[claim.uid].error:
             seen = reply.error_of(claim.uid) or "a reply without the claim's uid"
             raise Violation(f"claim {claim.name} to be prepared", seen)
-        return tuple(sorted(reply.answers[claim.uid].devices, key=lambda one: (one.pool, one.device, one.requests)))
+        return tuple(
+            sorted(reply.answers[claim.uid].devices, key=lambda one: (one.pool, one.device, one.requests))
+        )
 
     def released(self, claim: ClaimName) -> None:
         """Unprepare a claim, which must succeed."""

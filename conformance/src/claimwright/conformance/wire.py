@@ -97,7 +97,9 @@ class Socket:
     transcript: Transcript
     _channel: grpc.Channel | None = field(default=None, init=False)
 
-    def call(self, method: str, request: Message, reply: Callable[[bytes], Message], seconds: float) -> Message:
+    def call(
+        self, method: str, request: Message, reply: Callable[[bytes], Message], seconds: float
+    ) -> Message:
         """Make one call with a deadline; raises grpc.RpcError as it comes."""
         started = time.monotonic()
         said: dict[str, Any] = {"method": method, "request": _plain(request)}
@@ -123,7 +125,9 @@ class Socket:
 
     def _method(self, method: str, reply: Callable[[bytes], Message]) -> Any:  # noqa: ANN401 - grpc has no types here
         return self._open().unary_unary(
-            method, request_serializer=lambda message: message.SerializeToString(), response_deserializer=reply
+            method,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=reply,
         )
 
     def _open(self) -> grpc.Channel:
@@ -185,7 +189,9 @@ def _operate(socket: Socket, version: str, verb: str, claims: Sequence[ClaimName
     )
     started = time.monotonic()
     try:
-        reply = socket.call(method, request, getattr(messages, f"Node{verb}ResourcesResponse").FromString, seconds)
+        reply = socket.call(
+            method, request, getattr(messages, f"Node{verb}ResourcesResponse").FromString, seconds
+        )
     except grpc.RpcError as error:
         return Reply({}, describe(error), time.monotonic() - started)
     return Reply(dict(_entries(reply)), "", time.monotonic() - started)

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - what a check judges is said once, in the registry
 """CDI: what the container runtime reads."""
 
 from __future__ import annotations

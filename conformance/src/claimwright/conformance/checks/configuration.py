@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - what a check judges is said once, in the registry
 """CLAIM: opaque configuration in claims."""
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ def test_valid_configurations_are_accepted(stage: Stage) -> None:
 def test_invalid_configurations_are_refused(stage: Stage) -> None:
     stage.control()
     for sample in stage.spec.configs.invalid:
-        expect(_refusal(stage, sample), f"an error for configuration {sample.name!r}", "the claim was prepared")
+        expect(
+            _refusal(stage, sample), f"an error for configuration {sample.name!r}", "the claim was prepared"
+        )
 
 
 @requirement("DRA-CLAIM-003")

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - what a check judges is said once, in the registry
 """HEALTH: device health streams."""
 
 from __future__ import annotations
@@ -33,14 +34,16 @@ def test_advertised_health_services_are_served(stage: Stage) -> None:
 @requirement("DRA-HEALTH-003")
 def test_streams_end_with_the_driver(own_stage: Stage) -> None:
     seconds = own_stage.spec.budgets.stop_s
-    stream = wire.watch_health(own_stage.instance.service, _advertised(own_stage)[0], seconds + FIRST_REPORT_SECONDS)
+    stream = wire.watch_health(
+        own_stage.instance.service, _advertised(own_stage)[0], seconds + FIRST_REPORT_SECONDS
+    )
     _next(stream)
     own_stage.instance.stop()
     try:
         for _ in stream:
             pass
     except grpc.RpcError as error:
-        ended = error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
+        ended = error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
         expect(ended, f"the stream to end within {seconds:g} s of SIGTERM", wire.describe(error))
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - what a check judges is said once, in the registry
 """SEC: what a claim must not reach."""
 
 from __future__ import annotations
@@ -61,5 +62,9 @@ def test_claims_on_different_devices_share_no_data_node(stage: Stage) -> None:
 def _data_nodes(stage: Stage, devices: list[PublishedDevice]) -> set[str]:
     prepared = stage.prepared(stage.claim(requests={"device": devices}))
     identifiers = [identifier for one in prepared for identifier in one.cdi_ids]
-    nodes = {node["path"] for edits in edits_of(stage.specs(), identifiers) for node in edits.get("deviceNodes") or ()}
+    nodes = {
+        node["path"]
+        for edits in edits_of(stage.specs(), identifiers)
+        for node in edits.get("deviceNodes") or ()
+    }
     return {path for path in nodes if any(fnmatch(path, glob) for glob in stage.spec.node_paths.data)}

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - what a check judges is said once, in the registry
 """META: device metadata files (KEP-5304)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - what a check judges is said once, in the registry
 """OPS: restart, crash, long life."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - what a check judges is said once, in the registry
 """PREP: NodePrepareResources for good claims."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - what a check judges is said once, in the registry
 """PREP: NodePrepareResources for claims that must be refused, each beside a control that must not."""
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from claimwright.dra.kube import RESOURCE_CLAIMS
 @requirement("DRA-PREP-003")
 def test_a_claim_that_does_not_exist_is_refused(stage: Stage) -> None:
     stage.control()
-    _expect_refusal(stage, ClaimName(stage.namespace, "never-created", str(uuid.uuid4())), "a claim without object")
+    _expect_refusal(
+        stage, ClaimName(stage.namespace, "never-created", str(uuid.uuid4())), "a claim without object"
+    )
 
 
 @requirement("DRA-PREP-004")
@@ -38,7 +41,9 @@ def test_a_failing_claim_does_not_fail_its_neighbours(stage: Stage) -> None:
     stage.control()
     good, bad = stage.claim(), _claim_on_no_device(stage)
     reply = stage.prepare(good, bad)
-    expect(not reply.rpc_error, "an error for the bad claim only", f"the whole call failed: {reply.rpc_error}")
+    expect(
+        not reply.rpc_error, "an error for the bad claim only", f"the whole call failed: {reply.rpc_error}"
+    )
     expect(reply.error_of(bad.uid), "an error for the claim with an unknown device", "it was prepared")
     stage.devices_in(reply, good)
 
@@ -55,7 +60,9 @@ def test_a_device_that_another_claim_holds_is_refused(stage: Stage) -> None:
     devices = stage.devices()
     holder = stage.claim(requests={"device": devices})
     stage.prepared(holder)
-    _expect_refusal(stage, stage.claim(requests={"device": devices}), f"{devices[0].name}, which {holder.name} holds")
+    _expect_refusal(
+        stage, stage.claim(requests={"device": devices}), f"{devices[0].name}, which {holder.name} holds"
+    )
     stage.prepared(holder)
 
 

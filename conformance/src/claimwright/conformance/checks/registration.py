@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - what a check judges is said once, in the registry
 """REG: the socket that the kubelet finds, and the handshake on it."""
 
 from __future__ import annotations
@@ -116,5 +117,7 @@ def test_the_declared_versions_are_advertised(stage: Stage) -> None:
 
 
 def _advertised(info: Info) -> list[str]:
-    services = [version.removesuffix(".DRAPlugin") for version in info.versions if version.endswith(".DRAPlugin")]
+    services = [
+        version.removesuffix(".DRAPlugin") for version in info.versions if version.endswith(".DRAPlugin")
+    ]
     return [version for version in services if version in DRA_SERVICES]

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - what a check judges is said once, in the registry
 """SHARE and ADMIN: one claim or one device, several users."""
 
 from __future__ import annotations

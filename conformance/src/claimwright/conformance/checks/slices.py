@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - what a check judges is said once, in the registry
 """SLICE: what the scheduler reads."""
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from claimwright.conformance.stage import Stage
 from claimwright.dra.kube import NODES, RESOURCE_SLICES, NotFound
 
 STANDARD_FORMS = {
-    "resource.kubernetes.io/pciBusID": ("string", re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")),
+    "resource.kubernetes.io/pciBusID": (
+        "string",
+        re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"),
+    ),
     "resource.kubernetes.io/pcieRoot": ("string", re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")),
     "resource.kubernetes.io/numaNode": ("int", re.compile(r"\d+")),
 }
@@ -26,7 +30,11 @@ QUIET_SECONDS = 1.5
 def test_every_pool_becomes_complete(stage: Stage) -> None:
     pools = stage.pools()
     devices = sum(len(pool.devices) for pool in pools)
-    stage.observations |= {"pools": len(pools), "devices": devices, "slices": sum(len(p.slices) for p in pools)}
+    stage.observations |= {
+        "pools": len(pools),
+        "devices": devices,
+        "slices": sum(len(p.slices) for p in pools),
+    }
     expect(devices, "at least one device", f"{len(pools)} pool(s) without any")
 
 
@@ -34,7 +42,9 @@ def test_every_pool_becomes_complete(stage: Stage) -> None:
 def test_device_names_are_unique_within_a_pool(stage: Stage) -> None:
     for pool in stage.pools():
         twice = [name for name, times in Counter(one.name for one in pool.devices).items() if times > 1]
-        expect(not twice, f"every device name once in pool {pool.name}", f"more than once: {', '.join(twice)}")
+        expect(
+            not twice, f"every device name once in pool {pool.name}", f"more than once: {', '.join(twice)}"
+        )
 
 
 @requirement("DRA-SLICE-003")
@@ -64,7 +74,9 @@ def test_slices_are_owned_by_their_node(stage: Stage) -> None:
         for one in pool.slices:
             owners = one["metadata"].get("ownerReferences") or []
             owned = any(
-                owner["kind"] == "Node" and owner["uid"] == node["metadata"]["uid"] and owner.get("controller")
+                owner["kind"] == "Node"
+                and owner["uid"] == node["metadata"]["uid"]
+                and owner.get("controller")
                 for owner in owners
             )
             expect(owned, f"slice {one['metadata']['name']} controlled by node {stage.instance.node}", owners)
@@ -74,7 +86,9 @@ def test_slices_are_owned_by_their_node(stage: Stage) -> None:
 def test_slices_stay_as_they_are(stage: Stage) -> None:
     _delete_one(stage, stage.pools())  # the barrier: the driver's loop is alive and has just finished a round
     stage.pools()
-    before = wait_until(lambda: _settled(stage), stage.spec.budgets.publish_s, "slices that stand still for 0.3 s")
+    before = wait_until(
+        lambda: _settled(stage), stage.spec.budgets.publish_s, "slices that stand still for 0.3 s"
+    )
     changed = watch_for(lambda: _versions(stage) != before, QUIET_SECONDS)
     expect(not changed, f"no write to any slice for {QUIET_SECONDS} s", f"{before} became {_versions(stage)}")
 
@@ -128,7 +142,9 @@ def test_slices_of_other_drivers_are_left_alone(stage: Stage) -> None:
 def test_a_slice_of_a_vanished_pool_is_removed(stage: Stage) -> None:
     stale = _foreign_slice(stage, stage.spec.driver, "vanished")
     seconds = stage.spec.budgets.publish_s
-    wait_until(lambda: not _exists(stage, stale), seconds, f"the removal of {stale}, of a pool that is no more")
+    wait_until(
+        lambda: not _exists(stage, stale), seconds, f"the removal of {stale}, of a pool that is no more"
+    )
 
 
 def _devices(pools: tuple[PublishedPool, ...]) -> list[Any]:
@@ -159,7 +175,9 @@ def _wait_for_the_same(stage: Stage, before: tuple[PublishedPool, ...]) -> None:
         now = stage.instance.complete_pools(stage.kube)
         return now is not None and _names(now) == _names(before)
 
-    wait_until(same, stage.spec.budgets.publish_s, f"the same devices in complete pools again: {_names(before)}")
+    wait_until(
+        same, stage.spec.budgets.publish_s, f"the same devices in complete pools again: {_names(before)}"
+    )
     expect_equal(len(stage.pools()), len(before), "number of pools")
 
 
@@ -169,7 +187,9 @@ def _foreign_slice(stage: Stage, driver: str, pool: str) -> str:
         "driver": driver, "nodeName": stage.instance.node, "devices": [{"name": "no-such-device"}],
         "pool": {"name": f"{stage.instance.node}-{pool}", "generation": 1, "resourceSliceCount": 1},
     }  # fmt: skip
-    stage.kube.create(RESOURCE_SLICES, {"metadata": {"name": name, "labels": dict(stage.labels)}, "spec": spec})
+    stage.kube.create(
+        RESOURCE_SLICES, {"metadata": {"name": name, "labels": dict(stage.labels)}, "spec": spec}
+    )
     stage.ledger.owe(f"slice {name}", lambda: _remove(stage, name))
     return name
 

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - what a check judges is said once, in the registry
 """TRUTH: the declaration against what is observed."""
 
 from __future__ import annotations
@@ -16,4 +17,8 @@ def test_what_is_declared_is_observed(stage: Stage) -> None:
     stage.observations["observed_features"] = sorted(observed)
     stage.observations["undeclared"] = sorted(observed - declared)
     unseen = sorted((declared & VISIBLE) - observed)
-    expect(not unseen, f"a trace of each declared feature among {', '.join(sorted(VISIBLE))}", f"none of {unseen}")
+    expect(
+        not unseen,
+        f"a trace of each declared feature among {', '.join(sorted(VISIBLE))}",
+        f"none of {unseen}",
+    )

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - what a check judges is said once, in the registry
 """UNPREP: NodeUnprepareResources."""
 
 from __future__ import annotations

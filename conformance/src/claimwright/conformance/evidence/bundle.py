@@ -69,7 +69,9 @@ class Run:
         if self.folder.exists():
             strange = sorted(path.name for path in self.folder.iterdir() if path.name not in _OWN_FILES)
             if strange or not self.folder.is_dir():
-                raise UsageError(f"{self.folder} is no bundle (it has {', '.join(strange[:3])}): give another --out")
+                raise UsageError(
+                    f"{self.folder} is no bundle (it has {', '.join(strange[:3])}): give another --out"
+                )
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
 
@@ -78,7 +80,11 @@ class Run:
         if result.outcome in (Outcome.UNSUPPORTED, Outcome.NOT_APPLICABLE, Outcome.SKIPPED):
             return [result.reason]
         requirement = find_requirement(result.id)
-        lines = [f"expected  {result.expected}", f"seen      {result.seen}"] if result.expected else [result.reason]
+        lines = (
+            [f"expected  {result.expected}", f"seen      {result.seen}"]
+            if result.expected
+            else [result.reason]
+        )
         evidence = self.folder / "evidence" / result.id
         return [
             *(line for text in lines for line in text.splitlines()),
@@ -103,7 +109,9 @@ class Report:
         """Return the closing lines of a run."""
         counts = Counter(result.outcome.value for result in self.results)
         told = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
-        failed = [f"  {one.level:<6} {one.id}  {one.title}" for one in self.results if one.outcome is Outcome.FAIL]
+        failed = [
+            f"  {one.level:<6} {one.id}  {one.title}" for one in self.results if one.outcome is Outcome.FAIL
+        ]
         label = self.run.declaration.spec.hardware
         return [
             "",
@@ -174,7 +182,9 @@ def _charge(leaks: Sequence[Mapping[str, Any]], results: Sequence[Result]) -> No
 
 
 def _not_run(identifier: str) -> Result:
-    return Result.of(find_requirement(identifier), Outcome.SKIPPED, "not selected, or not reached before the end")
+    return Result.of(
+        find_requirement(identifier), Outcome.SKIPPED, "not selected, or not reached before the end"
+    )
 
 
 def _environment(run: Run) -> dict[str, Any]:

@@ -59,6 +59,10 @@ def _excerpts(result: Mapping[str, Any], bundle: Path) -> dict[str, str]:
         return {}
     found = {}
     for name in result["evidence"]:
-        text = (bundle / name).read_text(encoding="utf-8", errors="replace") if (bundle / name).is_file() else ""
-        found[name] = text if len(text) <= _LARGEST_EXCERPT else text[:_LARGEST_EXCERPT] + "\n… (cut; see the file)"
+        text = (
+            (bundle / name).read_text(encoding="utf-8", errors="replace") if (bundle / name).is_file() else ""
+        )
+        found[name] = (
+            text if len(text) <= _LARGEST_EXCERPT else text[:_LARGEST_EXCERPT] + "\n… (cut; see the file)"
+        )
     return found

@@ -23,4 +23,7 @@ def schema_faults(report: object) -> list[str]:
     """Return every breach of the schema, with the path of the field."""
     validator = Draft202012Validator(report_schema())
     found = sorted(validator.iter_errors(report), key=lambda error: list(map(str, error.absolute_path)))
-    return [f"report.json: {'.'.join(map(str, error.absolute_path)) or '(root)'}: {error.message}" for error in found]
+    return [
+        f"report.json: {'.'.join(map(str, error.absolute_path)) or '(root)'}: {error.message}"
+        for error in found
+    ]

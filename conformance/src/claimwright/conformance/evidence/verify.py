@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import ParseError, fromstring  # noqa: S405 - a local file whose hash was checked first
+from xml.etree.ElementTree import ParseError, fromstring
 
 from claimwright.conformance.errors import UsageError
 from claimwright.conformance.evidence.bundle import PROFILES, profile_object
@@ -26,7 +26,11 @@ def verify_bundle(bundle: Path) -> list[str]:
     report = read_report(bundle)
     faults += schema_faults(report)
     if not any(fault.startswith("report.json: ") for fault in faults):
-        faults += [*_verdict_faults(report), *_evidence_faults(bundle, report), *_junit_faults(bundle, report)]
+        faults += [
+            *_verdict_faults(report),
+            *_evidence_faults(bundle, report),
+            *_junit_faults(bundle, report),
+        ]
     return [*faults, *_redaction_faults(bundle)]
 
 
@@ -37,7 +41,9 @@ def read_report(bundle: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{bundle} is no bundle: report.json cannot be read: {error}") from None
     if not isinstance(report, dict):
-        raise UsageError(f"{bundle} is no bundle: report.json holds {type(report).__name__}, expected an object")
+        raise UsageError(
+            f"{bundle} is no bundle: report.json holds {type(report).__name__}, expected an object"
+        )
     return report
 
 
@@ -56,7 +62,9 @@ def _verdict_faults(report: Mapping[str, Any]) -> Iterator[str]:
     strict = report["run"]["strict"]
     ids = [result.id for result in results]
     yield from (f"{one}: listed {ids.count(one)} times" for one in sorted(set(ids)) if ids.count(one) > 1)
-    yield from (f"{one}: no result for this requirement of the suite" for one in load_registry() if one not in ids)
+    yield from (
+        f"{one}: no result for this requirement of the suite" for one in load_registry() if one not in ids
+    )
     for result in results:
         known = load_registry().get(result.id)
         if known is None:
@@ -67,7 +75,11 @@ def _verdict_faults(report: Mapping[str, Any]) -> Iterator[str]:
     if verdict != report["verdict"]:
         yield f"verdict {report['verdict']!r}, but the results make it {verdict.value!r}"
     expected = [profile_object(name, results, strict=strict) for name in PROFILES]
-    yield from (f"profile {one['name']} does not follow from the results" for one in expected if one not in report["profiles"])
+    yield from (
+        f"profile {one['name']} does not follow from the results"
+        for one in expected
+        if one not in report["profiles"]
+    )
 
 
 def _evidence_faults(bundle: Path, report: Mapping[str, Any]) -> Iterator[str]:

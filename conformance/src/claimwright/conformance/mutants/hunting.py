@@ -78,12 +78,20 @@ class Score:
         rows = {hunt.mutant.rstrip("abc") for hunt in wrong}
         lost = {hunt.mutant.rstrip("abc") for hunt in wrong if not hunt.as_it_should}
         good = next((hunt for hunt in self.hunts if hunt.mutant == GOOD), None)
-        clean = "not run" if good is None else "clean" if good.as_it_should else f"failed {', '.join(good.failed)}"
+        clean = (
+            "not run"
+            if good is None
+            else "clean"
+            if good.as_it_should
+            else f"failed {', '.join(good.failed)}"
+        )
         return [
             *(_line(hunt) for hunt in self.hunts),
             "",
-            f"killed {killed}/{len(wrong)} mutants ({len(rows) - len(lost)}/{len(rows)} rows); "
-            f"correct driver: {clean}; {self.seconds:.0f} s",
+            (
+                f"killed {killed}/{len(wrong)} mutants ({len(rows) - len(lost)}/{len(rows)} rows); "
+                f"correct driver: {clean}; {self.seconds:.0f} s"
+            ),
         ]
 
     def as_object(self) -> dict[str, Any]:
@@ -106,7 +114,9 @@ def _line(hunt: Hunt) -> str:
     told = f"by {', '.join(hunt.killers)}" if hunt.killers else "by nothing"
     survived = f"; NOT by {', '.join(missing)}" if missing else ""
     also = f"; also fail: {', '.join(hunt.collateral)}" if hunt.collateral else ""
-    return f"{'killed' if hunt.as_it_should else 'SURVIVED':<9}{hunt.mutant:<6}{hunt.title}\n{'':15}{told}{survived}{also}"
+    state = "killed" if hunt.as_it_should else "SURVIVED"
+    return f"{state:<9}{hunt.mutant:<6}{hunt.title}
+{'':15}{told}{survived}{also}"
 
 
 def hunt(
@@ -117,7 +127,7 @@ def hunt(
     jobs: int = 2,
     thorough: bool = False,
     out: Path | None = None,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str], None] = lambda _line: None,
 ) -> Score:
     """Run all hunts, at most two at a time; raises UsageError for an unknown mutant or without kubeconfig."""
     if kubeconfig is None:
@@ -132,7 +142,9 @@ def hunt(
 
         def one_hunt(mutant: str) -> Hunt:
             found = _hunt_one(mutant, kubeconfig, folder, thorough=thorough)
-            progress(f"[{time.monotonic() - started:5.1f} s] {mutant:<5} {'ok' if found.as_it_should else 'NOT OK'}")
+            progress(
+                f"[{time.monotonic() - started:5.1f} s] {mutant:<5} {'ok' if found.as_it_should else 'NOT OK'}"
+            )
             return found
 
         hunts = list(pool.map(one_hunt, todo))

@@ -12,6 +12,8 @@ def _claim_v1(call: Call) -> None:
 
 MUTANTS = (
     Mutant(
-        "2", "advertises v1 and serves v1beta1 only", Mutation(reply=_claim_v1, options={"versions": ("v1beta1",)})
+        "2",
+        "advertises v1 and serves v1beta1 only",
+        Mutation(reply=_claim_v1, options={"versions": ("v1beta1",)}),
     ),
 )

@@ -14,7 +14,9 @@ def _succeed_on(text: str) -> Callable[[Call], None]:
         for entry in call.reply.claims.values():
             if text in entry.error:
                 entry.error = ""
-                entry.devices.add(pool_name="any", device_name="example-0", cdi_device_ids=["example/device=any"])
+                entry.devices.add(
+                    pool_name="any", device_name="example-0", cdi_device_ids=["example/device=any"]
+                )
 
     return change
 

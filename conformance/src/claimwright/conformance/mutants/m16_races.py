@@ -16,11 +16,15 @@ WINDOW_SECONDS = 0.05
 class _Races(ReferenceDriver):
     _current: Sequence[Claim] = ()
 
-    async def prepare(self, claims: Sequence[Claim]) -> Mapping[ClaimUid, Sequence[PreparedDevice] | Exception]:
+    async def prepare(
+        self, claims: Sequence[Claim]
+    ) -> Mapping[ClaimUid, Sequence[PreparedDevice] | Exception]:
         self._current = claims
         await asyncio.sleep(WINDOW_SECONDS)
         mine = dict(await super().prepare(self._current))
-        return {claim.uid: mine.get(claim.uid, *mine.values()) for claim in claims} if len(mine) == 1 else mine
+        return (
+            {claim.uid: mine.get(claim.uid, *mine.values()) for claim in claims} if len(mine) == 1 else mine
+        )
 
 
 MUTANTS = (

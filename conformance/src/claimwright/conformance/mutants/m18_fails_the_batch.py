@@ -6,7 +6,9 @@ from claimwright.conformance.mutants.mutation import Call, CallFails, Mutant, Mu
 
 
 def _fail_all(call: Call) -> None:
-    errors = [entry.error for entry in call.reply.claims.values() if entry.error] if "Node" in call.method else []
+    errors = (
+        [entry.error for entry in call.reply.claims.values() if entry.error] if "Node" in call.method else []
+    )
     if errors:
         raise CallFails(errors[0])
 

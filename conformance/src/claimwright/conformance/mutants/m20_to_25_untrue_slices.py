@@ -20,7 +20,12 @@ class _Miscounts(Kube):
     """Writes a wrong resourceSliceCount and reads it back as if it were right."""
 
     def create(
-        self, resource: Resource, body: Mapping[str, Any], *, namespace: str | None = None, dry_run: bool = False
+        self,
+        resource: Resource,
+        body: Mapping[str, Any],
+        *,
+        namespace: str | None = None,
+        dry_run: bool = False,
     ) -> dict[str, Any]:
         """Add one to the count of a slice."""
         wrong = _count(body, +1) if resource is RESOURCE_SLICES else body

@@ -37,7 +37,9 @@ def _sub_request_name(call: Call) -> None:
     if call.method == "NodePrepareResources":
         for entry in call.reply.claims.values():
             for device in entry.devices:
-                device.request_names[:] = [f"{name}/sub" if name == "base" else name for name in device.request_names]
+                device.request_names[:] = [
+                    f"{name}/sub" if name == "base" else name for name in device.request_names
+                ]
 
 
 def _first_device_only(call: Call) -> None:

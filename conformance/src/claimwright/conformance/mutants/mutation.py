@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,7 +45,7 @@ def _driver() -> type[ReferenceDriver]:
     return ReferenceDriver
 
 
-async def _nothing_meanwhile(plugin: Plugin, pool: Pool) -> None:
+async def _nothing_meanwhile(_plugin: Plugin, _pool: Pool) -> None:
     await asyncio.Event().wait()
 
 
@@ -58,8 +58,8 @@ class Mutation:
     devices: Callable[[Devices], Devices] = lambda devices: devices
     kube: type[Kube] = Kube
     options: Mapping[str, Any] = field(default_factory=dict)
-    meanwhile: Callable[[Plugin, Pool], Awaitable[None]] = _nothing_meanwhile
-    stopped: Callable[[Plugin], None] = lambda plugin: None
+    meanwhile: Callable[[Plugin, Pool], Coroutine[Any, Any, None]] = _nothing_meanwhile
+    stopped: Callable[[Plugin], None] = lambda _plugin: None
 
     @property
     def driver(self) -> type[ReferenceDriver]:
@@ -79,7 +79,7 @@ class Mutant:
     mutation: Mutation
 
 
-class _Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class _Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     def __init__(self, mutation: Mutation, plugin: Plugin) -> None:
         self._mutation, self._plugin = mutation, plugin
 
@@ -92,7 +92,9 @@ class _Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             return await self._changed(handler.unary_unary, details.method, request, context)
 
         return grpc.unary_unary_rpc_method_handler(
-            answer, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
+            answer,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
         )
 
     async def _changed(self, behaviour: Any, method: str, request: Any, context: Any) -> Any:  # noqa: ANN401

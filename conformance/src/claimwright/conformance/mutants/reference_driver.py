@@ -21,7 +21,6 @@ from claimwright.conformance.mutants.mutation import HONEST, Mutation, apply_to_
 from claimwright.dra.cdi import CdiDevice, CdiSpec, ContainerEdits, DeviceNode, remove_spec, write_spec
 from claimwright.dra.claims import Claim, ClaimReference, ClaimUid, DeviceResult
 from claimwright.dra.files import write_atomically
-from claimwright.dra.kube import Kube
 from claimwright.dra.plugin import DeviceHealth, Plugin, PluginFolders, PreparedDevice
 from claimwright.dra.slices import Device, Pool, Version
 
@@ -50,7 +49,9 @@ class ReferenceDriver:
         self.state = folders.plugin_dir / "claims"
         self.state.mkdir(mode=0o750, parents=True, exist_ok=True)
 
-    async def prepare(self, claims: Sequence[Claim]) -> Mapping[ClaimUid, Sequence[PreparedDevice] | Exception]:
+    async def prepare(
+        self, claims: Sequence[Claim]
+    ) -> Mapping[ClaimUid, Sequence[PreparedDevice] | Exception]:
         """Write spec and state of each claim."""
         return {claim.uid: self._answer(claim) for claim in claims}
 
@@ -81,7 +82,9 @@ class ReferenceDriver:
     def check_config(self, parameters: Mapping[str, Any]) -> None:
         """Accept an ExampleConfig and refuse anything else, by the name of the field."""
         if parameters.get("apiVersion") != CONFIG_API_VERSION or parameters.get("kind") != "ExampleConfig":
-            raise Refusal(f"parameters: expected kind ExampleConfig of {CONFIG_API_VERSION}, got {dict(parameters)}")
+            raise Refusal(
+                f"parameters: expected kind ExampleConfig of {CONFIG_API_VERSION}, got {dict(parameters)}"
+            )
         for field, value in parameters.items():
             if field not in ("apiVersion", "kind", "mode"):
                 raise Refusal(f"parameters.{field}: unknown field; allowed: mode")
@@ -94,7 +97,9 @@ class ReferenceDriver:
         taken = {name: uid for uid, held in self.held().items() if not held.admin for name in held.devices}
         for result in results:
             if result.pool != self.pool or result.device not in known:
-                raise Refusal(f"device {result.pool}/{result.device} does not exist; known: {', '.join(sorted(known))}")
+                raise Refusal(
+                    f"device {result.pool}/{result.device} does not exist; known: {', '.join(sorted(known))}"
+                )
             if taken.get(result.device, claim.uid) != claim.uid and not result.admin_access:
                 raise Refusal(f"device {result.device} is held by claim {taken[result.device]}")
 
@@ -176,7 +181,13 @@ async def serve(arguments: argparse.Namespace, mutation: Mutation) -> None:
     pool = Pool(arguments.node_name, devices)
     options = {"metadata": True, "health": driver, **mutation.options}
     plugin = Plugin(
-        arguments.driver_name, arguments.node_name, driver, kube=kube, folders=folders, publish=pool, **options
+        arguments.driver_name,
+        arguments.node_name,
+        driver,
+        kube=kube,
+        folders=folders,
+        publish=pool,
+        **options,
     )
     apply_to_process(mutation, plugin)
     await plugin.start()

@@ -16,7 +16,9 @@ from claimwright.conformance.mutants.mutation import Mutant
 @cache
 def load_zoo() -> Mapping[str, Mutant]:
     """Return the mutants of every module named `m<number>_…`, in the order of their numbers."""
-    names = sorted(info.name for info in pkgutil.iter_modules(mutants.__path__) if re.match(r"m\d", info.name))
+    names = sorted(
+        info.name for info in pkgutil.iter_modules(mutants.__path__) if re.match(r"m\d", info.name)
+    )
     found = [one for name in names for one in importlib.import_module(f"{mutants.__name__}.{name}").MUTANTS]
     return {mutant.id: mutant for mutant in found}
 
