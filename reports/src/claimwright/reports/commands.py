@@ -116,7 +116,7 @@ def report() -> None:
     help="YAML with one Pod and its ResourceClaimTemplates, in place of the built-in pod.",
 )
 @click.option(
-    "--image", default="registry.k8s.io/pause:3.10", show_default=True, help="Image of the built-in pod."
+    "--image", default="claimwright.local/pause:1", show_default=True, help="Image of the built-in pod."
 )
 @click.option("--device-class", help="DeviceClass of the built-in pod; without it one is made and removed.")
 @click.option(

@@ -41,7 +41,7 @@ class PodShape:
 
     pods: int = 24
     manifest: Path | None = None
-    image: str = "registry.k8s.io/pause:3.10"
+    image: str = "claimwright.local/pause:1"
     device_class: str | None = None
     kubelet: Kubelet | None = None
     spacing_seconds: float = 0.1

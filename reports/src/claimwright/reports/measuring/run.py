@@ -6,12 +6,13 @@ import asyncio
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from claimwright.reports import environment
 from claimwright.reports.errors import TargetError
@@ -212,9 +213,10 @@ class _Run:
             starts.run(wave=wave)
 
 
-def detect_kubelet(node: dict[str, object]) -> Kubelet:
-    """Tell a stand-in by what it writes into its Node object; everything else is a real kubelet."""
-    return "stand-in" if "claimwright" in str(node.get("status") or {}).lower() else "real"
+def detect_kubelet(node: Mapping[str, Any]) -> Kubelet:
+    """Tell a stand-in by the version that it writes into its Node object; all else is a real kubelet."""
+    info = (node.get("status") or {}).get("nodeInfo") or {}
+    return "stand-in" if "stand-in" in str(info.get("kubeletVersion")) else "real"
 
 
 def _check_driver(options: Options) -> None:
