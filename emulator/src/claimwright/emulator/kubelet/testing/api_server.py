@@ -184,13 +184,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _watch(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Connection", "close")
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         self.close_connection = True
         with suppress(OSError):
             for event in self._events():
-                line = json.dumps({"type": event[1], "object": event[3]})
-                self.wfile.write(line.encode() + b"\n")
+                line = json.dumps({"type": event[1], "object": event[3]}).encode() + b"\n"
+                self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
                 self.wfile.flush()
 
     def _events(self) -> Iterator[Event]:
