@@ -63,7 +63,7 @@ def cluster() -> None:
 @click.option("--api-qps", type=click.IntRange(1), help="Client limit of controller manager and scheduler.")
 @click.option("--api-port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; 0 is any.")
 @click.option("--json", "as_json", is_flag=True, help="Print the cluster as JSON.")
-def up(
+def up(  # noqa: PLR0917 - click passes each option by name
     name: str,
     nodes: int,
     kubernetes: str,

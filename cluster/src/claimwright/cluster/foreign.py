@@ -43,34 +43,27 @@ def inspect(kubeconfig: Path, context: str | None = None) -> Found:
     client.rest_client = type(client.rest_client)(client.configuration)
     with client:
         try:
-            version = _get(client, "/version")
-            _check_version(version)
-            groups = _get(client, _DRA)
-            nodes = _get(client, "/api/v1/nodes")["items"]
+            version = kubernetes.client.VersionApi(client).get_code(_request_timeout=_REQUEST_SECONDS)
+            _check_version(version.git_version, version.major, version.minor)
+            served = kubernetes.client.ResourceV1Api(client).get_api_resources(
+                _request_timeout=_REQUEST_SECONDS
+            )
+            nodes = kubernetes.client.CoreV1Api(client).list_node(_request_timeout=_REQUEST_SECONDS).items
         except kubernetes.client.ApiException as error:
             raise errors.UnsuitableCluster(_refusal(client.configuration.host, error)) from error
         except (HTTPError, OSError) as error:
             raise errors.UnsuitableCluster(
                 f"the API server {client.configuration.host} of {kubeconfig} does not answer: {error}"
             ) from error
-    if not any(item["name"] == "resourceslices" for item in groups.get("resources", [])):
+    if not any(item.name == "resourceslices" for item in served.resources):
         raise errors.UnsuitableCluster(f"{client.configuration.host} serves {_DRA} without resourceslices")
-    return Found(version["gitVersion"].removeprefix("v"), tuple(_name_and_address(node) for node in nodes))
+    return Found(version.git_version.removeprefix("v"), tuple(_name_and_address(node) for node in nodes))
 
 
-def _get(client: Any, path: str) -> dict[str, Any]:  # noqa: ANN401 - the client has no types
-    answer: dict[str, Any] = client.call_api(
-        path, "GET", auth_settings=["BearerToken"], response_type="object", _request_timeout=_REQUEST_SECONDS,
-        _return_http_data_only=True,
-    )  # fmt: skip
-    return answer
-
-
-def _check_version(version: dict[str, Any]) -> None:
-    numbers = int(version["major"]), int(version["minor"].rstrip("+"))
-    if numbers < OLDEST:
+def _check_version(name: str, major: str, minor: str) -> None:
+    if (int(major), int(minor.rstrip("+"))) < OLDEST:
         raise errors.UnsuitableCluster(
-            f"the cluster is Kubernetes {version['gitVersion']}; DRA v1 needs {OLDEST[0]}.{OLDEST[1]} or newer"
+            f"the cluster is Kubernetes {name}; DRA v1 needs {OLDEST[0]}.{OLDEST[1]} or newer"
         )
 
 
@@ -82,6 +75,6 @@ def _refusal(host: str, error: Any) -> str:  # noqa: ANN401
     return f"{host} answered {error.status} {error.reason}"
 
 
-def _name_and_address(node: dict[str, Any]) -> tuple[str, str]:
-    addresses = {item["type"]: item["address"] for item in node.get("status", {}).get("addresses", [])}
-    return node["metadata"]["name"], addresses.get("InternalIP", "")
+def _name_and_address(node: Any) -> tuple[str, str]:  # noqa: ANN401 - the client has no types
+    addresses = {item.type: item.address for item in node.status.addresses or ()}
+    return node.metadata.name, addresses.get("InternalIP", "")

@@ -26,7 +26,7 @@ class Kind:
 
     def up(self, spec: ClusterSpec, folder: Path, progress: Progress) -> Cluster:
         """Create the cluster; its containers are named after it."""
-        kind, engine = _find_kind(), find_engine()
+        engine, kind = find_engine(), _find_kind()
         config = folder / "kind.yaml"
         write_atomically(config, configuration(spec))
         # Recorded first: whatever a killed `kind create` leaves, `down` deletes by this name.
