@@ -43,15 +43,12 @@ def _headline(node: Description) -> Text:
 
 def _gpus(node: Description) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title, side in (
-        ("GPU", "right"), ("product", "left"), ("address", "left"), ("NUMA", "right"), ("UUID", "left"),
-        ("MiB used", "right"), ("W", "right"), ("°C", "right"), ("", "left"),
-    ):  # fmt: skip
-        table.add_column(title, justify="right" if side == "right" else "left", no_wrap=True)
+    for title in ("GPU", "address", "NUMA", "UUID", "MiB used", "W", "°C", "state"):
+        left = title in {"address", "UUID", "state"}
+        table.add_column(title, justify="left" if left else "right", no_wrap=True)
     for gpu in node["gpus"]:
         table.add_row(
             str(gpu["index"]),
-            gpu["product_name"].removeprefix("NVIDIA "),
             gpu["pci"],
             str(gpu["numa_node"]),
             gpu["uuid"],
@@ -75,7 +72,11 @@ def _condition(gpu: Description) -> Text:
 
 def _tree(node: Description) -> Tree:
     """Draw NUMA node, root complex, switch and endpoint; a chain of bridges is one line."""
-    names = {gpu["pci"]: Text(f"GPU {gpu['index']}", style="bold green") for gpu in node["gpus"]}
+    gpus = {
+        gpu["pci"]: f"GPU {gpu['index']} {gpu['product_name'].removeprefix('NVIDIA ')}"
+        for gpu in node["gpus"]
+    }
+    names = {address: Text(name, style="bold green") for address, name in gpus.items()}
     names |= {nic["pci"]: Text(f"{nic['name']} {nic['model']}", style="blue") for nic in node["nics"]}
     names |= {each["pci"]: Text(f"NVSwitch {each['index']}", style="magenta") for each in node["nvswitches"]}
     tree = Tree(Text("PCIe", style="bold"))
