@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from claimwright.dra.claims import ClaimReference, ClaimUid
 from claimwright.driver.entries import Entry, HeldDevice, State
 from claimwright.driver.errors import ClaimRefused, JournalUnwritable, LockTimeout, StepFailed
 from claimwright.driver.journal import CorruptJournal, DiskFile, Journal, load, set_aside
 from claimwright.driver.machine import Machine
 from claimwright.driver.steps import Probe, Step, Toolbox
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 DRIVER = "gpu.nvidia.com"
 Result = TypeVar("Result")

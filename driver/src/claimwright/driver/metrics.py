@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Literal
 
 import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
 from claimwright.driver.entries import Entry, State
 from claimwright.driver.errors import LockTimeout
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 Operation = Literal["prepare", "unprepare"]
 DEVICE_TYPES = ("gpu", "mig", "vfio", "unknown")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pynvml
+
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.ports import GpuReading, NodeReading, UnreadableGpu
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 
 import pydantic
-from claimwright.driver.errors import ClaimRefused
 from pydantic.alias_generators import to_camel
+
+from claimwright.driver.errors import ClaimRefused
 
 API_VERSION = "resource.nvidia.com/v1beta1"
 Strictness = Literal["forbid", "ignore"]

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from claimwright.driver.configs import sharing
 from claimwright.driver.configs.decoding import Config
 from claimwright.driver.configs.gates import FeatureGates
+from claimwright.driver.configs.sharing import (
+    GpuSharing,
+    check_interval,
+    check_mps,
+    check_pairing,
+    check_strategy,
+)
 
 
 class GpuConfig(Config):
@@ -14,13 +20,13 @@ class GpuConfig(Config):
 
     device_types: ClassVar[tuple[str, ...]] = ("gpu",)
 
-    sharing: sharing.GpuSharing | None = None
+    sharing: GpuSharing | None = None
 
     def check(self, gates: FeatureGates) -> None:
         """Refuse what cannot be applied; ClaimRefused says what is wrong and what is allowed."""
         if self.sharing is None:
             return
-        sharing.check_strategy(self.sharing.strategy, gates)
-        sharing.check_pairing(self.sharing)
-        sharing.check_interval(self.sharing)
-        sharing.check_mps(self.sharing.mps_config)
+        check_strategy(self.sharing.strategy, gates)
+        check_pairing(self.sharing)
+        check_interval(self.sharing)
+        check_mps(self.sharing.mps_config)

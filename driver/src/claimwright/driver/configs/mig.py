@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from claimwright.driver.configs import sharing
 from claimwright.driver.configs.decoding import Config
 from claimwright.driver.configs.gates import FeatureGates
+from claimwright.driver.configs.sharing import MigDeviceSharing, check_mps, check_strategy
 
 
 class MigDeviceConfig(Config):
@@ -14,10 +14,10 @@ class MigDeviceConfig(Config):
 
     device_types: ClassVar[tuple[str, ...]] = ("mig",)
 
-    sharing: sharing.MigDeviceSharing | None = None
+    sharing: MigDeviceSharing | None = None
 
     def check(self, gates: FeatureGates) -> None:
         """Refuse what cannot be applied."""
         if self.sharing is not None:
-            sharing.check_strategy(self.sharing.strategy, gates)
-            sharing.check_mps(self.sharing.mps_config)
+            check_strategy(self.sharing.strategy, gates)
+            check_mps(self.sharing.mps_config)

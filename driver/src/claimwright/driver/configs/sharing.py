@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Final
 
 import pydantic
+
 from claimwright.dra.quantities import parse_quantity
 from claimwright.driver.configs.decoding import Block
 from claimwright.driver.configs.gates import FeatureGates

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import pydantic
+
 from claimwright.driver.configs.decoding import Block, Config
 from claimwright.driver.configs.gates import FeatureGates
 from claimwright.driver.errors import ClaimRefused

@@ -1,15 +1,23 @@
-"""The driver's ports in memory, for tests, the fleet and reports; they pass the adapters' contract tests."""
+"""The driver's ports in memory, and a node as folders, for tests, the fleet and measurements.
 
+What is in memory passes the same contract tests as the real adapters.
+"""
+
+from claimwright.driver.testing.api_server import MemoryApiServer
 from claimwright.driver.testing.clock import HandClock
 from claimwright.driver.testing.host import MemoryHost
 from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_host, hgx_h100_nvml
 from claimwright.driver.testing.processes import ScriptedProcesses
+from claimwright.driver.testing.stub_node import StubNode, build_stub_node
 
 __all__ = [
     "HandClock",
+    "MemoryApiServer",
     "MemoryHost",
     "MemoryNvml",
     "ScriptedProcesses",
+    "StubNode",
+    "build_stub_node",
     "gpu_reading",
     "hgx_h100_host",
     "hgx_h100_nvml",
