@@ -60,7 +60,10 @@ static void find_driver_root(void) {
     }
     char *name = strrchr(absolute, '/');
     if (!name) return;
-    name[1] = 0;
+    *name = 0;
+    char plain[PATHS];
+    if (strstr(absolute, "/.") && realpath(absolute, plain)) snprintf(absolute, sizeof absolute, "%s", plain);
+    strcat(absolute, "/"); /* it was there before */
     for (size_t index = 0; index < COUNT_OF(folders); index++) {
         size_t have = strlen(absolute), need = strlen(folders[index]);
         if (have >= need && have - need < sizeof driver_root && !strcmp(absolute + have - need, folders[index])) {
