@@ -147,6 +147,21 @@ def test_after_down_the_namespace_is_as_before(namespace: Namespace) -> None:
     assert namespace.mounts() == before
 
 
+def test_a_namespace_whose_mounts_are_shared_within_it_works_as_a_kubelets_does() -> None:
+    namespace = Namespace("mount --make-rshared /")
+    try:
+        before = namespace.mounts()
+        running.up("l4", name="one", mount_namespace=namespace.path)
+        during = namespace.run("cat /sys/bus/pci/devices/0000:41:00.0/vendor; ls /proc/driver/nvidia/gpus")
+        running.down("one")
+        after = namespace.mounts()
+    finally:
+        namespace.close()
+
+    assert during == "0x10de\n0000:41:00.0\n"
+    assert after == before
+
+
 def test_a_dev_of_its_own_is_kept_and_only_gets_the_nodes() -> None:
     namespace = Namespace("mount -t tmpfs t /dev && mknod /dev/null c 1 3 && mkdir /dev/nvidia-caps")
     try:
