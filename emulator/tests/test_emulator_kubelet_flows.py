@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -171,9 +172,10 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path):
-    with FakeApiServer() as api:
-        yield World(api, tmp_path)
+def world():
+    # A unix socket's path has 107 bytes: pytest's own folders are too deep under xdist.
+    with tempfile.TemporaryDirectory(prefix="cw-") as folder, FakeApiServer() as api:
+        yield World(api, Path(folder))
 
 
 @asynccontextmanager
