@@ -127,6 +127,8 @@ class Reflector:
         )
         with self._lock:
             self._watch = watch
+            if self._stopped.is_set():  # stop() came before there was a watch to close
+                watch.close()
         with watch:
             for event in watch:
                 if self._stopped.is_set():

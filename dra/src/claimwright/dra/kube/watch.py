@@ -39,7 +39,7 @@ class Watch(Iterator[WatchEvent]):
     def __next__(self) -> WatchEvent:
         try:
             return self._event(next(self._lines))
-        except (HTTPError, OSError, ValueError) as error:
+        except (HTTPError, OSError, ValueError, AttributeError) as error:
             if self._closed:
                 raise StopIteration from None
             raise Unavailable(0, type(error).__name__, f"{self._what}: the stream broke: {error}") from error
@@ -47,7 +47,7 @@ class Watch(Iterator[WatchEvent]):
     def close(self) -> None:
         """End the watch; a thread that waits in it sees the end of the iteration."""
         self._closed = True
-        with suppress(ValueError, OSError, AttributeError):  # the answer is over already
+        with suppress(ValueError, OSError, AttributeError, RuntimeError):  # the answer is over already
             self._response.shutdown()
 
     def __enter__(self) -> Self:

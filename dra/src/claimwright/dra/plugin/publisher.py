@@ -249,8 +249,11 @@ class SlicePublisher:
         metadata = item["metadata"]
         try:
             self._kube.delete(RESOURCE_SLICES, metadata["name"], uid=metadata["uid"])
-        except (NotFound, Conflict):
+        except NotFound:
             _LOG.debug("slice %s was deleted by somebody else", metadata["name"])
+        except Conflict:
+            self._refresh(metadata["name"])
+            raise
         self._store.gone(metadata["name"])
 
     def _stored(self, pool: Pool, wanted: Mapping[str, Any], stored: dict[str, Any]) -> None:

@@ -64,16 +64,18 @@ def changes(
     paired, surplus = _pairs(stored)
     generation = max([least_generation, *(_generation(item) for item in paired.values())])
     plan = plan_slices(driver, pool, generation, owner)
+    surplus += [item for index, item in paired.items() if index >= len(plan)]
     replaced = [index for index, wanted in enumerate(plan) if _differs(wanted, paired.get(index), accepts)]
     missing = [index for index in range(len(plan)) if index not in paired]
-    if replaced and len(replaced) + len(missing) > 1:
+    # Slices that only have to be added next to right ones form no mixture on the way; all else does.
+    mixes = bool(replaced) or bool(missing and surplus)
+    if mixes and len(replaced) + len(missing) + len(surplus) > 1:
         plan = plan_slices(driver, pool, generation + 1, owner)
         replaced = [index for index in range(len(plan)) if index in paired]
     else:
         replaced += [
             index for index, wanted in enumerate(plan) if _unowned(wanted, paired.get(index), replaced, index)
         ]
-    surplus += [item for index, item in paired.items() if index >= len(plan)]
     return [
         *(Replace(_over(plan[index], paired[index])) for index in replaced),
         *(Create(plan[index]) for index in missing),

@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -86,7 +87,8 @@ class SocketServer:
             hidden.replace(self.path)
         except (OSError, RuntimeError) as error:
             await server.stop(None)
-            hidden.unlink(missing_ok=True)
+            with suppress(OSError):
+                hidden.unlink(missing_ok=True)
             raise SocketUnusable(f"cannot serve on {self.path}: {error}") from error
         self._server, self._inode = server, inode
 

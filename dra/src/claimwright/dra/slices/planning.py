@@ -141,7 +141,7 @@ def _check(pool: Pool, slices: list[dict[str, Any]]) -> None:
     found += _duplicates("devices", [device.name for device in pool.devices])
     found += _duplicates("sharedCounters", [item.name for item in pool.shared_counters])
     if found:
-        raise InvalidSlice(pool.name, tuple(dict.fromkeys(found)))
+        raise InvalidSlice(pool.name, tuple({str(violation): violation for violation in found}.values()))
 
 
 def _duplicates(field: str, names: list[str]) -> list[Violation]:

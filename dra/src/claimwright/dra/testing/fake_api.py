@@ -1,8 +1,8 @@
-"""A test tool that answers like an API server for get, list, watch, create, update, delete. Not a product.
+"""A test tool that answers like an API server for get, list, watch, create, update, delete.
 
-It stores any object and checks nothing but names, uids and resource versions: there is no validation, no
-admission, no scheduler. What matters about Kubernetes is tested on the real one; this is for fault injection and
-for unit tests that must run anywhere.
+It is no API server and no product: it stores any object and checks nothing but names, uids and resource
+versions. There is no validation, no admission, no scheduler. What matters about Kubernetes is tested on the real
+one; this is for fault injection and for unit tests that must run anywhere.
 """
 
 from __future__ import annotations
@@ -239,9 +239,9 @@ class _Requests(BaseHTTPRequestHandler):
                 news = [entry for entry in fake._log if entry[0] > seen]
                 seen, done = fake._version, fake._epoch != epoch or not fake._open
             for _, event, kind, item in news:
-                if kind == plural and namespace in ("", item["metadata"].get("namespace", "")):
-                    if _selected(item, query.get("fieldSelector")):
-                        self._event(event, item)
+                here = kind == plural and namespace in ("", item["metadata"].get("namespace", ""))
+                if here and _selected(item, query.get("fieldSelector")):
+                    self._event(event, item)
             if done:
                 break
         self._chunk(b"")
