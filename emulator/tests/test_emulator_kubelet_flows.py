@@ -7,7 +7,7 @@ import sys
 import tempfile
 import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -210,6 +210,13 @@ async def test_a_node_is_registered_ready_labelled_emulated_and_keeps_its_lease(
             return world.store.choose("leases", "", "")[0]["spec"]["renewTime"] > first
 
         await until(renewed, "lease renewed")
+
+
+async def test_removed_nodes_stay_away_although_heartbeats_are_on_their_way(world):
+    hasty = replace(FAST, lease_renew=0.001, node_status=0.001)
+    async with StandInKubelet(world.kube, [world.node], timings=hasty) as standin:
+        await standin.remove_nodes()
+    assert world.store.choose("nodes", "", "") == world.store.choose("leases", "", "") == []
 
 
 async def test_a_deleted_node_comes_back(world):

@@ -27,6 +27,16 @@ class _NodeGroup(click.Group):
         except EmulatorError as error:
             raise click.ClickException(str(error)) from error
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), "kubelet"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "kubelet":
+            return super().get_command(ctx, cmd_name)
+        from claimwright.emulator.kubelet.commands import kubelet  # noqa: PLC0415 - gRPC only where it is used
+
+        return kubelet
+
 
 @click.group(cls=_NodeGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def node() -> None:

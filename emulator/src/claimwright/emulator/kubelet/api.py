@@ -34,7 +34,8 @@ T = TypeVar("T")
 class Api:
     """What a kubelet says to the API server, asynchronously; calls raise `KubeError` as the door does."""
 
-    def __init__(self, kube: Kube, *, threads: int = 16) -> None:
+    def __init__(self, kube: Kube, *, threads: int = 12) -> None:
+        # Fewer than the door keeps connections for, with some left for the watch and for plugins beside it.
         self.kube = kube
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stand-in-api")
 

@@ -78,6 +78,7 @@ class NodeRunner:
         self._views: dict[tuple[PodUid, str], ContainerView] = {}
         self._sandboxes = Sandboxes(node.folder / "sb")
         self._tasks = TaskOwner()
+        self._heartbeats = TaskOwner()
 
     async def start(self) -> None:
         """Register the node, wipe its slices, look for drivers; raises `CheckpointCorrupt`."""
@@ -88,16 +89,22 @@ class NodeRunner:
         await self._presence.register()
         self._wiper.begin()
         await self._plugins.start()
-        self._tasks.spawn(self._presence.renew_leases(), name=f"leases {self.node.name}")
-        self._tasks.spawn(self._presence.report_status(), name=f"status {self.node.name}")
+        self._heartbeats.spawn(self._presence.renew_leases(), name=f"leases {self.node.name}")
+        self._heartbeats.spawn(self._presence.report_status(), name=f"status {self.node.name}")
         self._tasks.spawn(self._watch_silence(), name=f"health {self.node.name}")
         self.note("NodeStarted", self.node.name)
 
     async def stop(self) -> None:
         """Stop all work where it is, as the death of a kubelet does: pods and claims stay as they are."""
+        await self._heartbeats.close()
         await self._tasks.close()
         await self._plugins.close()
         await self._wiper.close()
+
+    async def leave(self) -> None:
+        """Delete the Node and its lease; heartbeats end first, because they would bring both back."""
+        await self._heartbeats.close()
+        await self.api.delete_node(self.node.name)
 
     def begin_reconciling(self) -> None:
         """Release claims of unknown pods from now on: all pods of the node have been told once."""

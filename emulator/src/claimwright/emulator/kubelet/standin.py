@@ -38,7 +38,7 @@ class StandInKubelet:
         *,
         clock: Clock | None = None,
         timings: Timings | None = None,
-        threads: int = 16,
+        threads: int = 12,
     ) -> None:
         names = [node.name for node in nodes]
         if len(set(names)) != len(names):
@@ -74,7 +74,7 @@ class StandInKubelet:
 
     async def remove_nodes(self) -> None:
         """Delete the Node objects and their leases; call it before `stop`."""
-        await asyncio.gather(*(self._api.delete_node(node.name) for node in self.nodes))
+        await asyncio.gather(*(runner.leave() for runner in self._runners.values()))
 
     async def __aenter__(self) -> Self:
         try:
