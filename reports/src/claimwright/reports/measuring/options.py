@@ -77,7 +77,6 @@ class Options:
             "warm_up_cycles_discarded": self.load.warm_up,
             "open_load_per_second": self.load.per_second,
             "driver_starts": self.driver.starts if self.driver.command else 0,
-            "driver_command": " ".join(self.driver.command) or None,
             "pods": self.pods.pods,
             "pod_spacing_seconds": self.pods.spacing_seconds,
             "order": "loads take turns in each repetition",

@@ -56,6 +56,8 @@ def measure(options: Options, progress: Progress) -> RunResult:
         settings=options.settings(),
         target=target.describe(),
     )
+    if options.driver.command:
+        block["commands"].append(list(options.driver.command))
     path = options.out / f"{run}.jsonl"
     with _signals(), SampleWriter(path, block) as writer:
         try:
