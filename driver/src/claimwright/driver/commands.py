@@ -211,7 +211,7 @@ def manifests(parts: tuple[str, ...], namespace: str | None, image: str | None) 
 
 
 def _settings(flags: dict[str, Any]) -> Any:  # noqa: ANN401  imported late
-    from claimwright.driver.configs import FeatureGates
+    from claimwright.driver.feature_gates import FeatureGates
     from claimwright.driver.settings import GpuPluginSettings
 
     hook = flags["nvidia_cdi_hook_path"]

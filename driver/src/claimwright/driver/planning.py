@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claimwright.dra.cdi import CdiError, qualified_name, spec_path
 from claimwright.dra.claims import Claim, DeviceResult
-from claimwright.driver.configs import AnyConfig, FeatureGates, config_for, offered_by
 from claimwright.driver.entries import Entry, HeldDevice
 from claimwright.driver.errors import ClaimRefused
+from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory
 from claimwright.driver.recipes import full
 from claimwright.driver.recipes.claim_spec import KIND, cdi_name, claim_spec
 from claimwright.driver.steps import Step
+
+if TYPE_CHECKING:
+    from claimwright.driver.configs import GpuConfig
 
 
 class Planner:
@@ -28,11 +32,10 @@ class Planner:
     def plan(self, claim: Claim) -> Entry:
         """Return what preparing `claim` means here; ClaimRefused names the device or config at fault."""
         _check_uid(claim.uid)
-        offered = offered_by(claim, self.driver)
-        chosen = [
-            (result, self._gpu(result), config_for(result, full.TYPE, offered, self.gates))
-            for result in claim.results_of(self.driver)
-        ]
+        results = claim.results_of(self.driver)
+        gpus = [self._gpu(result) for result in results]
+        configs = _configs(claim, self.driver, self.gates)
+        chosen = list(zip(results, gpus, configs, strict=True))
         if not chosen:
             raise ClaimRefused(f"no device of driver {self.driver} is allocated to this claim")
         return Entry(
@@ -64,6 +67,17 @@ def _check_uid(uid: str) -> None:
         raise ClaimRefused(f"claim uid: {error}") from error
 
 
+def _configs(claim: Claim, driver: str, gates: FeatureGates) -> Sequence[GpuConfig | None]:
+    """Return the config of each result; None changes nothing."""
+    results = claim.results_of(driver)
+    if not claim.configs_of(driver):
+        return [None] * len(results)
+    from claimwright.driver import configs  # noqa: PLC0415  see there: most claims have no config
+
+    offered = configs.offered_by(claim, driver)
+    return [configs.config_for(result, configs.GpuConfig, offered, gates) for result in results]
+
+
 def _held(uid: str, result: DeviceResult, gpu: Gpu) -> HeldDevice:
     return HeldDevice(
         request=result.base_request,
@@ -77,7 +91,7 @@ def _held(uid: str, result: DeviceResult, gpu: Gpu) -> HeldDevice:
     )
 
 
-def _steps(uid: str, chosen: list[tuple[DeviceResult, Gpu, AnyConfig | None]]) -> Iterator[Step]:
+def _steps(uid: str, chosen: list[tuple[DeviceResult, Gpu, GpuConfig | None]]) -> Iterator[Step]:
     """Yield settings of the hardware first; the spec that lets containers in comes last."""
     settings = [step for _, gpu, config in chosen for step in full.prepare(gpu, config)]
     yield from {str(step): step for step in settings}.values()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claimwright.dra.slices import Pool
-from claimwright.driver.configs import FeatureGates
+from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Inventory
 from claimwright.driver.recipes import full
 

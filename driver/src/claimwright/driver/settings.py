@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from claimwright.driver.configs import FeatureGates
 from claimwright.driver.errors import NodeUnusable
+from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.logs import Format
 
 GPU_DRIVER: Final = "gpu.nvidia.com"

@@ -23,9 +23,9 @@ class Block(pydantic.BaseModel):
 
 
 class Config(Block):
-    """A whole config. `device_types` are the values of the attribute `type` that it can be applied to."""
+    """A whole config. `device_type` is the attribute `type` of devices that take it."""
 
-    device_types: ClassVar[tuple[str, ...]]
+    device_type: ClassVar[str]
 
 
 SomeConfig = TypeVar("SomeConfig", bound=Config)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from claimwright.driver.configs.decoding import Config
-from claimwright.driver.configs.gates import FeatureGates
 from claimwright.driver.configs.sharing import (
     GpuSharing,
     check_interval,
@@ -13,12 +12,13 @@ from claimwright.driver.configs.sharing import (
     check_pairing,
     check_strategy,
 )
+from claimwright.driver.feature_gates import FeatureGates
 
 
 class GpuConfig(Config):
     """Configuration of a whole GPU. Without a sharing block nothing is done to it."""
 
-    device_types: ClassVar[tuple[str, ...]] = ("gpu",)
+    device_type: ClassVar[str] = "gpu"
 
     sharing: GpuSharing | None = None
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 from claimwright.driver.configs.decoding import Config
-from claimwright.driver.configs.gates import FeatureGates
 from claimwright.driver.configs.sharing import MigDeviceSharing, check_mps, check_strategy
+from claimwright.driver.feature_gates import FeatureGates
 
 
 class MigDeviceConfig(Config):
     """Configuration of a MIG device; `timeSlicingConfig` is no field of it."""
 
-    device_types: ClassVar[tuple[str, ...]] = ("mig",)
+    device_type: ClassVar[str] = "mig"
 
     sharing: MigDeviceSharing | None = None
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from claimwright.dra.claims import Claim, DeviceResult, OpaqueConfig
 from claimwright.driver.configs.decoding import API_VERSION, Strictness, decode_as
-from claimwright.driver.configs.gates import FeatureGates
 from claimwright.driver.configs.gpu import GpuConfig
 from claimwright.driver.configs.mig import MigDeviceConfig
 from claimwright.driver.configs.vfio import VfioDeviceConfig
 from claimwright.driver.errors import ClaimRefused
+from claimwright.driver.feature_gates import FeatureGates
 
 AnyConfig = GpuConfig | MigDeviceConfig | VfioDeviceConfig
+SomeConfig = TypeVar("SomeConfig", GpuConfig, MigDeviceConfig, VfioDeviceConfig)
 KINDS: Mapping[str, type[AnyConfig]] = {
     "GpuConfig": GpuConfig,
     "MigDeviceConfig": MigDeviceConfig,
@@ -53,20 +54,20 @@ def offered_by(claim: Claim, driver: str) -> tuple[Offered, ...]:
 
 
 def config_for(
-    result: DeviceResult, device_type: str, offered: Iterable[Offered], gates: FeatureGates
-) -> AnyConfig | None:
-    """Choose and check the config for one device; None means the built-in default, which changes nothing."""
+    result: DeviceResult, wanted: type[SomeConfig], offered: Iterable[Offered], gates: FeatureGates
+) -> SomeConfig | None:
+    """Choose and check the config for a device that takes `wanted` configs; None changes nothing."""
     for candidate in reversed(tuple(offered)):
         if not candidate.origin.applies_to(result.request):
             continue
         config = candidate.config
-        if device_type in config.device_types:
+        if isinstance(config, wanted):
             config.check(gates)
             return config
         if candidate.origin.requests:
             raise ClaimRefused(
-                f"cannot apply {type(config).__name__} to device {result.device} of type {device_type} "
-                f"(request {result.request}): the config must be for type {config.device_types[0]}"
+                f"cannot apply {type(config).__name__} to device {result.device} of type {wanted.device_type} "
+                f"(request {result.request}): it is for devices of type {config.device_type}"
             )
     return None
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated
 
 import pydantic
 
 from claimwright.dra.quantities import parse_quantity
 from claimwright.driver.configs.decoding import Block
-from claimwright.driver.configs.gates import FeatureGates
 from claimwright.driver.errors import ClaimRefused
+from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.strategies import INTERVALS, MPS, TIME_SLICING
 
-TIME_SLICING: Final = "TimeSlicing"
-MPS: Final = "MPS"
-# What `nvidia-smi compute-policy --set-timeslice` takes.
-INTERVALS: Final[Mapping[str, int]] = {"Default": 0, "Short": 1, "Medium": 2, "Long": 3}
 _GATES = {TIME_SLICING: "TimeSlicingSettings", MPS: "MPSSupport"}
 _MEBIBYTE = 1024 * 1024
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 import pydantic
 
 from claimwright.driver.configs.decoding import Block, Config
-from claimwright.driver.configs.gates import FeatureGates
 from claimwright.driver.errors import ClaimRefused
+from claimwright.driver.feature_gates import FeatureGates
 
 BACKEND_POLICIES = ("LegacyOnly", "PreferIommuFD")
 
@@ -23,7 +23,7 @@ class IommuConfig(Block):
 class VfioDeviceConfig(Config):
     """Configuration of a passed-through GPU."""
 
-    device_types: ClassVar[tuple[str, ...]] = ("vfio",)
+    device_type: ClassVar[str] = "vfio"
 
     iommu: IommuConfig | None = None
 

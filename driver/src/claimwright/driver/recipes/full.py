@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from claimwright.dra.quantities import Quantity
 from claimwright.dra.slices import Attribute, Device, Version
-from claimwright.driver.configs import AnyConfig, FeatureGates, GpuConfig
-from claimwright.driver.configs.sharing import MPS, TIME_SLICING
 from claimwright.driver.errors import ClaimRefused
+from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory, semantic_version
 from claimwright.driver.recipes.time_slicing import time_slice
 from claimwright.driver.steps import Step
+from claimwright.driver.strategies import MPS, TIME_SLICING
+
+if TYPE_CHECKING:
+    from claimwright.driver.configs import GpuConfig
 
 TYPE = "gpu"
 
@@ -39,9 +44,9 @@ def describe(gpu: Gpu, inventory: Inventory, gates: FeatureGates) -> Device:
     )
 
 
-def prepare(gpu: Gpu, config: AnyConfig | None) -> tuple[Step, ...]:
+def prepare(gpu: Gpu, config: GpuConfig | None) -> tuple[Step, ...]:
     """Return the steps that apply `config` to the GPU; no config and no sharing block need none."""
-    if not isinstance(config, GpuConfig) or config.sharing is None:
+    if config is None or config.sharing is None:
         return ()
     if config.sharing.strategy == MPS:
         raise ClaimRefused(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from claimwright.driver.configs.sharing import INTERVALS
 from claimwright.driver.driver_root import PROGRAM_FOLDERS, DriverRoot
 from claimwright.driver.errors import StepFailed
 from claimwright.driver.ports import Processes
 from claimwright.driver.steps import Probe, Step
+from claimwright.driver.strategies import INTERVALS
 
 TOOL: Final = "time-slice"
 _TIMEOUT_SECONDS = 10.0
