@@ -29,10 +29,10 @@ pytestmark = [
 class Namespace:
     """A mount namespace held by a sleeping process of ours."""
 
-    def __init__(self, setup: str = "true", propagation: str = "private") -> None:
+    def __init__(self, setup: str = "true", propagation: str = "private", *more: str) -> None:
         script = f"{setup} && echo ready && exec sleep 300"
         self.process = subprocess.Popen(
-            ["unshare", "--mount", f"--propagation={propagation}", "sh", "-c", script],
+            ["unshare", "--mount", f"--propagation={propagation}", *more, "sh", "-c", script],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -288,3 +288,22 @@ def test_a_pci_root_that_the_machine_has_itself_is_refused(namespace: Namespace)
         running.up(parse_profile(NodeProfile, text, "mine"), name="one", mount_namespace=namespace.path)
 
     assert namespace.mounts() == before
+
+
+def test_a_namespace_with_the_proc_of_its_own_pid_namespace_is_attached_too() -> None:
+    """As the nodes of a local cluster have: whoever enters the mount namespace alone has no /proc/self there."""
+    held = Namespace("true", "private", "--pid", "--fork", "--kill-child", "--mount-proc")
+    try:
+        holder_pid = Path(f"/proc/{held.process.pid}/task/{held.process.pid}/children").read_text().split()[0]
+        inside = Path(f"/proc/{holder_pid}/ns/mnt")
+        running.up("l4", name="pid-namespace", mount_namespace=inside)
+
+        enter = ["nsenter", f"--mount={inside}", f"--pid=/proc/{holder_pid}/ns/pid", "sh", "-c"]
+        seen = subprocess.run(
+            [*enter, "cat /proc/driver/nvidia/version; ls /dev/nvidia0"], capture_output=True, text=True, timeout=60
+        )
+        assert "NVRM version" in seen.stdout
+        assert "/dev/nvidia0" in seen.stdout
+    finally:
+        running.down("pid-namespace")
+        held.close()

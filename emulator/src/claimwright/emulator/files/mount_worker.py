@@ -42,12 +42,23 @@ def main(arguments: list[str]) -> int:
 
 
 def _enter(namespace: str) -> set[int]:
-    """Enter the namespace; return the peer groups of the one left behind."""
+    """Enter the namespace and stand in the /proc of this machine; return the peer groups left behind.
+
+    The namespace may have the /proc of another PID namespace, where this process has no entry: what it asks of
+    itself (`self/…`, relative) goes to the one that knows it.
+    """
     own = {mounted.peers for mounted in read_mounts() if mounted.peers is not None}
+    own_proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
     handle = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     enter_mount_namespace(handle)
+    os.fchdir(own_proc)  # setns(2) has moved the working directory to the namespace's root
+    os.close(own_proc)
     os.close(handle)
     return own
+
+
+def _mounts() -> list[Mounted]:
+    return read_mounts(proc=Path())
 
 
 def _attach(job: AttachJob) -> dict[str, int]:
@@ -64,7 +75,7 @@ def _attach(job: AttachJob) -> dict[str, int]:
 
 def _check_separate(paths: list[str], outside: set[int]) -> None:
     """Refuse when a mount made here would appear outside too."""
-    mounts = read_mounts()
+    mounts = _mounts()
     for path in paths:
         if (on := mount_of(path, mounts)).peers in outside:
             raise MountRefused(
@@ -89,7 +100,7 @@ def _mount_all(job: AttachJob, points: list[str]) -> dict[str, int]:
         Path(place).rmdir()
     mount(os.fspath(listing), "/proc/devices", flags=MountFlag.BIND)
     listing.unlink()
-    fill("proc/driver", f"/proc/self/fd/{real_base}", _BASE, job.tree)
+    fill("proc/driver", f"self/fd/{real_base}", _BASE, job.tree)
     PlainTree(Path(_BASE)).show(below(job.tree, "proc/driver"))
     os.close(real_base)
     _make_devices(job)
@@ -100,7 +111,7 @@ def _mount_all(job: AttachJob, points: list[str]) -> dict[str, int]:
 
 def _make_devices(job: AttachJob) -> None:
     """Make the nodes in the namespace's own /dev; a /dev that it shares with the machine is covered first."""
-    if mount_of("/dev", read_mounts()).kind == "devtmpfs":
+    if mount_of("/dev", _mounts()).kind == "devtmpfs":
         place = f"{_BASE}/.stage-dev"
         Path(place).mkdir()
         stage("dev", place, {}, job.label, devices=True)
@@ -117,7 +128,7 @@ def _detach(job: DetachJob) -> dict[str, int]:
 
 def _remove(label: str, devices: tuple[tuple[str, int], ...]) -> None:
     """Take off every mount of this label, newest first, then the nodes that were made in its own /dev."""
-    while ours := _uncovered(label, read_mounts()):
+    while ours := _uncovered(label, _mounts()):
         unmount(ours[-1].target)
     for path, device in devices:
         place = Path("/", path)

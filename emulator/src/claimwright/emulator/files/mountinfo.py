@@ -21,9 +21,9 @@ class Mounted:
     peers: int | None
 
 
-def read_mounts(process: str = "self") -> list[Mounted]:
-    """Return the mounts of a process's namespace, in the kernel's order."""
-    return [_parse(line) for line in Path(f"/proc/{process}/mountinfo").read_text().splitlines()]
+def read_mounts(process: str = "self", *, proc: Path = Path("/proc")) -> list[Mounted]:
+    """Return the mounts of a process's namespace, in the kernel's order; `proc` is the procfs to ask."""
+    return [_parse(line) for line in (proc / process / "mountinfo").read_text().splitlines()]
 
 
 def mount_of(path: str, mounts: list[Mounted]) -> Mounted:
