@@ -6,6 +6,7 @@ knowledge lives here and nowhere else: the checks read these values only.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -15,6 +16,7 @@ from claimwright.conformance.errors import UsageError
 from claimwright.conformance.yaml_lines import Lines, read_yaml
 
 API_VERSION: Final = "claimwright.dev/v1alpha1"
+_BRACES: Final = re.compile(r"\{\{|\{(?P<name>[^{}]*)\}|\}\}|\{")
 PLACEHOLDERS: Final = ("kubeconfig", "node", "registry", "plugins", "cdi", "work", "python")
 
 Feature = Literal[
@@ -224,14 +226,15 @@ def _check_placeholders(path: Path, lines: Lines, start: Start | None) -> None:
 
 def fill(template: str, values: dict[str, str], *, environment: dict[str, str] | None) -> str:
     """Fill `{placeholders}` and `{env:NAME}` in one word; with `environment` None, only check the names."""
-    parts = template.replace("{{", "\0").replace("}}", "\1").split("{")
-    filled = [parts[0]]
-    for part in parts[1:]:
-        name, closed, rest = part.partition("}")
-        if not closed:
+
+    def one(found: re.Match[str]) -> str:
+        if found[0] in ("{{", "}}"):
+            return found[0][0]
+        if found["name"] is None:
             raise UsageError(f"{template!r}: a brace is not closed; write {{{{ for a plain one")
-        filled.append(_value_of(name, values, environment, template) + rest)
-    return "".join(filled).replace("\0", "{").replace("\1", "}")
+        return _value_of(found["name"], values, environment, template)
+
+    return _BRACES.sub(one, template)
 
 
 def _value_of(name: str, values: dict[str, str], environment: dict[str, str] | None, template: str) -> str:

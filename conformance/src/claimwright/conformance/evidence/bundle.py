@@ -197,11 +197,12 @@ def _environment(run: Run) -> dict[str, Any]:
 
 
 def _server_version(kubeconfig: Path) -> str:
-    from claimwright.dra.kube import Kube, KubeError  # noqa: PLC0415 - reports are also rendered offline
+    from claimwright.dra.errors import DraError  # noqa: PLC0415 - reports are also rendered offline
+    from claimwright.dra.kube import Kube  # noqa: PLC0415
 
     try:
         return ".".join(map(str, Kube.from_kubeconfig(kubeconfig).server_version()))
-    except KubeError:
+    except (DraError, OSError):
         return "unknown"
 
 

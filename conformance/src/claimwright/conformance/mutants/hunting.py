@@ -115,8 +115,8 @@ def _line(hunt: Hunt) -> str:
     survived = f"; NOT by {', '.join(missing)}" if missing else ""
     also = f"; also fail: {', '.join(hunt.collateral)}" if hunt.collateral else ""
     state = "killed" if hunt.as_it_should else "SURVIVED"
-    return f"{state:<9}{hunt.mutant:<6}{hunt.title}
-{'':15}{told}{survived}{also}"
+    indent = " " * 15
+    return f"{state:<9}{hunt.mutant:<6}{hunt.title}\n{indent}{told}{survived}{also}"
 
 
 def hunt(

@@ -1,0 +1,79 @@
+"""The command's door: exit codes and clear errors, without a cluster."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+import pytest
+from click.testing import CliRunner
+
+from claimwright.conformance.commands import conformance
+from claimwright.conformance.registry import load_registry
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(conformance, arguments)
+
+
+def _reference(folder):
+    text = (files("claimwright.conformance") / "declarations" / "reference.yaml").read_text(encoding="utf-8")
+    (folder / "driver.yaml").write_text(text, encoding="utf-8")
+    return "driver.yaml"
+
+
+def test_list_names_every_requirement(command):
+    shown = command("list")
+    assert shown.exit_code == 0
+    assert all(identifier in shown.output for identifier in load_registry())
+
+
+def test_list_as_json_of_one_area(command):
+    found = json.loads(command("list", "--area", "prep", "--json").output)
+    assert {one["id"].split("-")[1] for one in found} == {"PREP"}
+
+
+def test_explain_tells_why_and_how(command):
+    shown = command("list", "--explain", "dra-prep-006").output
+    assert "Preparing twice" in shown
+    assert "judged by" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("list", "--area", "nope"), "nope"),
+        (("list", "--explain", "DRA-X-001"), "DRA-X-001"),
+        (("mutants", "--only", "99", "--kubeconfig", "x"), "99"),
+        (("mutants",), "KUBECONFIG"),
+        (("verify", "."), "is no bundle"),
+        (("cleanup", "--run", "../x", "--kubeconfig", "x"), "../x"),
+    ],
+)
+def test_wrong_use_is_exit_code_2_and_names_the_value(command, arguments, named):
+    ended = command(*arguments)
+    assert ended.exit_code == 2, ended.output
+    assert named in ended.output
+
+
+def test_a_malformed_declaration_is_one_error_and_exit_code_2(command, tmp_path):
+    (tmp_path / "driver.yaml").write_text("kind: DriverUnderTest\nspecc: {}\n")
+    for verb in ("check", "run"):
+        ended = command(verb, "driver.yaml")
+        assert ended.exit_code == 2
+        assert "driver.yaml:2: specc: unknown key" in ended.output
+        assert "Traceback" not in ended.output
+
+
+def test_check_without_cluster_reads_the_declaration(command, tmp_path):
+    ended = command("check", _reference(tmp_path))
+    assert ended.exit_code == 0
+    assert "84 of 84" in ended.output or "requirements bind it" in ended.output
+
+
+def test_init_prints_what_check_accepts(command, tmp_path):
+    (tmp_path / "mine.yaml").write_text(command("init").output)
+    assert command("check", "mine.yaml").exit_code == 0
