@@ -58,7 +58,7 @@ def kubeconfig() -> Iterator[Path]:
             pytest.skip(f"no API server can be started here: {up.stderr.strip()[-300:]}")
         yield Path(json.loads(up.stdout)["kubeconfig"])
     finally:
-        subprocess.run([*program, "down", "--name", name], capture_output=True, timeout=60, check=False)
+        subprocess.run([*program, "down", name], capture_output=True, timeout=60, check=False)
 
 
 @dataclass(frozen=True)
