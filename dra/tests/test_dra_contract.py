@@ -18,7 +18,6 @@ from claimwright.dra.kube import (
     RESOURCE_SLICES,
     AlreadyExists,
     Conflict,
-    Gone,
     Invalid,
     Kube,
     NotFound,
@@ -136,11 +135,6 @@ def test_a_reflector_sees_what_happens(kube, namespace):
         reflector.stop()
     assert told == [("ADDED", {"a": "1"}), ("MODIFIED", {"a": "2"}), ("DELETED", {"a": "2"})]
     assert time.monotonic() - begin < 3
-
-
-def test_a_version_from_the_future_or_the_past_is_told(kube, namespace):
-    with pytest.raises(Gone), kube.watch(CONFIG_MAPS, namespace=namespace, resource_version="1") as watch:
-        next(watch)
 
 
 def full_pool(node, count):

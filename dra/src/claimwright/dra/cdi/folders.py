@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
-
-import yaml
+from typing import Any, Final, Literal
 
 from claimwright.dra.cdi.document import MalformedSpec, spec_from_object, spec_to_object
 from claimwright.dra.cdi.specs import (
@@ -55,7 +53,7 @@ def write_spec(
     validate(spec)
     path = spec_path(cdi_dir, spec.kind, transient_id=transient_id, format=format)
     document = spec_to_object(spec)
-    text = json.dumps(document, indent=2) if format == "json" else yaml.safe_dump(document, sort_keys=False)
+    text = json.dumps(document, indent=2) if format == "json" else _yaml(document)
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     write_atomically(path, text.rstrip("\n") + "\n", mode=0o644, durable=durable)
     return path
@@ -73,9 +71,9 @@ def load_spec(path: Path) -> CdiSpec:
     """Read and validate one file; raises MalformedSpec, InvalidSpec."""
     try:
         text = path.read_text()
-        document = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise MalformedSpec(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise MalformedSpec(f"{path}: cannot be read: {error}") from error
+    document = _parsed(text, path)
     spec = spec_from_object(document, source=path)
     validate(spec)
     return spec
@@ -163,3 +161,23 @@ class Registry:
             if self.errors
             else ""
         )
+
+
+def _parsed(text: str, path: Path) -> object:
+    if path.suffix == ".json":
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise MalformedSpec(f"{path}: is no JSON: {error}") from error
+    import yaml  # noqa: PLC0415  # 4 MB that a driver with JSON specs does not pay
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise MalformedSpec(f"{path}: is no YAML: {error}") from error
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    import yaml  # noqa: PLC0415  # see _parsed
+
+    return yaml.safe_dump(document, sort_keys=False)

@@ -13,10 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from claimwright.dra.errors import DraError
-from claimwright.dra.kube.exec_plugin import exec_token
 
 SERVICE_ACCOUNT_FOLDER: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # Bound service account tokens are rotated on disk; client-go re-reads them once a minute as well.
@@ -98,6 +95,8 @@ class _KubeconfigFile:
 
     @classmethod
     def load(cls, path: Path) -> _KubeconfigFile:
+        import yaml  # noqa: PLC0415  # 4 MB that a driver in a pod, which has no kubeconfig, does not pay
+
         try:
             document = yaml.safe_load(path.read_text())
         except OSError as error:
@@ -165,6 +164,8 @@ def _authorization(file: _KubeconfigFile, user: Mapping[str, Any]) -> Callable[[
         basic = f"Basic {base64.b64encode(pair.encode()).decode()}"
         return lambda: basic
     if isinstance(user.get("exec"), dict):
+        from claimwright.dra.kube.exec_plugin import exec_token  # noqa: PLC0415  # needs subprocess
+
         return exec_token(user["exec"], folder=file.path.parent)
     if user.get("auth-provider"):
         raise file.error("auth-provider", user["auth-provider"], "exec, which replaced it in Kubernetes 1.26")
