@@ -5,6 +5,7 @@ It stores what it gets and validates nothing; the contract tests use a real API 
 
 from __future__ import annotations
 
+import collections
 import http.server
 import itertools
 import json
@@ -21,14 +22,14 @@ Object = dict[str, Any]
 class MemoryApiServer:
     """Objects by REST path; use it as a context manager, or `start` and `stop`."""
 
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, str]] = []
+    def __init__(self, port: int = 0) -> None:
+        self.requests: collections.deque[tuple[str, str]] = collections.deque(maxlen=10_000)
         self.refuse_with: int | None = None
         self._objects: dict[str, Object] = {}
         self._versions = itertools.count(1)
         self._lock = threading.RLock()
         self._watchers: dict[queue.SimpleQueue[Object | None], str] = {}
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
@@ -171,7 +172,7 @@ def _handler(api: MemoryApiServer) -> type[http.server.BaseHTTPRequestHandler]: 
             self._answer(201, api.put(f"{path}/{metadata['name']}", body))
 
         def do_PUT(self) -> None:
-            path, _ = self._target()
+            path = self._target()[0].removesuffix("/status")
             body, known = self._body(), api.get(path)
             version = body.get("metadata", {}).get("resourceVersion")
             if known is None:
