@@ -64,7 +64,7 @@ def test_the_line_is_the_one_of_the_field(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "[]", "a: [", "\0", "just words", "a: b: c"])
 def test_rubbish_is_one_clear_error(tmp_path, text):
-    with pytest.raises(UsageError, match="driver.yaml"):
+    with pytest.raises(UsageError, match=r"driver\.yaml"):
         load_declaration(_write(tmp_path, text))
 
 

@@ -17,37 +17,25 @@ from claimwright.conformance.registry import Requirement, find_requirement, load
 PLANNED_AT_MOST = 40
 
 
-def _checks() -> list[tuple[str, str]]:
-    modules = [
-        importlib.import_module(f"{checks.__name__}.{one.name}")
-        for one in pkgutil.iter_modules(checks.__path__)
-    ]
-    functions = [
-        (name, value)
-        for module in modules
-        for name, value in vars(module).items()
-        if name.startswith("test_")
-    ]
-    return [
-        (name, mark.args[0])
-        for name, value in functions
-        for mark in value.pytestmark
-        if mark.name == "requirement"
-    ]
+def _functions() -> dict[str, object]:
+    names = [f"{checks.__name__}.{one.name}" for one in pkgutil.iter_modules(checks.__path__)]
+    modules = [importlib.import_module(name) for name in names]
+    return {
+        name: value for module in modules for name, value in vars(module).items() if name.startswith("test_")
+    }
+
+
+def _marked() -> dict[str, str]:
+    marks = [(name, mark) for name, value in _functions().items() for mark in value.pytestmark]
+    return {name: mark.args[0] for name, mark in marks if mark.name == "requirement"}
 
 
 def test_every_requirement_has_exactly_one_check():
-    judged = [identifier for _, identifier in _checks()]
-    assert sorted(judged) == sorted(load_registry())
+    assert sorted(_marked().values()) == sorted(load_registry())
 
 
 def test_every_check_is_marked():
-    modules = [
-        importlib.import_module(f"{checks.__name__}.{one.name}")
-        for one in pkgutil.iter_modules(checks.__path__)
-    ]
-    named = {name for module in modules for name in vars(module) if name.startswith("test_")}
-    assert named == {name for name, _ in _checks()}
+    assert set(_functions()) == set(_marked())
 
 
 def test_there_are_at_least_forty_requirements():

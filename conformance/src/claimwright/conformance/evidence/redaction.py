@@ -25,7 +25,9 @@ _ALWAYS: Final = (
         r"\1[redacted]",
     ),
     (
-        re.compile(r"(?i)(^[ \t-]*[\w./-]*serial(?:number)?:[ \t]*(?:\n[ \t]+string:[ \t]*)?)(?!\[|\s)\S+", re.MULTILINE),
+        re.compile(
+            r"(?i)(^[ \t-]*[\w./-]*serial(?:number)?:[ \t]*(?:\n[ \t]+string:[ \t]*)?)(?!\[|\s)\S+", re.MULTILINE
+        ),
         r"\1[redacted]",
     ),
 )  # fmt: skip
