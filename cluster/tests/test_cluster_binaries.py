@@ -37,7 +37,9 @@ def test_a_named_folder_wins_over_the_cache(tmp_path, fake_programs):
 
 def test_the_envtest_variable_is_honoured(tmp_path, fake_programs):
     assets = fake_programs(tmp_path / "assets", "etcd", "kube-apiserver")
-    found = provision(["etcd"], V, sources(tmp_path, environment={"KUBEBUILDER_ASSETS": str(assets)}), Silent())
+    found = provision(
+        ["etcd"], V, sources(tmp_path, environment={"KUBEBUILDER_ASSETS": str(assets)}), Silent()
+    )
     assert found == {"etcd": assets / "etcd"}
 
 
@@ -101,7 +103,10 @@ def test_a_build_puts_a_whole_program_into_the_cache(tmp_path, fake_programs, mo
 
 
 def test_a_failed_build_says_what_the_compiler_said(tmp_path, fake_programs, monkeypatch):
-    script = '#!/bin/sh\n[ "$1" = version ] && echo go version go1.26.8 && exit\necho missing go.sum entry >&2; exit 1\n'
+    script = (
+        '#!/bin/sh\n[ "$1" = version ] && echo go version go1.26.8 && exit\n'
+        "echo missing go.sum entry >&2; exit 1\n"
+    )
     monkeypatch.setenv("PATH", f"{fake_programs(tmp_path / 'bin', 'go', text=script)}:{os.environ['PATH']}")
     with pytest.raises(errors.BinariesUnavailable, match=r"missing go\.sum entry"):
         provision(["etcd"], V, sources(tmp_path), Silent())

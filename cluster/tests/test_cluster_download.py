@@ -152,4 +152,7 @@ def test_the_official_addresses_are_those_of_the_projects():
     assert find_release(COMPONENTS["kubelet"], V, machine="aarch64").address == (
         "https://dl.k8s.io/v1.37.1/bin/linux/arm64/kubelet"
     )
-    assert Path(find_release(COMPONENTS["etcd"], V, machine="x86_64").address).name == "etcd-v3.6.8-linux-amd64.tar.gz"
+    assert (
+        Path(find_release(COMPONENTS["etcd"], V, machine="x86_64").address).name
+        == "etcd-v3.6.8-linux-amd64.tar.gz"
+    )

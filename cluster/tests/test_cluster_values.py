@@ -60,7 +60,9 @@ def test_a_relative_xdg_folder_is_ignored_as_the_specification_says():
 
 
 def test_a_socket_below_the_short_folder_fits_an_address():
-    longest = folders.short_folder(Path("/x" * 200)) / "node-64/kubelet/plugins/compute-domain.nvidia.com/dra.sock"
+    longest = (
+        folders.short_folder(Path("/x" * 200)) / "node-64/kubelet/plugins/compute-domain.nvidia.com/dra.sock"
+    )
     assert len(str(longest)) <= 107
 
 

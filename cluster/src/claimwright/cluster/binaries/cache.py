@@ -37,7 +37,7 @@ class Cache:
     def find(self, component: Component, kubernetes: versions.KubernetesVersion) -> Path | None:
         """Return the cached program, or None."""
         path = self.path(component, kubernetes)
-        return path if os.access(path, os.X_OK) else None
+        return path if os.access(path, os.X_OK, effective_ids=True) else None
 
     def install(self, made: Path, component: Component, kubernetes: versions.KubernetesVersion) -> Path:
         """Move a finished program into its place; a crash leaves the old one or the new one, never a half."""

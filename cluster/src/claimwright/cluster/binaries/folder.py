@@ -25,4 +25,4 @@ def chosen_folder(explicit: Path | None, environment: Mapping[str, str] = os.env
 def find_in(folder: Path, name: str) -> Path | None:
     """Return the executable `name` of `folder`, or None."""
     path = folder / name
-    return path if path.is_file() and os.access(path, os.X_OK) else None
+    return path if path.is_file() and os.access(path, os.X_OK, effective_ids=True) else None
