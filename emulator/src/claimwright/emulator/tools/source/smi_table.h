@@ -52,7 +52,7 @@ static unsigned show_processes(void *device, const char *function, char kind) {
         char name[64] = "";
         int (*name_of)(unsigned, char *, unsigned) = call("nvmlSystemGetProcessName");
         if (name_of(found[at].pid, name, sizeof name)) snprintf(name, sizeof name, "[Not Found]");
-        printf("| %4u   N/A  N/A %14u   %4c   %-32.32s %8lluMiB |\n", index, found[at].pid, kind, name,
+        printf("| %4u   N/A  N/A %14u   %4c   %-33.33s %8lluMiB |\n", index, found[at].pid, kind, name,
                (unsigned long long)(found[at].bytes >> 20));
     }
     return result ? 0 : count;
@@ -82,7 +82,7 @@ static int show_table(void) {
     strftime(now, sizeof now, "%a %b %e %H:%M:%S %Y", localtime_r(&clock, &local));
     puts(now);
     puts("+---------------------------------------------------------------------------------------+");
-    printf("| NVIDIA-SMI %-20s Driver Version: %-18s CUDA Version: %2d.%-2d |\n", driver, driver, cuda / 1000,
+    printf("| NVIDIA-SMI %-19s Driver Version: %-18s CUDA Version: %2d.%-2d |\n", driver, driver, cuda / 1000,
            cuda % 1000 / 10);
     puts("+---------------------------------------+------------------------+----------------------+");
     puts("| GPU  Name              Persistence-M  | Bus-Id          Disp.A | Volatile Uncorr. ECC |");
