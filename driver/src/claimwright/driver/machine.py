@@ -3,7 +3,7 @@
 Invariants, at every point where the process may die:
 - a step acts only after the journal holds the claim with all its steps;
 - a device belongs to one claim at most, admin access apart;
-- a claim is answered as prepared only after the journal says so.
+- a claim is answered as prepared only when journal and world together prove it to the next process.
 Lock order: the claim, then its devices by name (`NamedLocks`). One event loop owns all state here.
 """
 
@@ -123,7 +123,7 @@ class Machine:
         try:
             for number, step in enumerate(plan.steps):
                 await self._act(plan.uid, number, step)
-            await self._journal.commit(reached(plan.uid, State.PREPARED))
+            await self._record_prepared(plan)
         except DriverError:
             await self._roll_back(plan.uid)
             raise
@@ -131,6 +131,12 @@ class Machine:
         self._entries[plan.uid] = prepared
         self._on_change(self.entries)
         return prepared
+
+    async def _record_prepared(self, plan: Entry) -> None:
+        """Record it, and wait only where the world would not prove it: recovery finishes visible steps."""
+        recorded = self._journal.post(reached(plan.uid, State.PREPARED))
+        if not all(self._toolbox.of(step).visible for step in plan.steps):
+            await asyncio.wrap_future(recorded)
 
     async def _act(self, uid: str, number: int, step: Step) -> None:
         tool = self._toolbox.of(step)

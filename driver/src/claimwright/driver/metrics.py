@@ -27,31 +27,40 @@ class Metrics:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         operation = ("driver", "operation")
-        self._requests = self._counter("requests", "Requests that succeeded", operation)
-        self._seconds = Histogram(
+        requests = self._counter("requests", "Requests that succeeded", operation)
+        seconds = Histogram(
             "nvidia_dra_request_duration_seconds",
             "Duration of requests that succeeded",
             operation,
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self._inflight = self._gauge("requests_inflight", "Requests being served", operation)
-        self._devices = self._gauge("prepared_devices", "Prepared devices", ("node", "driver", "device_type"))
+        inflight = self._gauge("requests_inflight", "Requests being served", operation)
+        devices = self._gauge("prepared_devices", "Prepared devices", ("node", "driver", "device_type"))
         error = ("driver", "error_type")
         self._prepare_errors = self._counter("node_prepare_errors", "Failed prepares", error)
         self._unprepare_errors = self._counter("node_unprepare_errors", "Failed unprepares", error)
-        self._driver, self._node = driver, node
+        self._driver = driver
+        # Children are looked up once: this is on the way of every claim.
+        self._of_operation = {
+            name: (requests.labels(driver, name), seconds.labels(driver, name), inflight.labels(driver, name))
+            for name in ("prepare", "unprepare")
+        }
+        self._of_kind = {kind: devices.labels(node, driver, kind) for kind in DEVICE_TYPES}
         self._create_series()
 
     @contextmanager
     def request(self, operation: Operation) -> Iterator[None]:
         """Count and time one claim's request; one that raises is in flight only."""
-        labels = (self._driver, operation)
+        requests, seconds, inflight = self._of_operation[operation]
         started = time.perf_counter()
-        with self._inflight.labels(*labels).track_inprogress():
+        inflight.inc()
+        try:
             yield
-        self._requests.labels(*labels).inc()
-        self._seconds.labels(*labels).observe(time.perf_counter() - started)
+        finally:
+            inflight.dec()
+        requests.inc()
+        seconds.observe(time.perf_counter() - started)
 
     def failed(self, operation: Operation, error: BaseException) -> None:
         """Count one failed claim by what failed."""
@@ -66,24 +75,19 @@ class Metrics:
     def count_devices(self, entries: Iterable[Entry]) -> None:
         """Set the gauge of prepared devices from all entries."""
         kinds = [held.kind for entry in entries if entry.state is State.PREPARED for held in entry.devices]
-        for kind in DEVICE_TYPES[:-1]:
-            self._devices.labels(self._node, self._driver, kind).set(kinds.count(kind))
-        unknown = sum(kind not in DEVICE_TYPES[:-1] for kind in kinds)
-        self._devices.labels(self._node, self._driver, "unknown").set(unknown)
+        for kind, gauge in self._of_kind.items():
+            gauge.set(kinds.count(kind))
+        self._of_kind["unknown"].set(sum(kind not in DEVICE_TYPES[:-1] for kind in kinds))
 
     def exposition(self) -> bytes:
         """Return the text format that Prometheus scrapes."""
         return prometheus_client.generate_latest(self.registry)
 
     def _create_series(self) -> None:
-        for operation in ("prepare", "unprepare"):
-            for metric in (self._requests, self._seconds, self._inflight):
-                metric.labels(self._driver, operation)
         for kind in PREPARE_ERRORS:
             self._prepare_errors.labels(self._driver, kind)
         for kind in UNPREPARE_ERRORS:
             self._unprepare_errors.labels(self._driver, kind)
-        self.count_devices(())
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"nvidia_dra_{name}", text, labels, registry=self.registry)

@@ -14,11 +14,12 @@ class HostTree:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._prefix = str(root).rstrip("/")
 
     def kind(self, path: PurePosixPath) -> FileKind | None:
         """Return what `path` is, following links; None when it does not exist."""
         try:
-            status = self._at(path).stat()
+            status = os.stat(f"{self._prefix}{path}")  # noqa: PTH116  five of these on the way of each claim
         except OSError:
             return None
         if not stat.S_ISCHR(status.st_mode):

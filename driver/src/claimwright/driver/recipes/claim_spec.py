@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import logging
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from claimwright.dra.cdi import CdiDevice, CdiError, CdiSpec, ContainerEdits, spec_path, write_spec
+from claimwright.dra.cdi import (
+    CdiDevice,
+    CdiError,
+    CdiSpec,
+    ContainerEdits,
+    minimum_version,
+    spec_path,
+    spec_to_object,
+    validate,
+)
+from claimwright.dra.files import write_atomically
 from claimwright.driver.cdi_edits import Installation, control_nodes, gpu_nodes, static_edits
 from claimwright.driver.errors import StepFailed
 from claimwright.driver.inventory import Gpu
 from claimwright.driver.ports import Clock
 from claimwright.driver.steps import Probe, Step
 
-logger = logging.getLogger(__name__)
 TOOL: Final = "claim-spec"
 KIND: Final = "k8s.gpu.nvidia.com/claim"
 # Installed files change only when an administrator replaces the driver under a running node.
-_STATIC_EDITS_LIVE_SECONDS = 300.0
+_COMMON_LIVES_SECONDS = 300.0
 _FILE = re.compile(r"k8s\.gpu\.nvidia\.com-claim_(?P<uid>.+)\.(?:json|yaml)")
 
 
@@ -56,20 +66,20 @@ class ClaimSpecTool:
         self._installation = installation
         self._gpus = gpus
         self._clock = clock
-        self._static: tuple[float, ContainerEdits] | None = None
+        self._common: _Common | None = None
 
     def do(self, step: Step) -> None:
         """Write the spec; StepFailed when a device or its node is not there."""
         spec = CdiSpec(
-            KIND,
-            devices=tuple(self._device(name, device) for name, device in step.arguments["devices"]),
-            edits=self._static_edits() + control_nodes(self._installation),
+            KIND, devices=tuple(self._device(name, device) for name, device in step.arguments["devices"])
         )
         try:
-            # Not durable on purpose: a power cut ends the boot, and with it every prepared claim.
-            write_spec(self._folder, spec, transient_id=step.arguments["claim"], format="json", durable=False)
+            document = self._document(spec, control_nodes(self._installation))
         except CdiError as error:
             raise StepFailed(f"claim spec of {step.arguments['claim']} cannot be written: {error}") from error
+        self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # Not durable on purpose: a power cut ends the boot, and with it every prepared claim.
+        write_atomically(self._paths(step)[0], json.dumps(document), durable=False)
 
     def undo(self, step: Step) -> None:
         """Remove the spec."""
@@ -93,8 +103,32 @@ class ClaimSpecTool:
             raise StepFailed(f"device {device} is not on this node any more")
         return CdiDevice(name, gpu_nodes(self._installation, gpu))
 
-    def _static_edits(self) -> ContainerEdits:
+    def _document(self, spec: CdiSpec, nodes: ContainerEdits) -> dict[str, Any]:
+        """Join the devices with the edits that all claims share; those are checked and spelled out once."""
         now = self._clock.now()
-        if self._static is None or not 0 <= now - self._static[0] < _STATIC_EDITS_LIVE_SECONDS:
-            self._static = (now, static_edits(self._installation))
-        return self._static[1]
+        common = self._common
+        if common is None or common.nodes != nodes or not 0 <= now - common.made < _COMMON_LIVES_SECONDS:
+            self._common = common = _Common.make(spec, nodes, self._installation, now)
+        validate(spec)
+        version = max(minimum_version(spec), common.version, key=_version_order)
+        return {**spec_to_object(spec), "cdiVersion": version, "containerEdits": common.document}
+
+
+@dataclass(frozen=True)
+class _Common:
+    """The spec's own edits as they are written, and what they were made from."""
+
+    made: float
+    nodes: ContainerEdits
+    document: Mapping[str, Any]
+    version: str
+
+    @classmethod
+    def make(cls, spec: CdiSpec, nodes: ContainerEdits, installation: Installation, now: float) -> _Common:
+        whole = replace(spec, edits=static_edits(installation) + nodes)
+        validate(whole)
+        return cls(now, nodes, spec_to_object(whole)["containerEdits"], minimum_version(whole))
+
+
+def _version_order(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
