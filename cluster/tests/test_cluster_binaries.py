@@ -14,6 +14,7 @@ from claimwright.cluster.binaries import COMPONENTS, CONTROL_PLANE, NODE, Cache,
 from claimwright.cluster.binaries.build import build_command
 from claimwright.cluster.binaries.components import in_build_order, link_flags
 from claimwright.cluster.binaries.golang import find_go, go_version
+from claimwright.cluster.binaries.pin import module_file
 from claimwright.cluster.progress import Lines, Silent
 
 V = versions.kubernetes_version("1.37")
@@ -151,3 +152,11 @@ def test_a_build_carries_no_path_of_this_machine():
 def test_a_built_kubernetes_knows_its_version():
     assert "version.gitVersion=v1.37.1" in link_flags(COMPONENTS["kubelet"], V)
     assert "version.gitMinor=37" in link_flags(COMPONENTS["kubelet"], V)
+
+
+def test_a_pinned_release_replaces_its_staging_modules_by_version():
+    upstream = "module k8s.io/kubernetes\nreplace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n)\n"
+    text = module_file("1.37.1", upstream)
+    assert "require k8s.io/kubernetes v1.37.1" in text
+    assert "\tk8s.io/api => k8s.io/api v0.37.1\n" in text
+    assert "\tk8s.io/kubernetes/cmd/kube-apiserver\n" in text
