@@ -26,7 +26,9 @@ class CompileHook(BuildHookInterface[Any]):
         build_data["tag"] = "py3-none-linux_x86_64"
         if version == "standard":
             for target in compiling.TARGETS:
-                build_data["force_include"][str(target.path)] = f"claimwright/emulator/_compiled/{target.name}"
+                build_data["force_include"][str(target.path)] = (
+                    f"claimwright/emulator/_compiled/{target.name}"
+                )
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 - a module

@@ -15,11 +15,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from claimwright.emulator.model import NodeModel, build_node, load_node_profile
-from claimwright.emulator.nvml import DriverRoot, compose, compiling, generate
+from claimwright.emulator.nvml import DriverRoot, compiling, compose, generate
 from claimwright.emulator.nvml.driver_root import LIBRARY_FOLDER
 from claimwright.emulator.nvml.server import NvmlServer, serving
 
@@ -51,7 +52,7 @@ class Served:
         self.loop.run_until_complete(run())
         self.loop.close()
 
-    def __enter__(self) -> Served:
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._ready.wait(20)
         return self
@@ -73,9 +74,13 @@ class Served:
         environment = {**os.environ, "LD_LIBRARY_PATH": str(self.root.library_dir)}
         script = "import pynvml as n, time, os\nn.nvmlInit()\n" + textwrap.dedent(code)
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", script], env=environment, capture_output=True, text=True,
-            timeout=60, check=False,
-        )  # fmt: skip
+            [sys.executable, "-W", "ignore", "-c", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -144,7 +149,9 @@ def test_the_committed_tables_are_what_the_generator_writes() -> None:
 
 def test_the_library_needs_no_recent_glibc() -> None:
     compiling.compile_all()
-    listed = subprocess.run(["objdump", "-T", compiling.LIBRARY.path], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["objdump", "-T", compiling.LIBRARY.path], capture_output=True, text=True, check=True
+    )
     versions = {tuple(map(int, found.split("."))) for found in re.findall(r"GLIBC_([\d.]+)", listed.stdout)}
     assert max(versions) <= (2, 17)
 
@@ -155,20 +162,28 @@ def test_pynvml_sees_every_gpu_as_the_model_has_it(node: Served) -> None:
         for i in range(n.nvmlDeviceGetCount()):
             h = n.nvmlDeviceGetHandleByIndex(i)
             m = n.nvmlDeviceGetMemoryInfo(h, version=n.nvmlMemory_v2)
-            print(n.nvmlDeviceGetName(h), n.nvmlDeviceGetUUID(h), n.nvmlDeviceGetPciInfo(h).busId, n.nvmlDeviceGetMinorNumber(h),
-                  n.nvmlDeviceGetModuleId(h), n.nvmlDeviceGetSerial(h), m.total, m.reserved, sep="|")
+            print(n.nvmlDeviceGetName(h), n.nvmlDeviceGetUUID(h), n.nvmlDeviceGetPciInfo(h).busId,
+                  n.nvmlDeviceGetMinorNumber(h), n.nvmlDeviceGetModuleId(h), n.nvmlDeviceGetSerial(h), m.total, m.reserved, sep="|")
         """
     )
     expected = [
         "|".join(
             map(
                 str,
-                (gpu.board.name, gpu.uuid, gpu.pci.nvml, gpu.minor, gpu.module_id, gpu.serial,
-                 gpu.board.memory.total_bytes, gpu.board.memory.reserved_bytes),
+                (
+                    gpu.board.name,
+                    gpu.uuid,
+                    gpu.pci.nvml,
+                    gpu.minor,
+                    gpu.module_id,
+                    gpu.serial,
+                    gpu.board.memory.total_bytes,
+                    gpu.board.memory.reserved_bytes,
+                ),
             )
         )
         for gpu in node.model.snapshot().gpus
-    ]  # fmt: skip
+    ]
     assert said.splitlines() == expected
 
 
@@ -197,7 +212,10 @@ def test_only_gpus_with_a_device_node_are_seen(node: Served) -> None:
     for minor in (0, 1, 2, 4, 5, 6, 7):
         (node.root.path / f"dev/nvidia{minor}").unlink()
     said = node.python(
-        "h = n.nvmlDeviceGetHandleByIndex(0)\nprint(n.nvmlDeviceGetCount(), n.nvmlDeviceGetMinorNumber(h), n.nvmlDeviceGetIndex(h))"
+        """
+        h = n.nvmlDeviceGetHandleByIndex(0)
+        print(n.nvmlDeviceGetCount(), n.nvmlDeviceGetMinorNumber(h), n.nvmlDeviceGetIndex(h))
+        """
     )
     assert said == "1 3 0"
 
@@ -228,8 +246,11 @@ def test_another_user_may_read_but_not_set(node: Served) -> None:
             path.chmod(0o755)
     for device in (node.root.path / "dev").iterdir():
         device.chmod(0o666)
-    said = _as_nobody(node, "h = n.nvmlDeviceGetHandleByIndex(0)\nprint(n.nvmlDeviceGetName(h))\n"
-                      "try: n.nvmlDeviceSetPersistenceMode(h, 1)\nexcept n.NVMLError_NoPermission: print('refused')")  # fmt: skip
+    said = _as_nobody(
+        node,
+        "h = n.nvmlDeviceGetHandleByIndex(0)\nprint(n.nvmlDeviceGetName(h))\n"
+        "try: n.nvmlDeviceSetPersistenceMode(h, 1)\nexcept n.NVMLError_NoPermission: print('refused')",
+    )
     assert said.split("\n") == ["NVIDIA H100 80GB HBM3", "refused"]
     assert not node.model.snapshot().gpus[0].persistence_mode
 
@@ -243,7 +264,14 @@ def test_the_bare_process_list_writes_records_of_its_own_age(node: Served) -> No
         library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device))
         room, count = (ctypes.c_uint64 * 5)(*[0xAA] * 5), ctypes.c_uint(2)
         assert library.nvmlDeviceGetComputeRunningProcesses(device, ctypes.byref(count), room) == 0
-        assert [room[0] & 0xFFFFFFFF, room[1], room[2] & 0xFFFFFFFF, room[3], room[4]] == [41, 1 << 30, 42, 2 << 30, 0xAA]
+        seen = [room[0] & 0xFFFFFFFF, room[1], room[2] & 0xFFFFFFFF, room[3], room[4]]
+        assert seen == [
+            41,
+            1 << 30,
+            42,
+            2 << 30,
+            0xAA,
+        ]
         count = ctypes.c_uint(1)
         assert library.nvmlDeviceGetComputeRunningProcesses_v3(device, ctypes.byref(count), None) == 7
         assert count.value == 2
@@ -274,7 +302,12 @@ def test_waiting_without_events_times_out_and_an_event_wakes_at_once(node: Serve
 def test_after_kill_9_of_the_node_every_answer_is_immediate(tmp_path: Path) -> None:
     with _other_process(tmp_path / "root") as process:
         library = ctypes.CDLL(str(tmp_path / "root" / LIBRARY_FOLDER / "libnvidia-ml.so.1"))
-        device, value, made, data = ctypes.c_void_p(), ctypes.c_uint(), ctypes.c_void_p(), (ctypes.c_uint64 * 4)()
+        device, value, made, data = (
+            ctypes.c_void_p(),
+            ctypes.c_uint(),
+            ctypes.c_void_p(),
+            (ctypes.c_uint64 * 4)(),
+        )
         assert library.nvmlInit_v2() == 0
         library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device))
         assert library.nvmlEventSetCreate(ctypes.byref(made)) == 0
@@ -340,13 +373,22 @@ def test_a_hundred_clients_at_once_are_all_served(node: Served) -> None:
 
 
 def test_gpustat_and_nvitop_run_unchanged(node: Served) -> None:
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(node.root.library_dir), "TERM": "dumb", "LANG": "C.UTF-8"}
+    environment = {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(node.root.library_dir),
+        "TERM": "dumb",
+        "LANG": "C.UTF-8",
+    }
     for command in ("gpustat", "nvitop"):
         arguments = ["--once"] if command == "nvitop" else ["--no-color"]
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", command, *arguments], env=environment, capture_output=True,
-            text=True, timeout=60, check=False,
-        )  # fmt: skip
+            [sys.executable, "-W", "ignore", "-m", command, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("H100 80GB HBM3") == 8
 
@@ -360,8 +402,12 @@ def _as_nobody(node: Served, code: str) -> str:
     script = f"import pynvml as n, os\nos.setgid(65534); os.setuid(65534)\nn.nvmlInit()\n{code}"
     environment = {**os.environ, "LD_LIBRARY_PATH": str(node.root.library_dir)}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], env=environment, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-W", "ignore", "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

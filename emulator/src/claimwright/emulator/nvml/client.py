@@ -16,7 +16,7 @@ _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 class Client:
     """A connection, who made it, and the events that it registered for."""
 
-    socket: socket.socket
+    stream: socket.socket
     connection: int
     pid: int
     uid: int
@@ -41,7 +41,7 @@ class Client:
     def receive(self) -> bytes | None:
         """Return one packet, empty when the client is gone, None when there is none after all."""
         try:
-            return self.socket.recv(REQUEST.size + 1)
+            return self.stream.recv(REQUEST.size + 1)
         except BlockingIOError:
             return None
         except OSError:
@@ -50,6 +50,6 @@ class Client:
     def send(self, packet: bytes) -> bool:
         """Queue one packet; False when the client does not read, or is gone."""
         try:
-            return self.socket.send(packet, socket.MSG_NOSIGNAL) == len(packet)
+            return self.stream.send(packet, socket.MSG_NOSIGNAL) == len(packet)
         except OSError:
             return False

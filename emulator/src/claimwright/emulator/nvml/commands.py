@@ -14,11 +14,15 @@ _Change = Callable[[NodeModel, int, Sequence[int]], GpuState]
 
 # All of them need the right to administrate, as nvml.h says of each ("Requires root/admin permissions").
 _CHANGES: Mapping[Operation, _Change] = {
-    Operation.SET_PERSISTENCE_MODE: lambda model, gpu, given: model.set_persistence_mode(gpu, enabled=bool(given[0])),
+    Operation.SET_PERSISTENCE_MODE: lambda model, gpu, given: model.set_persistence_mode(
+        gpu, enabled=bool(given[0])
+    ),
     Operation.SET_COMPUTE_MODE: lambda model, gpu, given: model.set_compute_mode(gpu, given[0]),
     Operation.SET_POWER_LIMIT: lambda model, gpu, given: model.set_power_limit(gpu, given[0]),
     Operation.SET_ECC_MODE: lambda model, gpu, given: model.set_ecc_mode(gpu, enabled=bool(given[0])),
-    Operation.CLEAR_ECC_COUNTS: lambda model, gpu, given: model.clear_ecc_errors(gpu, aggregate=bool(given[0])),
+    Operation.CLEAR_ECC_COUNTS: lambda model, gpu, given: model.clear_ecc_errors(
+        gpu, aggregate=bool(given[0])
+    ),
     Operation.LOCK_GPU_CLOCKS: lambda model, gpu, given: model.lock_clocks(gpu, given[0], given[1]),
     Operation.RESET_GPU_CLOCKS: lambda model, gpu, _: model.unlock_clocks(gpu),
     Operation.SET_TIME_SLICE: lambda model, gpu, given: model.set_time_slice(gpu, given[0]),
@@ -56,7 +60,7 @@ class Commands:
             _CHANGES[operation](self._model, slot, arguments)
         except OperationRefused as refused:
             return Result[refused.reason.name]
-        except Exception:  # the top of a request: one client's command must not end the node
+        except Exception:  # noqa: BLE001 - the top of a request: one client's command must not end the node
             _log.exception("%s of GPU %d failed", operation.name, slot)
             return Result.UNKNOWN
         return Result.SUCCESS

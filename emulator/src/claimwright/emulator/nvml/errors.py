@@ -36,7 +36,9 @@ class SocketTaken(NvmlFaceError):
     """Another node, or something that is no socket, is at the socket's path."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} is in use: another node runs there; stop it (claimwright node down), or choose a new name")
+        super().__init__(
+            f"{path} is in use: another node runs there; stop it (claimwright node down), or choose a new name"
+        )
 
 
 class NotCompiled(NvmlFaceError):

@@ -72,7 +72,7 @@ def read_header(path: Path, version: str) -> Header:
     return Header(version, tuple(_functions(tree)), sizes, words)
 
 
-def _functions(tree: Any) -> Iterator[Function]:
+def _functions(tree: Any) -> Iterator[Function]:  # noqa: ANN401 - pycparser has no types
     from pycparser import c_ast  # noqa: PLC0415
 
     for node in tree.ext:
@@ -82,7 +82,7 @@ def _functions(tree: Any) -> Iterator[Function]:
             yield Function(node.name, parameters)
 
 
-def _parameter(node: Any) -> Parameter:
+def _parameter(node: Any) -> Parameter:  # noqa: ANN401 - pycparser has no types
     from pycparser import c_ast  # noqa: PLC0415
 
     pointers, kind = 0, node.type
@@ -91,7 +91,7 @@ def _parameter(node: Any) -> Parameter:
     return Parameter(node.name, " ".join(kind.type.names), pointers)
 
 
-def _records(tree: Any) -> Iterator[str]:
+def _records(tree: Any) -> Iterator[str]:  # noqa: ANN401 - pycparser has no types
     from pycparser import c_ast  # noqa: PLC0415
 
     for node in tree.ext:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
+from typing import Self
 
 from claimwright.emulator.model import GpuState, NodeState
 from claimwright.emulator.nvml.encoding import encode_gpu, encode_header, encode_pages
@@ -58,7 +59,7 @@ class PageWriter:
             os.close(self.memfd)
             self.memfd = -1
 
-    def __enter__(self) -> PageWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -11,6 +11,7 @@ import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Self
 
 from claimwright.emulator.model import NodeModel
 from claimwright.emulator.nvml.client import Client
@@ -72,7 +73,7 @@ class NvmlServer:
         for client in tuple(self._clients.values()):
             self._end(client)
 
-    async def __aenter__(self) -> NvmlServer:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -80,7 +81,13 @@ class NvmlServer:
         await self.stop()
 
     def send_event(
-        self, slot: int, kind: int, data: int, *, gpu_instance: int = 0xFFFFFFFF, compute_instance: int = 0xFFFFFFFF
+        self,
+        slot: int,
+        kind: int,
+        data: int,
+        *,
+        gpu_instance: int = 0xFFFFFFFF,
+        compute_instance: int = 0xFFFFFFFF,
     ) -> int:
         """Queue an event for every set that registered for it; return how many. Call on the loop's thread."""
         packet = EVENT.pack(
@@ -94,7 +101,9 @@ class NvmlServer:
                 "compute_instance": compute_instance,
             }
         )
-        return sum(client.send(packet) for client in tuple(self._clients.values()) if client.wants(slot, kind))
+        return sum(
+            client.send(packet) for client in tuple(self._clients.values()) if client.wants(slot, kind)
+        )
 
     def _find(self, connection: int) -> Client | None:
         return self._clients.get(connection)
@@ -119,6 +128,7 @@ class NvmlServer:
     def _pause(self, error: OSError) -> None:
         """Stop accepting for a moment: the waiting connection keeps the listener readable, and we would spin."""
         loop, listener = asyncio.get_running_loop(), self._listener
+        assert listener is not None
         _log.warning("no descriptor left for a new NVML client: %s", error)
         loop.remove_reader(listener)
         loop.call_later(0.05, lambda: self._listener and loop.add_reader(self._listener, self._accept))
@@ -132,17 +142,23 @@ class NvmlServer:
             self._end(client)
 
     def _end(self, client: Client) -> None:
-        asyncio.get_running_loop().remove_reader(client.socket)
-        client.socket.close()
+        asyncio.get_running_loop().remove_reader(client.stream)
+        client.stream.close()
         self._clients.pop(client.connection, None)
 
 
 def _greet(client: Client, memfd: int) -> bool:
     greeting = GREETING.pack(
-        {"magic": MAGIC, "abi": ABI, "result": Result.SUCCESS, "bytes": TOTAL_BYTES, "connection": client.connection}
+        {
+            "magic": MAGIC,
+            "abi": ABI,
+            "result": Result.SUCCESS,
+            "bytes": TOTAL_BYTES,
+            "connection": client.connection,
+        }
     )
     try:
-        socket.send_fds(client.socket, [greeting], [memfd], socket.MSG_NOSIGNAL)
+        socket.send_fds(client.stream, [greeting], [memfd], socket.MSG_NOSIGNAL)
     except OSError:
         return False
     return True
