@@ -163,7 +163,8 @@ def test_pynvml_sees_every_gpu_as_the_model_has_it(node: Served) -> None:
             h = n.nvmlDeviceGetHandleByIndex(i)
             m = n.nvmlDeviceGetMemoryInfo(h, version=n.nvmlMemory_v2)
             print(n.nvmlDeviceGetName(h), n.nvmlDeviceGetUUID(h), n.nvmlDeviceGetPciInfo(h).busId,
-                  n.nvmlDeviceGetMinorNumber(h), n.nvmlDeviceGetModuleId(h), n.nvmlDeviceGetSerial(h), m.total, m.reserved, sep="|")
+                  n.nvmlDeviceGetMinorNumber(h), n.nvmlDeviceGetModuleId(h), n.nvmlDeviceGetSerial(h),
+                  m.total, m.reserved, sep="|")
         """
     )
     expected = [

@@ -23,11 +23,12 @@ class Tools:
         self.model = model
 
     async def smi(self, *arguments: str) -> tuple[int, str]:
-        def run() -> tuple[int, str]:
-            done = subprocess.run([self.root.nvidia_smi, *arguments], capture_output=True, text=True, timeout=30, check=False)
-            return done.returncode, done.stdout
+        return await asyncio.to_thread(_run, self.root.nvidia_smi, *arguments)
 
-        return await asyncio.to_thread(run)
+
+def _run(program: Path, *arguments: str) -> tuple[int, str]:
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=30, check=False)
+    return done.returncode, done.stdout
 
 
 @pytest.fixture
@@ -49,11 +50,20 @@ async def test_the_list_names_each_gpu_once(tools: Tools) -> None:
 
 async def test_a_query_gives_the_models_values_as_csv(tools: Tools) -> None:
     tools.model.set_temperature(3, 66)
-    code, said = await tools.smi("--query-gpu=index,uuid,pci.bus_id,memory.total,temperature.gpu,mig.mode.current,compute_cap", "--format=csv,noheader,nounits")  # fmt: skip
+    names = "index,uuid,pci.bus_id,memory.total,temperature.gpu,mig.mode.current,compute_cap"
+    code, said = await tools.smi(f"--query-gpu={names}", "--format=csv,noheader,nounits")
     rows = [[cell.strip() for cell in row] for row in csv.reader(said.splitlines())]
     assert code == 0
     assert rows == [
-        [str(g.index), g.uuid, g.pci.nvml, str(g.board.memory.total_mib), str(g.temperature.gpu), "Disabled", "9.0"]
+        [
+            str(g.index),
+            g.uuid,
+            g.pci.nvml,
+            str(g.board.memory.total_mib),
+            str(g.temperature.gpu),
+            "Disabled",
+            "9.0",
+        ]
         for g in tools.model.snapshot().gpus
     ]
 
@@ -72,10 +82,23 @@ async def test_every_listed_property_can_be_asked_for(tools: Tools) -> None:
 
 
 async def test_an_unknown_property_is_named_and_fails(tools: Tools) -> None:
-    assert await tools.smi("--query-gpu=index,nonsense", "--format=csv") == (2, 'Field "nonsense" is not a valid field to query.\n\n')  # fmt: skip
+    assert await tools.smi("--query-gpu=index,nonsense", "--format=csv") == (
+        2,
+        'Field "nonsense" is not a valid field to query.\n\n',
+    )
 
 
-@pytest.mark.parametrize("wrong", [("--nonsense",), ("-i", "99", "-L"), ("-pm", "2"), ("--query-gpu=name",), ("compute-policy", "--set-timeslice", "x")], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--nonsense",),
+        ("-i", "99", "-L"),
+        ("-pm", "2"),
+        ("--query-gpu=name",),
+        ("compute-policy", "--set-timeslice", "x"),
+    ],
+    ids=" ".join,
+)
 async def test_wrong_arguments_fail_and_say_why(tools: Tools, wrong: tuple[str, ...]) -> None:
     code, said = await tools.smi(*wrong)
     assert code in {2, 6}
@@ -110,11 +133,11 @@ async def test_the_table_has_straight_edges_and_every_gpu(tools: Tools) -> None:
     assert "3072MiB" in said
 
 
-async def test_without_a_node_the_tool_says_that_the_driver_is_not_there(tmp_path: Path) -> None:
+def test_without_a_node_the_tool_says_that_the_driver_is_not_there(tmp_path: Path) -> None:
     root = compose(tmp_path / "root", "580.126.20")
-    done = subprocess.run([root.nvidia_smi, "-L"], capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 9
-    assert "couldn't communicate with the NVIDIA driver" in done.stdout
+    code, said = _run(root.nvidia_smi, "-L")
+    assert code == 9
+    assert "couldn't communicate with the NVIDIA driver" in said
 
 
 async def test_libcuda_counts_what_nvml_shows(tools: Tools) -> None:
@@ -122,32 +145,48 @@ async def test_libcuda_counts_what_nvml_shows(tools: Tools) -> None:
         (tools.root.path / f"dev/nvidia{minor}").unlink()
     script = (
         "import ctypes, sys; c = ctypes.CDLL(sys.argv[1]); n, v = ctypes.c_int(), ctypes.c_int(); "
-        "print(c.cuInit(0), c.cuDeviceGetCount(ctypes.byref(n)), n.value, c.cuDriverGetVersion(ctypes.byref(v)), v.value)"
+        "print(c.cuInit(0), c.cuDeviceGetCount(ctypes.byref(n)), n.value, "
+        "c.cuDriverGetVersion(ctypes.byref(v)), v.value)"
     )
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, str(tools.root.library_dir / "libcuda.so.1"), stdout=subprocess.PIPE,
+        sys.executable,
+        "-c",
+        script,
+        str(tools.root.library_dir / "libcuda.so.1"),
+        stdout=subprocess.PIPE,
         env={"LD_LIBRARY_PATH": str(tools.root.library_dir)},
-    )  # fmt: skip
+    )
     output, _ = await process.communicate()
     assert output == b"0 0 3 0 13000\n"
 
 
 def _hook(root: Path, bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    state = json.dumps({"ociVersion": "1.2.0", "annotations": {"bundle": "wrong", "x": '}"{'}, "bundle": str(bundle)})
+    state = json.dumps(
+        {"ociVersion": "1.2.0", "annotations": {"bundle": "wrong", "x": '}"{'}, "bundle": str(bundle)}
+    )
     program = compose(root, "580.126.20").nvidia_smi.with_name("nvidia-cdi-hook")
-    return subprocess.run([program, *arguments], input=state, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        [program, *arguments], input=state, capture_output=True, text=True, timeout=30, check=False
+    )
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     made = tmp_path / "bundle"
     (made / "rootfs/usr").mkdir(parents=True)
-    (made / "config.json").write_text(json.dumps({"process": {"root": {"path": "no"}}, "root": {"path": "rootfs"}}))
+    (made / "config.json").write_text(
+        json.dumps({"process": {"root": {"path": "no"}}, "root": {"path": "rootfs"}})
+    )
     return made
 
 
 def test_create_symlinks_makes_links_and_folders_twice_alike(tmp_path: Path, bundle: Path) -> None:
-    arguments = ("create-symlinks", "--link", "libcuda.so.1::/usr/lib64/libcuda.so", "--link=../x::/opt/a/b/c")
+    arguments = (
+        "create-symlinks",
+        "--link",
+        "libcuda.so.1::/usr/lib64/libcuda.so",
+        "--link=../x::/opt/a/b/c",
+    )
     for _ in range(2):
         assert _hook(tmp_path / "root", bundle, *arguments).returncode == 0
     assert (bundle / "rootfs/usr/lib64/libcuda.so").readlink() == Path("libcuda.so.1")
@@ -162,8 +201,12 @@ def test_a_link_in_the_image_does_not_lead_out_of_the_container(tmp_path: Path, 
     assert list(outside.iterdir()) == []
 
 
-def test_update_ldcache_writes_the_folders_and_says_that_it_runs_nothing(tmp_path: Path, bundle: Path) -> None:
-    done = _hook(tmp_path / "root", bundle, "update-ldcache", "--folder", "/usr/lib64", "--folder", "/opt/lib")
+def test_update_ldcache_writes_the_folders_and_says_that_it_runs_nothing(
+    tmp_path: Path, bundle: Path
+) -> None:
+    done = _hook(
+        tmp_path / "root", bundle, "update-ldcache", "--folder", "/usr/lib64", "--folder", "/opt/lib"
+    )
     assert done.returncode == 0
     assert (bundle / "rootfs/etc/ld.so.conf.d/00-nvcr.conf").read_text() == "/usr/lib64\n/opt/lib\n"
     assert "no ldconfig is run" in done.stderr
