@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -51,6 +52,11 @@ class Target:
         return COMPILED / self.name
 
     @property
+    def stamp(self) -> Path:
+        """Beside it: of which sources it was made."""
+        return COMPILED / f"{self.name}.sources"
+
+    @property
     def sources(self) -> tuple[Path, ...]:
         """Everything whose change asks for a new build."""
         folder = (PACKAGE / self.source).parent
@@ -65,7 +71,9 @@ TARGETS = (LIBRARY, LIBCUDA, NVIDIA_SMI, CDI_HOOK)
 
 
 def compile_all(*, force: bool = False) -> tuple[Path, ...]:
-    """Compile what is missing or older than its sources; safe when several processes ask at once."""
+    """Compile what is missing or made of other sources; safe when several processes ask at once."""
+    if not force and not any(_is_stale(target) for target in TARGETS):
+        return ()  # an installed package may be read-only
     COMPILED.mkdir(exist_ok=True)
     with _one_at_a_time():
         stale = [target for target in TARGETS if force or _is_stale(target)]
@@ -88,14 +96,23 @@ def compile_to(target: Target, path: Path, *flags: str) -> None:
 def _compile(target: Target) -> None:
     fresh = target.path.with_name(f".{target.name}.new")
     compile_to(target, fresh, "-s")
+    target.stamp.unlink(missing_ok=True)
     fresh.replace(target.path)
+    target.stamp.write_text(_digest(target))
 
 
 def _is_stale(target: Target) -> bool:
-    if not target.path.exists():
+    """Compare contents, not times: a wheel's files are unpacked in any order."""
+    if not target.path.exists() or not target.stamp.exists():
         return True
-    built = target.path.stat().st_mtime_ns
-    return any(source.stat().st_mtime_ns > built for source in target.sources)
+    return target.stamp.read_text() != _digest(target)
+
+
+def _digest(target: Target) -> str:
+    digest = hashlib.sha256()
+    for source in target.sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 @contextmanager
