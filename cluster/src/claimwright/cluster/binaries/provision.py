@@ -91,7 +91,12 @@ def _download(
     scratch: Path,
     progress: Progress,
 ) -> Path:
-    return sources.downloads.fetch(component, kubernetes, scratch, progress)
+    known = set(sources.downloads.unreachable)
+    try:
+        return sources.downloads.fetch(component, kubernetes, scratch, progress)
+    finally:
+        for host in sources.downloads.unreachable.keys() - known:
+            progress.note(f"{sources.downloads.unreachable[host]}; building instead")
 
 
 def _compile(
