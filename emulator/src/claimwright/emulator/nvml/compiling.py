@@ -54,7 +54,8 @@ class Target:
     @property
     def stamp(self) -> Path:
         """Beside it: of which sources it was made."""
-        return COMPILED / f"{self.name}.sources"
+        # Without the suffix: git ignores *.so.*, and the wheel leaves out what git ignores.
+        return COMPILED / f"{self.name.partition('.')[0]}.sources"
 
     @property
     def sources(self) -> tuple[Path, ...]:

@@ -81,7 +81,7 @@ static int connect_to_node(void) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int directory = -1;
     if (strlen(folder) + sizeof SOCKET_NAME < sizeof address.sun_path) {
-        int printed = snprintf(address.sun_path, sizeof address.sun_path, "%.90s/" SOCKET_NAME, folder);
+        int printed = snprintf(address.sun_path, sizeof address.sun_path, "%.100s/" SOCKET_NAME, folder);
         (void)printed;
     } else {
         directory = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
