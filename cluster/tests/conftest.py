@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from claimwright.cluster import down, list_clusters
+
 
 @pytest.fixture
 def fake_programs(tmp_path: Path):
@@ -29,3 +31,6 @@ def private_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="cw") as folder:
         monkeypatch.setenv("XDG_STATE_HOME", folder)
         yield Path(folder)
+        # A test that failed half-way must not leave a cluster behind.
+        for name in list_clusters():
+            down(name)

@@ -337,6 +337,13 @@ def test_an_unknown_feature_gate_ends_the_start_with_its_name_and_leaves_nothing
     assert traces(folders.clusters_folder() / "gate") == []
 
 
+def test_down_clears_a_cluster_whose_folder_was_removed_by_hand(private_state):
+    cluster = up(ClusterSpec(name="torn", nodes=1))
+    shutil.rmtree(cluster.folder)
+    down("torn")
+    assert traces(cluster.folder) == []
+
+
 def test_down_of_a_cluster_without_its_journal_clears_everything(private_state):
     cluster = up(ClusterSpec(name="blank", nodes=1))
     for name in ("journal.json", "local.json", "cluster.json"):

@@ -124,7 +124,7 @@ def load(name: str) -> Cluster:
 def down(name: str, *, progress: Progress | None = None) -> None:
     """Remove the cluster `name`, whatever state it is in; raises ClusterNotFound when there is nothing of it."""
     folder = folders.clusters_folder() / folders.checked_name(name)
-    if not folder.exists():
+    if not folder.exists() and not _has_traces(folder):
         raise errors.ClusterNotFound(_not_found(name))
     with state.locked(folder):
         _remove(folder, progress or Silent())
@@ -185,7 +185,7 @@ def _make_room(folder: Path, progress: Progress) -> None:
                 f"cluster {cluster.name!r} already runs (Kubernetes {cluster.kubernetes}, {len(cluster.nodes)}"
                 f" nodes): use it, choose another --name, or `claimwright cluster down {cluster.name}`"
             )
-    if folder.exists():
+    if folder.exists() or _has_traces(folder):
         progress.note(f"removing what an earlier {folder.name!r} left")
         _remove(folder, progress)
 
@@ -195,6 +195,13 @@ def _remove(folder: Path, progress: Progress) -> None:
     # Without a record nothing says which provider it was; local is the one that leaves traces on this machine.
     provider_named(record.provider if record else "local").down(folder, progress)
     state.remove(folder)
+
+
+def _has_traces(folder: Path) -> bool:
+    """Say whether a cluster lives on although somebody removed its folder."""
+    from claimwright.cluster.local.teardown import has_traces  # noqa: PLC0415 - only local ones leave any here
+
+    return has_traces(folder)
 
 
 def _not_found(name: str) -> str:

@@ -30,6 +30,12 @@ def tear_down(folder: Path, progress: Progress) -> None:
                 alias.unlink()
 
 
+def has_traces(folder: Path) -> bool:
+    """Say whether processes or the alias of a cluster are there, with or without its folder."""
+    alias = Path(Journal.for_folder(folder).alias)
+    return alias.is_symlink() or next(processes.with_marker(os.fspath(folder)), None) is not None
+
+
 def _end_processes(folder: Path) -> None:
     """Kill everything that carries the cluster's marker.
 
