@@ -106,6 +106,7 @@ def test_a_killed_driver_starts_over_its_stale_sockets(own_stage: Stage) -> None
 @requirement("DRA-REG-011")
 def test_the_sockets_are_closed_to_others(stage: Stage) -> None:
     for path in (stage.registration.socket, stage.registration.endpoint):
+        expect(path.exists(), f"a socket at {path.name}", "no such file")
         modes = [one.stat().st_mode & 0o777 for one in (path, path.parent)]
         closed = any(mode & 0o007 == 0 for mode in modes)
         expect(closed, f"no access for others to {path.name} or to its folder", [oct(mode) for mode in modes])
