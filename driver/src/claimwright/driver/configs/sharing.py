@@ -8,7 +8,7 @@ from typing import Annotated
 
 import pydantic
 
-from claimwright.dra.quantities import parse_quantity
+from claimwright.dra.quantities import format_quantity, parse_quantity
 from claimwright.driver.configs.decoding import Block
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
@@ -88,7 +88,9 @@ def check_mps(config: MpsConfig | None) -> None:
         raise ClaimRefused(f"defaultActiveThreadPercentage {percentage} must not be greater than 100")
     for name, limit in _limits(config):
         if limit // _MEBIBYTE <= 0:
-            raise ClaimRefused(f"invalid limit {limit} for {name}: set too low, the least is 1Mi")
+            raise ClaimRefused(
+                f"invalid limit {format_quantity(limit)} for {name}: set too low, the least is 1Mi"
+            )
 
 
 def check_pairing(sharing: GpuSharing) -> None:
