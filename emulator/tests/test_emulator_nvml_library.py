@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -339,6 +340,19 @@ def test_a_node_that_stops_is_lost_and_its_successor_is_found_after_a_new_init(t
         assert library.nvmlInit_v2() == 0
         assert library.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0
         assert library.nvmlShutdown() == 0
+
+
+@pytest.mark.parametrize("length", [60, 85, 91, 95, 100, 101, 107, 108, 150])
+def test_the_node_is_found_whatever_the_length_of_its_socket_path(length: int) -> None:
+    """A socket address holds 108 bytes: just below, just above and far above each have their own way."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        tail = "/run/nvidia-persistenced/socket"
+        root = Path(folder + "/" + "r" * max(1, length - len(folder) - len(tail) - 1))
+        with Served(root, "l4") as served:
+            assert len(str(served.root.socket_path)) == max(length, len(folder) + 2 + len(tail))
+            library = _load(served)
+            assert library.nvmlInit_v2() == 0
+            assert library.nvmlShutdown() == 0
 
 
 def test_a_child_of_fork_sends_commands_on_a_connection_of_its_own(node: Served) -> None:
