@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,22 +14,21 @@ from claimwright.e2e.deadlines import wait_until
 
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
+REGISTERED = b"the kubelet registered the plugin"
 
 
 class DriverProcess:
     """One driver process; `start` may be called again after `kill` or `stop`.
 
-    `argv` is the whole command, with the prefix that enters the node where there is one. `registration_socket` is
-    the driver's socket in the kubelet's registration folder, as a path on this machine.
+    `argv` is the whole command, with the prefix that enters the node where there is one. It logs
+    to `log`, which also tells when the kubelet has registered it.
     """
 
-    def __init__(
-        self, argv: Sequence[str], *, environment: Mapping[str, str], log: Path, registration_socket: Path
-    ) -> None:
+    def __init__(self, argv: Sequence[str], *, environment: Mapping[str, str], log: Path) -> None:
         self.argv = tuple(argv)
-        self.registration_socket = registration_socket
         self._environment = dict(environment)
         self._log = log
+        self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -52,6 +50,7 @@ class DriverProcess:
 
     def start(self) -> None:
         """Start the process; its output is appended to the log."""
+        self._log_start = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.argv,
@@ -62,13 +61,17 @@ class DriverProcess:
             )
 
     def wait_registered(self) -> None:
-        """Wait until the registration socket answers; raise with the log's end when the process dies first."""
+        """Wait until a kubelet has registered this process; raise with the log's end when it dies first.
+
+        The sockets alone would not do: a kubelet that still holds the connection to a killed driver fails its next
+        call at once, and tries again only after a minute or more.
+        """
 
         def look() -> bool:
             if not self.alive:
                 assert self._process is not None
                 raise RuntimeError(f"the driver ended with {self._process.returncode}:\n{self.log_end()}")
-            return _answers(self.registration_socket)
+            return REGISTERED in self._log.read_bytes()[self._log_start :]
 
         wait_until("the driver's registration", look, seconds=START_SECONDS, seen=self.log_end)
 
@@ -95,13 +98,3 @@ class DriverProcess:
         if not self._log.exists():
             return "(no log)"
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
-
-
-def _answers(path: Path) -> bool:
-    """Tell whether somebody listens: a killed driver leaves its socket file, which refuses the connection."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        try:
-            client.connect(str(path))
-        except OSError:
-            return False
-    return True

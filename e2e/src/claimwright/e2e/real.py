@@ -139,5 +139,4 @@ def driver_on(
         [*node.enter, *command],
         environment={},
         log=folder / "driver.log",
-        registration_socket=node.kubelet_dir / "plugins_registry" / f"{deployment.DRIVER}-reg.sock",
     )

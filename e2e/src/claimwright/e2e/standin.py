@@ -109,5 +109,4 @@ def _driver(
         command,
         environment={},
         log=folder / "driver.log",
-        registration_socket=node.folder / "plugins_registry" / f"{deployment.DRIVER}-reg.sock",
     )
