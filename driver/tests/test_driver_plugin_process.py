@@ -21,7 +21,7 @@ from claimwright.dra.cdi import load_specs
 from claimwright.dra.claims import ClaimReference, ClaimUid
 from claimwright.dra.kubelet import PluginClient, wait_for_plugin
 from claimwright.driver.signals import DUMP
-from claimwright.driver.testing import MemoryApiServer, StubNode, build_stub_node
+from claimwright.driver.testing import MemoryApiServer, StubNode, build_stub_node, wait_until
 
 DRIVER = "gpu.nvidia.com"
 PROGRAM = Path(sys.executable).with_name("claimwright")
@@ -73,10 +73,8 @@ class Plugin:
         return sorted(self.node.cdi_root.iterdir())
 
     async def logged(self, text: str) -> str:
-        async with asyncio.timeout(30):
-            while text not in (found := self.log.read_text()):
-                await asyncio.sleep(0.02)
-        return found
+        await wait_until(lambda: text in self.log.read_text())
+        return self.log.read_text()
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -135,15 +133,15 @@ async def test_one_bad_claim_does_not_touch_the_others(plugin: Plugin) -> None:
     plugin.claim("good2", "gpu-3")
     await client.prepare([good])
 
-    answers = await client.prepare([plugin.claim("second", "gpu-1"), taken, unknown, stale])
+    second = plugin.claim("second", "gpu-1")
+    answers = await client.prepare([second, taken, unknown, stale])
     await client.close()
 
-    second, *errors = answers.values()
-    assert not isinstance(second, str)
-    assert f"requested device gpu-0 is already allocated to different claim {good.uid}" in errors[0]
-    assert "error preparing devices" in errors[1]
-    assert "allocatable not found for device 'gpu-77'" in errors[1]
-    assert "other" in errors[2]
+    assert not isinstance(answers[second.uid], str)
+    assert f"requested device gpu-0 is already allocated to different claim {good.uid}" in answers[taken.uid]
+    assert "error preparing devices" in answers[unknown.uid]
+    assert "allocatable not found for device 'gpu-77'" in answers[unknown.uid]
+    assert "got replaced" in answers[stale.uid]
     assert len(plugin.specs) == 2
 
 
@@ -268,13 +266,9 @@ async def test_a_signal_ends_it_with_status_0_and_no_socket_left(
 
 async def test_slices_are_published_and_repaired(plugin: Plugin) -> None:
     plugin.start()
-    async with asyncio.timeout(30):
-        while not (slices := plugin.api.below("resourceslices")):
-            await asyncio.sleep(0.02)
+    slices = await wait_until(lambda: plugin.api.below("resourceslices"))
     plugin.api.remove(f"/apis/resource.k8s.io/v1/resourceslices/{slices[0]['metadata']['name']}")
-    async with asyncio.timeout(30):
-        while not (again := plugin.api.below("resourceslices")):
-            await asyncio.sleep(0.02)
+    again = await wait_until(lambda: plugin.api.below("resourceslices"))
 
     devices = again[0]["spec"]["devices"]
     assert [device["name"] for device in devices] == [f"gpu-{minor}" for minor in range(8)]
@@ -341,9 +335,7 @@ async def test_usr2_writes_all_stacks_where_support_scripts_look(plugin: Plugin)
     await (await plugin.client()).close()
     before = DUMP.stat().st_mtime_ns if DUMP.exists() else 0
     process.send_signal(signal.SIGUSR2)
-    async with asyncio.timeout(30):
-        while not DUMP.exists() or DUMP.stat().st_mtime_ns == before:
-            await asyncio.sleep(0.02)
+    await wait_until(lambda: DUMP.exists() and DUMP.stat().st_mtime_ns != before)
 
     text = DUMP.read_text()
 

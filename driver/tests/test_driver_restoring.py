@@ -32,6 +32,7 @@ from claimwright.driver.testing import (
     ScriptedProcesses,
     hgx_h100_host,
     hgx_h100_nvml,
+    wait_until,
 )
 
 LONG = {
@@ -177,9 +178,7 @@ async def test_the_rebuild_waits_for_the_api_server(node: Node) -> None:
     clock = HandClock()
     restorer = Restorer(node.journal, node.cdi, "boot-1", node.planner, node.kube, clock)
     waiting = asyncio.ensure_future(restorer.remember())
-    async with asyncio.timeout(10):
-        while not clock._sleepers:
-            await asyncio.sleep(0)
+    await wait_until(lambda: clock.sleepers)
     node.api.refuse_with = None
     clock.advance(5)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import signal
 import sys
 import threading
-import traceback
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from claimwright.dra.files import write_atomically
@@ -33,14 +33,24 @@ def dump_on_signal(loop: asyncio.AbstractEventLoop, path: Path = DUMP) -> None:
 
 
 def stacks() -> str:
-    """Return where every thread and every task is."""
-    out = io.StringIO()
+    """Return where every thread and every task is, innermost call first."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    out.write(f"{_MARKER}: threads and tasks of this process\n")
-    for ident, frame in sys._current_frames().items():
-        out.write(f"\nthread {names.get(ident, ident)}\n")
-        out.write("".join(traceback.format_stack(frame)))
-    for task in asyncio.all_tasks():
-        out.write(f"\ntask {task.get_name()}\n")
-        task.print_stack(file=out)
-    return out.getvalue()
+    threads = (
+        _block(f"thread {names.get(ident, ident)}", _walk(frame))
+        for ident, frame in sys._current_frames().items()
+    )
+    tasks = (_block(f"task {task.get_name()}", reversed(task.get_stack())) for task in asyncio.all_tasks())
+    return "\n".join([f"{_MARKER}: threads and tasks of this process\n", *threads, *tasks])
+
+
+def _walk(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield a frame and its callers."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _block(title: str, frames: Iterable[FrameType]) -> str:
+    # Not `traceback`: it fails on frames of compiled modules such as gRPC's, which have no line.
+    lines = (f"  {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}\n" for frame in frames)
+    return "".join([f"{title}\n", *lines])

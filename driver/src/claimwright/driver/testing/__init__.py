@@ -9,6 +9,7 @@ from claimwright.driver.testing.host import MemoryHost
 from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_host, hgx_h100_nvml
 from claimwright.driver.testing.processes import ScriptedProcesses
 from claimwright.driver.testing.stub_node import StubNode, build_stub_node
+from claimwright.driver.testing.waiting import wait_until
 
 __all__ = [
     "HandClock",
@@ -21,4 +22,5 @@ __all__ = [
     "gpu_reading",
     "hgx_h100_host",
     "hgx_h100_nvml",
+    "wait_until",
 ]

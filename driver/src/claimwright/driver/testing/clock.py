@@ -17,6 +17,11 @@ class HandClock:
         """Return the time that was set."""
         return self._now
 
+    @property
+    def sleepers(self) -> int:
+        """How many are asleep."""
+        return len(self._sleepers)
+
     async def sleep(self, seconds: float) -> None:
         """Wait until somebody advances the clock far enough."""
         woken = asyncio.Event()
