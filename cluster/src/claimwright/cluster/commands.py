@@ -98,6 +98,23 @@ def down(name: str, *, everything: bool) -> None:
             interface.down(chosen, progress=progress.for_stream())
 
 
+@cluster.command(context_settings={"ignore_unknown_options": True})
+@click.option("--name", help="Name of the cluster.  [default: run-PID]")
+@click.option("--nodes", default=1, show_default=True, help="Real nodes (root; without it none are made).")
+@click.option("--kubernetes", default=versions.DEFAULT_MINOR, show_default=True, help="Kubernetes minor.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(name: str | None, nodes: int, kubernetes: str, command: tuple[str, ...]) -> None:
+    """Start a cluster, run COMMAND with KUBECONFIG set to it, and remove the cluster.
+
+    Ends with COMMAND's exit code: `claimwright cluster run --nodes 0 -- kubectl get --raw /version`.
+    """
+    from claimwright.cluster.errand import run_on_cluster  # noqa: PLC0415
+
+    spec = ClusterSpec(name=name or f"run-{os.getpid()}", nodes=nodes, kubernetes=kubernetes)
+    with _reported():
+        sys.exit(run_on_cluster(spec, command, progress=progress.for_stream()))
+
+
 @cluster.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(*, as_json: bool) -> None:

@@ -1,0 +1,51 @@
+"""A cluster for the time of one command: start, run, remove."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from claimwright.cluster import errors, interface
+from claimwright.cluster.interface import ClusterSpec
+from claimwright.cluster.progress import Progress
+
+# The second name lets a test suite tell a cluster that was made for it from the user's own.
+KUBECONFIG_NAMES = ("KUBECONFIG", "CLAIMWRIGHT_TEST_KUBECONFIG")
+
+
+def run_on_cluster(spec: ClusterSpec, command: Sequence[str], *, progress: Progress) -> int:
+    """Start the cluster, run `command` with its kubeconfig in the environment, remove it; return its exit code.
+
+    The cluster goes also after SIGTERM or Ctrl-C; the command is ended first.
+    """
+    former = signal.signal(signal.SIGTERM, _exit)
+    try:
+        made = interface.up(spec, progress=progress)
+        try:
+            return _run(command, {name: os.fspath(made.kubeconfig) for name in KUBECONFIG_NAMES})
+        finally:
+            interface.down(spec.name, progress=progress)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _run(command: Sequence[str], environment: dict[str, str]) -> int:
+    try:
+        process = subprocess.Popen(command, env={**os.environ, **environment})
+    except OSError as error:
+        raise errors.InvalidRequest(f"{command[0]!r} cannot be run: {error.strerror}") from error
+    try:
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+def _exit(number: int, frame: FrameType | None) -> NoReturn:
+    del frame
+    raise SystemExit(128 + number)
