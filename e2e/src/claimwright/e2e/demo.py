@@ -22,7 +22,7 @@ from claimwright.e2e.stages import Stages
 from claimwright.e2e.standin import StandInWorld, standin_world
 from claimwright.emulator import running
 
-SCENARIOS = Path(__file__).parents[4] / "scenarios"
+SCENARIOS = Path(__file__).parents[3] / "scenarios"
 DECLARATION = Path(__file__).with_name("declarations") / f"{deployment.DRIVER}.yaml"
 FIRST_SCENARIOS = "claim_template or shared_claim or two_containers or two_claims or driver_restart"
 CLAIMWRIGHT = (sys.executable, "-m", "claimwright.cli.main")
