@@ -26,7 +26,10 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         return Cluster(spec.name, "local", "1.37.1", tmp_path / "kubeconfig", (), tmp_path, True)
 
     monkeypatch.setattr(interface, "up", up)
-    monkeypatch.setattr(interface, "down", lambda name, *, progress: told.append(f"down {name}"))
+    def down(name: str, *, progress: object) -> None:
+        told.append(f"down {name}")
+
+    monkeypatch.setattr(interface, "down", down)
     return told
 
 
