@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from claimwright.dra.cdi import CdiError, qualified_name, spec_path
 from claimwright.dra.claims import Claim, DeviceResult
+from claimwright.driver.adapters.memory import give_back
 from claimwright.driver.entries import Entry, HeldDevice
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
@@ -72,10 +75,18 @@ def _configs(claim: Claim, driver: str, gates: FeatureGates) -> Sequence[GpuConf
     results = claim.results_of(driver)
     if not claim.configs_of(driver):
         return [None] * len(results)
-    from claimwright.driver import configs  # noqa: PLC0415  see there: most claims have no config
-
+    configs = _load_configs()
     offered = configs.offered_by(claim, driver)
     return [configs.config_for(result, configs.GpuConfig, offered, gates) for result in results]
+
+
+@functools.cache
+def _load_configs() -> ModuleType:
+    """Load pydantic and the models when the first claim needs them, and return what loading left over."""
+    from claimwright.driver import configs  # noqa: PLC0415  see there: most nodes never see a config
+
+    give_back()
+    return configs
 
 
 def _held(uid: str, result: DeviceResult, gpu: Gpu) -> HeldDevice:
