@@ -72,7 +72,7 @@ def _measure(folder: Path, kubeconfig: Path, cycles: int) -> list[Figure]:
     node = build_stub_node(folder / "n")
     with _objects(kube) as claims:
         started = time.perf_counter()
-        with _driver(node, kubeconfig) as process:
+        with _driver(node, kubeconfig, _tmpfs(folder) / f"{NODE}-cdi") as process:
             ready = asyncio.run(_until_published(kube, process)) - started
             memory = asyncio.run(_idle_memory(process.pid))
             samples = asyncio.run(_calls(node, claims, cycles))
@@ -95,6 +95,12 @@ class Samples:
     single: list[float]
     crowd: list[float]
     cycles_per_second: float
+
+
+def _tmpfs(otherwise: Path) -> Path:
+    """Return a memory file system, which `/var/run` is on every node, or a folder on the disk."""
+    memory = Path("/dev/shm")  # noqa: S108
+    return memory if os.access(memory, os.W_OK) else otherwise
 
 
 async def _calls(node: StubNode, claims: list[ClaimReference], cycles: int) -> Samples:
@@ -167,12 +173,13 @@ def _claim(kube: Kube, number: int) -> ClaimReference:
 
 
 @contextlib.contextmanager
-def _driver(node: StubNode, kubeconfig: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _driver(node: StubNode, kubeconfig: Path, cdi_root: Path) -> Iterator[subprocess.Popen[bytes]]:
+    cdi_root.mkdir()
     program = Path(sys.executable).with_name("claimwright")
     log = (node.folder / "driver.log").open("wb")
     process = subprocess.Popen(
         [program, "driver", "gpu-plugin", "--node-name", NODE, "--kubeconfig", kubeconfig],
-        env={**os.environ, **node.environment},
+        env={**os.environ, **node.environment, "CDI_ROOT": str(cdi_root)},
         stderr=log,
     )
     try:
@@ -181,6 +188,7 @@ def _driver(node: StubNode, kubeconfig: Path) -> Iterator[subprocess.Popen[bytes
         process.terminate()
         process.wait(timeout=30)
         log.close()
+        shutil.rmtree(cdi_root)
 
 
 async def _until_published(kube: Kube, process: subprocess.Popen[bytes]) -> float:

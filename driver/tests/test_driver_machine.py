@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -107,16 +108,16 @@ class TreacherousFile(DiskFile):
         self.fuse = fuse
         self.full = False
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes, *, durable: bool) -> None:
         self.fuse.burn()
         if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
         try:
             self.fuse.burn()
         except Crash:
-            super().append(data[: len(data) // 2])
+            super().append(data[: len(data) // 2], durable=durable)
             raise
-        super().append(data)
+        super().append(data, durable=durable)
         self.fuse.burn()
 
 
@@ -298,8 +299,8 @@ async def test_a_disk_that_fills_up_halfway_rolls_the_claim_back(node: Node) -> 
     machine = node.start()
     append = node.file.append
 
-    def fill_after_the_first(data: bytes) -> None:
-        append(data)
+    def fill_after_the_first(data: bytes, *, durable: bool) -> None:
+        append(data, durable=durable)
         node.file.full = True
 
     node.file.append = fill_after_the_first  # type: ignore[method-assign]
@@ -348,11 +349,16 @@ async def test_one_group_commit_serves_all_who_wait(node: Node) -> None:
     machine = node.start()
     appended = []
     append = node.file.append
-    node.file.append = lambda data: (appended.append(data), append(data))[1]  # type: ignore[method-assign]
+
+    def count(data: bytes, *, durable: bool) -> None:
+        appended.append(durable)
+        append(data, durable=durable)
+
+    node.file.append = count  # type: ignore[method-assign]
 
     await asyncio.gather(*(machine.prepare(node.plan(number, [number], ("file",))) for number in range(32)))
 
-    assert len(appended) < 32  # 64 records
+    assert appended.count(True) < 16
 
 
 async def test_a_journal_that_grew_is_rewritten_with_the_live_claims_only(
@@ -424,11 +430,14 @@ def test_death_at_each_point_of_a_release_leaves_it_released_or_prepared(tmp_pat
     assert len(list(node.world.iterdir())) == (3 if known else 0)
 
 
+def _add(journal: Path, data: bytes) -> None:
+    journal.write_bytes(journal.read_bytes().rstrip(b"\0") + data)
+
+
 def test_a_cut_last_line_is_dropped(tmp_path: Path) -> None:
     node = Node(tmp_path)
     _run(node, lambda machine: machine.prepare(node.plan(1, [0])), fuse=10_000)
-    with node.path.open("ab") as file:
-        file.write(b'deadbeef {"is":"beg')
+    _add(node.path, b'deadbeef {"is":"beg')
 
     assert list(load(node.path, DRIVER).entries) == ["uid-1"]
 
@@ -453,10 +462,46 @@ def test_damage_in_the_middle_is_corruption_that_names_the_line(
         load(node.path, DRIVER)
 
 
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+def test_a_failed_write_leaves_no_trace_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    file = DiskFile(tmp_path / "journal")
+    file.replace(b"one\n")
+    file.append(b"two\n", durable=True)
+    real = getattr(os, call)
+
+    def full(descriptor: int, *arguments: object) -> int:
+        real(descriptor, *arguments)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(OSError, match="No space left"):
+            file.append(b"a line that is longer than the next one\n", durable=True)
+    file.append(b"three\n", durable=True)
+
+    assert file.path.read_bytes().rstrip(b"\0") == b"one\ntwo\nthree\n"
+
+
+def test_a_journal_that_outgrows_its_spare_room_keeps_every_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("claimwright.driver.journal._SPARE_BYTES", 16)
+    file = DiskFile(tmp_path / "journal")
+    file.replace(b"")
+    for number in range(50):
+        file.append(b"line %d\n" % number, durable=number % 2 == 0)
+
+    assert (
+        file.path.read_bytes().rstrip(b"\0").split() == b"".join(b"line %d\n" % n for n in range(50)).split()
+    )
+
+
 def test_another_drivers_or_a_newer_journal_is_not_trusted(tmp_path: Path) -> None:
     Journal.create(tmp_path / "other", driver="other.example.com", boot_id="b").close()
     Journal.create(tmp_path / "newer", driver=DRIVER, boot_id="b").close()
-    text = (tmp_path / "newer").read_bytes()[9:].replace(b'"version":1', b'"version":7')
+    text = (tmp_path / "newer").read_bytes().rstrip(b"\0")[9:].replace(b'"version":1', b'"version":7')
     import zlib
 
     (tmp_path / "newer").write_bytes(b"%08x %s" % (zlib.crc32(text.strip()), text))
@@ -472,8 +517,7 @@ def test_a_record_of_another_shape_is_corruption(tmp_path: Path) -> None:
 
     Journal.create(tmp_path / "journal", driver=DRIVER, boot_id="b").close()
     text = json.dumps({"is": "begun", "claim": "x"}).encode()
-    with (tmp_path / "journal").open("ab") as file:
-        file.write(b"%08x %s\n" % (zlib.crc32(text), text))
+    _add(tmp_path / "journal", b"%08x %s\n" % (zlib.crc32(text), text))
 
     with pytest.raises(CorruptJournal, match="line 2 makes no sense"):
         load(tmp_path / "journal", DRIVER)

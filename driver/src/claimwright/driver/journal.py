@@ -13,7 +13,8 @@ and each other line one of
     {"is": "releasing", "uid": ...}
     {"is": "released", "uid": ...}              the claim is forgotten
 
-A last line that is cut or damaged is what a crash leaves and is dropped. Damage anywhere else, another
+Zero bytes at the end are spare room. A last line that is cut or damaged is what a crash leaves and is
+dropped. Damage anywhere else, another
 version or another driver's file raises CorruptJournal, and `set_aside` keeps the file for inspection. Lines
 are added by one thread: everything that waits goes down with one write and one fdatasync. The file is
 rewritten with the live entries only when it has grown.
@@ -41,6 +42,7 @@ from claimwright.driver.errors import DriverError, JournalUnwritable
 VERSION = 1
 Record = Mapping[str, Any]
 _GROWN_LINES = 4096
+_SPARE_BYTES = 256 * 1024
 
 
 class CorruptJournal(DriverError):
@@ -50,8 +52,8 @@ class CorruptJournal(DriverError):
 class JournalFile(Protocol):
     """The journal's file as its writer sees it; the crash tests put a treacherous one here."""
 
-    def append(self, data: bytes) -> None:
-        """Add `data` and make it durable; after an error the file is as before."""
+    def append(self, data: bytes, *, durable: bool) -> None:
+        """Add `data`, and with `durable` make it and all before it so; after an error the file is as before."""
         ...
 
     def replace(self, data: bytes) -> None:
@@ -64,32 +66,41 @@ class JournalFile(Protocol):
 
 
 class DiskFile:
-    """A journal file on a disk."""
+    """A journal file on a disk. It is kept longer than its content, with zeros at the end.
+
+    Writing over zeros that are on the disk changes no metadata, so that a sync takes half the time of one after
+    an append (measured on ext4).
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor = -1
         self._size = 0
+        self._allocated = 0
 
-    def append(self, data: bytes) -> None:
-        """Add `data` and make it durable; after an error the file is cut back, at the latest by the next."""
+    def append(self, data: bytes, *, durable: bool) -> None:
+        """Add `data`; after an error the file is cut back, at the latest by the next call."""
         if self._descriptor < 0:
             self._open()
+        fits = self._size + len(data) <= self._allocated
+        padded = data if fits else data + bytes(_SPARE_BYTES)
         try:
-            written = os.write(self._descriptor, data)
-            os.fdatasync(self._descriptor)
-            _check_whole(written, len(data))
+            written = os.pwrite(self._descriptor, padded, self._size)
+            if durable:
+                os.fdatasync(self._descriptor)
+            _check_whole(written, len(padded))
         except OSError:
             # Also after a failed sync: the kernel may have dropped the pages, so the lines must not count.
             self._cut_back()
             raise
+        self._allocated = max(self._allocated, self._size + len(padded))
         self._size += len(data)
 
     def replace(self, data: bytes) -> None:
         """Make `data` the whole content, atomically and durably."""
-        write_atomically(self.path, data, mode=0o600)
+        write_atomically(self.path, data + bytes(_SPARE_BYTES), mode=0o600)
         self.close()
-        self._size = len(data)
+        self._size, self._allocated = len(data), len(data) + _SPARE_BYTES
 
     def close(self) -> None:
         """Close the descriptor; `append` opens it again."""
@@ -98,10 +109,11 @@ class DiskFile:
             self._descriptor = -1
 
     def _open(self) -> None:
-        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.ftruncate(self._descriptor, self._size)
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.ftruncate(self._descriptor, self._allocated)
 
     def _cut_back(self) -> None:
+        self._allocated = self._size
         try:
             os.ftruncate(self._descriptor, self._size)
         except OSError:
@@ -149,6 +161,15 @@ def set_aside(path: Path, when: float) -> Path:
     return kept
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """Records on their way to the disk, and who waits for them."""
+
+    records: Sequence[Record]
+    done: Future[None]
+    durable: bool = True
+
+
 class Journal:
     """The open journal. `commit` waits until its records are durable, together with all who wait."""
 
@@ -157,7 +178,7 @@ class Journal:
         self._header = _line({"is": "journal", "version": VERSION, "driver": driver, "boot": boot_id})
         self._live: dict[str, list[bytes]] = {}
         self._lines = 0
-        self._queue: queue.SimpleQueue[tuple[Sequence[Record], Future[None]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         for entry in entries:
             self._keep(_records_of(entry))
         file.replace(self._snapshot())
@@ -173,13 +194,13 @@ class Journal:
 
     async def commit(self, *records: Record) -> None:
         """Return when `records` are durable; JournalUnwritable when they are not."""
-        await asyncio.wrap_future(self.post(*records))
+        waiting = _Waiting(records, Future())
+        self._queue.put(waiting)
+        await asyncio.wrap_future(waiting.done)
 
-    def post(self, *records: Record) -> Future[None]:
-        """Send records off without waiting: they go down with the next group at the latest."""
-        done: Future[None] = Future()
-        self._queue.put((records, done))
-        return done
+    def post(self, *records: Record) -> None:
+        """Write records that nobody waits for: they survive this process, and a power cut after the next sync."""
+        self._queue.put(_Waiting(records, Future(), durable=False))
 
     def close(self) -> None:
         """Write what waits and close the file."""
@@ -195,9 +216,10 @@ class Journal:
             if last:
                 return
 
-    def _next_group(self) -> tuple[list[tuple[Sequence[Record], Future[None]]], bool]:
+    def _next_group(self) -> tuple[list[_Waiting], bool]:
+        """Wait for one, then take all that have come meanwhile; the flag says that it was the last group."""
         waiting = self._queue.get()
-        group = []
+        group: list[_Waiting] = []
         while waiting is not None:
             group.append(waiting)
             try:
@@ -206,19 +228,20 @@ class Journal:
                 return group, False
         return group, True
 
-    def _write(self, group: list[tuple[Sequence[Record], Future[None]]]) -> None:
+    def _write(self, group: list[_Waiting]) -> None:
         try:
-            self._file.append(b"".join(_line(record) for records, _ in group for record in records))
-            for records, _ in group:
-                self._keep(records)
+            lines = (_line(record) for waiting in group for record in waiting.records)
+            self._file.append(b"".join(lines), durable=any(waiting.durable for waiting in group))
+            for waiting in group:
+                self._keep(waiting.records)
             self._shrink_when_grown()
         except BaseException as error:  # noqa: BLE001  whoever waits must hear of it, whatever it is
             reason = _unwritable(error)
-            for _, done in group:
-                done.set_exception(reason)
+            for waiting in group:
+                waiting.done.set_exception(reason)
             return
-        for _, done in group:
-            done.set_result(None)
+        for waiting in group:
+            waiting.done.set_result(None)
 
     def _keep(self, records: Sequence[Record]) -> None:
         self._lines += len(records)
@@ -275,7 +298,7 @@ def _line(record: Record) -> bytes:
 
 
 def _records(data: bytes, path: Path) -> list[dict[str, Any]]:
-    *lines, rest = data.split(b"\n")
+    *lines, rest = data.rstrip(b"\0").split(b"\n")
     records = []
     for number, line in enumerate(lines, start=1):
         record = _record(line)

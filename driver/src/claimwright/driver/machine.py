@@ -134,9 +134,11 @@ class Machine:
 
     async def _record_prepared(self, plan: Entry) -> None:
         """Record it, and wait only where the world would not prove it: recovery finishes visible steps."""
-        recorded = self._journal.post(reached(plan.uid, State.PREPARED))
-        if not all(self._toolbox.of(step).visible for step in plan.steps):
-            await asyncio.wrap_future(recorded)
+        prepared = reached(plan.uid, State.PREPARED)
+        if all(self._toolbox.of(step).visible for step in plan.steps):
+            self._journal.post(prepared)
+        else:
+            await self._journal.commit(prepared)
 
     async def _act(self, uid: str, number: int, step: Step) -> None:
         tool = self._toolbox.of(step)
