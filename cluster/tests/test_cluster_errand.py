@@ -26,6 +26,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         return Cluster(spec.name, "local", "1.37.1", tmp_path / "kubeconfig", (), tmp_path, True)
 
     monkeypatch.setattr(interface, "up", up)
+
     def down(name: str, *, progress: object) -> None:
         told.append(f"down {name}")
 

@@ -107,6 +107,7 @@ def api_server(settings: Settings) -> list[str]:
         f"--service-account-signing-key-file={identities.service_accounts.key}",
         f"--service-cluster-ip-range={addresses.SERVICE_RANGE}",
         "--authorization-mode=Node,RBAC",
+        "--allow-privileged=true",  # as kubeadm and kind set it: kubelet plugins are privileged pods
         "--enable-admission-plugins=NodeRestriction",
         # Webhooks are called at their pods, not at the service address: no kube-proxy translates it here.
         "--enable-aggregator-routing=true",
