@@ -300,7 +300,10 @@ def test_a_namespace_with_the_proc_of_its_own_pid_namespace_is_attached_too() ->
 
         enter = ["nsenter", f"--mount={inside}", f"--pid=/proc/{holder_pid}/ns/pid", "sh", "-c"]
         seen = subprocess.run(
-            [*enter, "cat /proc/driver/nvidia/version; ls /dev/nvidia0"], capture_output=True, text=True, timeout=60
+            [*enter, "cat /proc/driver/nvidia/version; ls /dev/nvidia0"],
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert "NVRM version" in seen.stdout
         assert "/dev/nvidia0" in seen.stdout
