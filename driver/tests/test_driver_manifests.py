@@ -105,5 +105,5 @@ def _try(kube: Kube, item: dict[str, Any]) -> None:
         kube.create(KINDS[item["kind"]], item, namespace=item["metadata"].get("namespace"), dry_run=True)
     except Invalid as error:
         # An API server that runs without --allow-privileged takes no such pod; it must be its only complaint.
-        assert "disallowed by cluster policy" in str(error)
-        assert str(error).count("spec.") == 1
+        if "disallowed by cluster policy" not in str(error) or str(error).count("spec.") != 1:
+            raise
