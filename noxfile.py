@@ -63,7 +63,7 @@ def _lint(session: nox.Session) -> None:
 
 
 def _types(session: nox.Session) -> None:
-    session.run("mypy")
+    session.run("mypy", *[flag for room in ROOMS for flag in ("-p", f"claimwright.{room}")])
 
 
 def _generate(session: nox.Session) -> None:

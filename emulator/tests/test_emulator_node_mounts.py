@@ -304,6 +304,7 @@ def test_a_namespace_with_the_proc_of_its_own_pid_namespace_is_attached_too() ->
             capture_output=True,
             text=True,
             timeout=60,
+            check=True,
         )
         assert "NVRM version" in seen.stdout
         assert "/dev/nvidia0" in seen.stdout
