@@ -1,7 +1,8 @@
-"""`claimwright demo`."""
+"""`claimwright demo` and `claimwright bench`."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from claimwright.cluster import ClusterError, for_stream
-from claimwright.e2e.demo import Results, run_demo
+from claimwright.e2e.demo import PartFailed, Results, run_demo
 from claimwright.e2e.stages import Stages
 from claimwright.emulator.errors import EmulatorError
 
@@ -50,3 +51,44 @@ def _closing_table(stages: Stages, results: Results) -> None:
     console.print(table)
     console.print(f"report.html: {results.report}", soft_wrap=True)
     console.print(f"evidence:    {results.bundle / 'report.html'}", soft_wrap=True)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("out/bench"),
+    show_default=True,
+    help="Where bench.json, the samples and the page go; a folder of its own for each run.",
+)
+@click.option(
+    "--claims",
+    type=click.IntRange(10, 100_000),
+    default=1000,
+    show_default=True,
+    help="Prepare cycles per load; p99 needs 1000.",
+)
+def bench(out: Path, claims: int) -> None:
+    """Measure this checkout against its budgets: NVML, cluster start, and the driver on a real node.
+
+    Prints each value with its budget and their ratio; a missed budget is told and is no failure. Needs root.
+    Figures depend on what else the machine does: run it on a quiet one.
+    """
+    from claimwright.e2e.bench import run_bench, table  # noqa: PLC0415 - the demo needs none of it
+
+    if os.geteuid() != 0:
+        click.echo(
+            "error: the bench needs root: it measures on a real node with namespaces of its own", err=True
+        )
+        sys.exit(2)
+    try:
+        figures = run_bench(out.resolve(), claims=claims, progress=for_stream(sys.stderr))
+    except (ClusterError, EmulatorError, PartFailed) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    shown = Table(title=f"Budgets ({out / 'bench.json'})", title_justify="left")
+    for column in ("what", "reached", "budget", "ratio"):
+        shown.add_column(column)
+    for row in table(figures):
+        shown.add_row(*row)
+    Console().print(shown)

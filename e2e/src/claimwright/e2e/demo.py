@@ -70,7 +70,7 @@ def run_demo(results: Results, *, version: str, progress: Progress) -> tuple[Sta
     stages = Stages()
     results.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as undo:
-        folder = Path(undo.enter_context(_short_folder()))
+        folder = Path(undo.enter_context(short_folder()))
         name = f"demo-{uuid.uuid4().hex[:6]}"
         world, kind = _start(stages, undo, folder, name=name, version=version, progress=progress)
         good = [
@@ -89,7 +89,7 @@ def run_demo(results: Results, *, version: str, progress: Progress) -> tuple[Sta
 
 
 @contextmanager
-def _short_folder() -> Iterator[str]:
+def short_folder() -> Iterator[str]:
     """A folder whose path leaves room for unix sockets below it (108 bytes in all)."""
     import tempfile  # noqa: PLC0415 - used here only
 
@@ -140,7 +140,7 @@ def _judge(world: DemoWorld, results: Results, name: str) -> str:
             "--out",
             results.bundle,
         ]
-        _claimwright(*command, environment=emulated.environment, accept=(0, 4))
+        claimwright(*command, environment=emulated.environment, accept=(0, 4))
     finally:
         running.down(node)
     return f"{_verdict(results)}; {results.bundle / 'report.html'}"
@@ -194,7 +194,7 @@ def _measure(world: DemoWorld, results: Results, kind: str) -> str:
     if not world.driver.alive:
         world.driver.start()
         world.driver.wait_registered()
-    _claimwright(
+    claimwright(
         "report", "measure",
         "--kubeconfig", world.cluster.kubeconfig,
         "--node", world.node_name,
@@ -210,13 +210,14 @@ def _measure(world: DemoWorld, results: Results, kind: str) -> str:
 
 
 def _render(results: Results) -> str:
-    _claimwright("report", "render", results.samples, "--out", results.report)
+    claimwright("report", "render", results.samples, "--out", results.report)
     return str(results.report)
 
 
-def _claimwright(
+def claimwright(
     *words: str | Path, environment: dict[str, str] | None = None, accept: tuple[int, ...] = (0,)
 ) -> None:
+    """Run a `claimwright` command as a user would; raises PartFailed for an exit code that is not accepted."""
     command = [*CLAIMWRIGHT, *map(str, words)]
     ended = subprocess.run(command, env={**os.environ, **(environment or {})}, check=False)
     if ended.returncode not in accept:

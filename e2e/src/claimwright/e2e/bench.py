@@ -1,0 +1,167 @@
+"""The budgets, measured: NVML getters, control plane and node start, and the driver on a real node."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from claimwright import cluster as clusters
+from claimwright.cluster import Progress
+from claimwright.e2e.demo import claimwright, short_folder
+from claimwright.e2e.real import RealWorld, real_world
+from claimwright.e2e.scenario import PROBE_IMAGE
+from claimwright.e2e.stages import Stages
+
+REPOSITORY = Path(__file__).parents[4]
+ROUNDS = 3
+GETTER = re.compile(r"^(nvmlDevice\w+) ([\d.]+) ns$", re.MULTILINE)
+OTHERS = {
+    "library init, p50": (re.compile(r"^init p50 ([\d.]+) us", re.MULTILINE), 100.0, "us"),
+    "library memory added": (re.compile(r"^resident memory added (\d+) KiB", re.MULTILINE), 512.0, "KiB"),
+    "NVML command, p50": (re.compile(r"^set and visible p50 ([\d.]+) us", re.MULTILINE), 50.0, "us"),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value beside its budget; `at_most` tells whether the budget is an upper limit."""
+
+    what: str
+    value: float
+    budget: float
+    unit: str
+    at_most: bool = True
+
+    @property
+    def ratio(self) -> float:
+        """Value over budget; for an upper limit, 1 or less keeps it."""
+        return self.value / self.budget
+
+    @property
+    def kept(self) -> bool:
+        """Whether the budget is kept."""
+        return self.ratio <= 1 if self.at_most else self.ratio >= 1
+
+
+def run_bench(folder: Path, *, claims: int, progress: Progress) -> list[Figure]:
+    """Measure everything; figures and the environment are stored in `folder`. Needs root for the node's part."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stages = Stages()
+    figures: list[Figure] = []
+    with stages.stage("nvml", "getters, library start and commands, from a C loop"):
+        figures += nvml_figures(_nvml_output())
+    with stages.stage("start", f"control plane and node, {ROUNDS} times each, in turn"):
+        figures += list(_start_figures(progress))
+    with stages.stage("driver", f"{claims} claims, pods and restarts on a real node"):
+        report = _measured(folder, claims, progress)
+        figures += driver_figures(report)
+    written = {"figures": [{**asdict(each), "ratio": each.ratio} for each in figures], "report": report}
+    (folder / "bench.json").write_text(json.dumps(written, indent=1))
+    return figures
+
+
+def _nvml_output() -> str:
+    script = REPOSITORY / "emulator/bench/nvml_getters.py"
+    return subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=True, timeout=300
+    ).stdout
+
+
+def nvml_figures(output: str) -> list[Figure]:
+    """Read the lines of `emulator/bench/nvml_getters.py`."""
+    figures = [
+        Figure(f"NVML getter {name}", float(value), 20.0, "ns") for name, value in GETTER.findall(output)
+    ]
+    for what, (pattern, budget, unit) in OTHERS.items():
+        if found := pattern.search(output):
+            figures.append(Figure(what, float(found[1]), budget, unit))
+    return figures
+
+
+def _start_figures(progress: Progress) -> Iterator[Figure]:
+    """Time `up` with no node and with one, in turn, so that both see the same machine."""
+    seconds: dict[int, list[float]] = {0: [], 1: []}
+    for number in range(ROUNDS):
+        for nodes, times in seconds.items():
+            spec = clusters.ClusterSpec(name=f"bench-{uuid.uuid4().hex[:6]}", nodes=nodes)
+            started = time.monotonic()
+            clusters.up(spec, progress=progress)
+            times.append(time.monotonic() - started)
+            clusters.down(spec.name)
+        progress.note(f"start, round {number + 1} of {ROUNDS} done")
+    plane, node = (statistics.median(times) for times in seconds.values())
+    yield Figure("control plane ready, warm, median", plane, 6.0, "s")
+    yield Figure("control plane and one node Ready, median", node, 18.0, "s")
+
+
+def _measured(folder: Path, claims: int, progress: Progress) -> dict[str, Any]:
+    with ExitStack() as undo:
+        short = Path(undo.enter_context(short_folder()))
+        world = undo.enter_context(real_world(short, name=f"bench-{uuid.uuid4().hex[:6]}", progress=progress))
+        world.driver.stop()
+        samples = folder / "samples"
+        _measure(world, samples, claims)
+        claimwright("report", "render", samples, "--out", folder / "report.html")
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return report
+
+
+def _measure(world: RealWorld, samples: Path, claims: int) -> None:
+    """Let the measurement start the driver itself, so that the time until its slices are visible counts too."""
+    claimwright(
+        "report", "measure",
+        "--kubeconfig", world.cluster.kubeconfig,
+        "--node", world.node_name,
+        "--registry-dir", world.registry_dir,
+        "--driver-command", shlex.join(world.driver.argv),
+        "--claims", str(claims), "--repetitions", "5", "--pods", "24", "--expect-devices", "8",
+        "--image", PROBE_IMAGE,
+        "--kubelet", "real",
+        "--emulated",
+        "--out", samples,
+    )  # fmt: skip
+
+
+def driver_figures(report: dict[str, Any]) -> list[Figure]:
+    """Read every judged value of a `report.json`."""
+    return [
+        Figure(
+            f"{series['metric']} {_parameters(series['parameters'])} {verdict['judged_by']}".replace(
+                "  ", " "
+            ),
+            verdict["value"],
+            verdict["budget"],
+            series["unit"],
+            at_most=verdict["sense"] == "at most",
+        )
+        for series in report["series"]
+        for verdict in series["verdicts"]
+    ]
+
+
+def _parameters(parameters: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(parameters.items()))
+
+
+def table(figures: Iterable[Figure]) -> list[tuple[str, str, str, str]]:
+    """Rows of what, reached, budget and ratio, for people."""
+    return [
+        (
+            each.what,
+            f"{each.value:.4g} {each.unit}",
+            f"{'≤' if each.at_most else '≥'} {each.budget:g} {each.unit}",
+            f"{each.ratio:.2f} {'kept' if each.kept else 'missed'}",
+        )
+        for each in figures
+    ]
