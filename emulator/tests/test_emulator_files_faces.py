@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from pyfakefs.fake_filesystem import FakeFilesystem
+from pyfakefs.fake_filesystem_unittest import Patcher
 
 from claimwright.emulator.errors import MountRefused
 from claimwright.emulator.files import CharDevice, Dir, File, Link, Tree, faces, fake, procfs
@@ -243,15 +243,18 @@ def test_numa_files_agree_with_the_profile(tree: Tree) -> None:
     assert said(tree, "sys/devices/system/cpu/cpu100/topology/physical_package_id") == "1\n"
 
 
-def test_the_tree_stands_in_pyfakefs(fs: FakeFilesystem, tree: Tree) -> None:
-    fake.create(fs, tree, "/host")
+def test_the_tree_stands_in_pyfakefs(tree: Tree) -> None:
+    # Not the `fs` fixture: a reporter that writes when fixtures end must find the real file system.
+    with Patcher() as patcher:
+        assert patcher.fs is not None
+        fake.create(patcher.fs, tree, "/host")
 
-    device = Path("/host/sys/bus/pci/devices/0000:53:00.0")
-    assert device.joinpath("vendor").read_text() == "0x10de\n"
-    assert device.resolve() == Path("/host", GPU0)
-    assert device.joinpath("driver").resolve().name == "nvidia"
-    assert Path("/host/dev/nvidia0").is_char_device()
-    assert Path("/host/proc/driver/nvidia/warnings").is_dir()
+        device = Path("/host/sys/bus/pci/devices/0000:53:00.0")
+        assert device.joinpath("vendor").read_text() == "0x10de\n"
+        assert device.resolve() == Path("/host", GPU0)
+        assert device.joinpath("driver").resolve().name == "nvidia"
+        assert Path("/host/dev/nvidia0").is_char_device()
+        assert Path("/host/proc/driver/nvidia/warnings").is_dir()
 
 
 def test_trees_hold_only_relative_paths_and_known_entries(tree: Tree) -> None:
