@@ -21,9 +21,10 @@ def test_a_failure_at_any_step_leaves_the_old_content_and_nothing_else(tmp_path,
         raise OSError(28, "No space left on device")
 
     # Only around the call: a reporter that writes when fixtures end must find the real functions.
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, step, broken)
-        write_atomically(path, "new")
+        with pytest.raises(OSError, match="No space"):
+            write_atomically(path, "new")
 
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["state"]
@@ -56,9 +57,10 @@ def test_a_failure_to_sync_the_folder_is_told_though_the_content_is_whole(tmp_pa
             raise OSError(5, "Input/output error")
         real(descriptor)
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", second_fails)
-        write_atomically(path, b"new")
+        with pytest.raises(OSError, match="Input/output"):
+            write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
 
 
