@@ -137,6 +137,7 @@ def test_pods_of_different_nodes_have_addresses_of_their_node(two_nodes):
     assert (first.rsplit(".", 1)[0], second.rsplit(".", 1)[0]) == ("10.244.0", "10.244.1")
 
 
+@pytest.mark.capability("000-23")
 def test_dra_is_served_in_its_stable_version(two_nodes):
     assert "resource.k8s.io/v1\n" in kubectl(two_nodes, "api-versions")
 

@@ -60,6 +60,8 @@ def _report(folder: Path):
 
 
 @pytest.mark.capability("002-01")
+@pytest.mark.capability("000-10")
+@pytest.mark.capability("002-01")
 def test_the_correct_driver_passes_everything_and_its_bundle_is_sound(tmp_path, kubeconfig):
     ended = _run(tmp_path, kubeconfig)
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-2000:]

@@ -66,6 +66,7 @@ def node(tmp_path: Path) -> Fixture:
     return Fixture(tmp_path)
 
 
+@pytest.mark.capability("002-24")
 def test_a_container_gets_its_gpu_the_control_nodes_and_nothing_else(node: Fixture) -> None:
     node.tool.do(node.step)
 

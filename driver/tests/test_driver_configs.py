@@ -193,6 +193,7 @@ def named(interval: str) -> dict[str, Any]:
 MIG = {"apiVersion": API, "kind": "MigDeviceConfig"}
 
 
+@pytest.mark.capability("002-06")
 @pytest.mark.parametrize(
     ("configs", "expected"),
     [

@@ -49,6 +49,8 @@ def device(nvml: MemoryNvml, host: Host, gates: str = "") -> dict[str, object]:
     return pool_of("n", discover(nvml, host), FeatureGates.parse(gates)).devices[0].to_object()
 
 
+@pytest.mark.capability("003-08")
+@pytest.mark.capability("002-13")
 @pytest.mark.capability("001-06")
 def test_a_gpu_is_published_with_the_attributes_of_the_community_driver() -> None:
     pool = pool_of("node-a", discover(hgx_h100_nvml(), hgx_h100_host()), FeatureGates())
@@ -88,6 +90,7 @@ def test_without_sysfs_the_place_of_a_gpu_stays_out() -> None:
     assert {"resource.kubernetes.io/pcieRoot", "resource.kubernetes.io/numaNode"}.isdisjoint(attributes)
 
 
+@pytest.mark.capability("000-15")
 @pytest.mark.parametrize(
     ("text", "expected"), [("-1", None), ("0", {"int": 0}), ("3", {"int": 3}), ("x", None)]
 )

@@ -43,6 +43,7 @@ def objects(*parts: str, **changes: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(manifests.render(parts or manifests.PARTS, **changes)))
 
 
+@pytest.mark.capability("002-14")
 def test_the_device_classes_are_those_of_the_community_driver() -> None:
     classes = {item["metadata"]["name"]: item["spec"] for item in objects("deviceclasses")}
 

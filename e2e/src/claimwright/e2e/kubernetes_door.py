@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kubernetes import client, config, utils
-from kubernetes.utils import FailToCreateError
+from kubernetes import client, config
 
 from claimwright.e2e.objects import JsonObject
 
@@ -20,6 +20,10 @@ class Missing(Exception):
     """The object is not there."""
 
 
+class Exists(Exception):
+    """An object of that name is there already, or has been changed by somebody else."""
+
+
 class Refused(Exception):
     """The API server refused a request; the message has its answer."""
 
@@ -29,22 +33,20 @@ class Kubernetes:
 
     def __init__(self, kubeconfig: Path) -> None:
         self._api: Any = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
+        self._discovered: dict[str, list[JsonObject]] = {}
 
     def close(self) -> None:
         """Close idle connections."""
         self._api.close()
 
     def create(self, manifest: Mapping[str, Any], *, namespace: str = "default") -> None:
-        """Create one object of any kind."""
-        utils.create_from_dict(self._api, dict(manifest), namespace=namespace)  # type: ignore[no-untyped-call]
+        """Create one object of any kind, as written: the client's own models refuse numbers as quantities."""
+        self._call("POST", self._collection(manifest, namespace), body=dict(manifest))
 
     def ensure(self, manifest: Mapping[str, Any]) -> None:
         """Create one object; one that is there already stays as it is."""
-        try:
+        with suppress(Exists):
             self.create(manifest)
-        except FailToCreateError as error:
-            if any(cause.status != CONFLICT for cause in error.api_exceptions):
-                raise
 
     def get(self, path: str, **query: str) -> JsonObject:
         """Read a path of the API, such as /api/v1/nodes; raises Missing."""
@@ -66,6 +68,23 @@ class Kubernetes:
         core = client.CoreV1Api(self._api)
         return str(core.read_namespaced_pod_log(pod, namespace, container=container))
 
+    def _collection(self, manifest: Mapping[str, Any], namespace: str) -> str:
+        """Return where objects of the manifest's kind are created, as the API server's discovery says."""
+        version = manifest["apiVersion"]
+        base = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        if base not in self._discovered:
+            self._discovered[base] = self.get(base)["resources"]
+        kinds = {each["kind"]: each for each in self._discovered[base] if "/" not in each["name"]}
+        if manifest["kind"] not in kinds:
+            raise Missing(f"{base} has no kind {manifest['kind']}; it has {', '.join(sorted(kinds))}")
+        resource = kinds[manifest["kind"]]
+        where = manifest["metadata"].get("namespace", namespace)
+        return (
+            f"{base}/namespaces/{where}/{resource['name']}"
+            if resource["namespaced"]
+            else f"{base}/{resource['name']}"
+        )
+
     def _call(
         self,
         method: str,
@@ -86,6 +105,8 @@ class Kubernetes:
         text = answer.read()
         if answer.status == NOT_FOUND:
             raise Missing(path)
+        if answer.status == CONFLICT:
+            raise Exists(f"{method} {path}: {text.decode(errors='replace')[:1000]}")
         if answer.status >= BAD_REQUEST:
             raise Refused(f"{method} {path}: {answer.status} {text.decode(errors='replace')[:1000]}")
         content: JsonObject = json.loads(text)

@@ -46,6 +46,13 @@ class RealWorld:
         return self.node.name
 
     @property
+    def driver_kubeconfig(self) -> Path:
+        """The driver's rights, for the address at which this machine reaches the API server."""
+        return deployment.write_driver_kubeconfig(
+            self.kubernetes, self.cluster.kubeconfig, self.folder / "outside.kubeconfig", node=self.node_name
+        )
+
+    @property
     def cdi_dir(self) -> Path:
         """Its CDI folder, seen from outside."""
         assert self.node.run_dir is not None

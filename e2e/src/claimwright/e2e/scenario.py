@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from claimwright.e2e import deadlines
-from claimwright.e2e.objects import Pod
+from claimwright.e2e.objects import Claim, Pod
 from claimwright.e2e.observation import Observation
 from claimwright.e2e.workspace import Workspace
 from claimwright.e2e.world import World
@@ -42,10 +42,13 @@ class Scenario:
 
     def allocated(self, pod: Pod, claim: str) -> tuple[str, ...]:
         """Return the UUIDs of the devices that the scheduler allocated to one of the pod's claims."""
-        devices = self.workspace.claim_of(pod, claim).devices
-        assert devices is not None, f"claim {claim} of pod {pod.name} is not allocated"
-        uuids = self._uuids()
-        return tuple(uuids[device] for device in devices)
+        return self.uuids(self.workspace.claim_of(pod, claim))
+
+    def uuids(self, claim: Claim) -> tuple[str, ...]:
+        """Return the UUIDs of the devices of an allocated claim."""
+        assert claim.devices is not None, f"claim {claim.name} is not allocated"
+        known = self._uuids()
+        return tuple(known[device] for device in claim.devices)
 
     def prepared(self, claim_uid: str) -> bool:
         """Tell whether the node still holds anything for the claim, by the CDI specs on its disk."""

@@ -35,6 +35,7 @@ class StandInWorld:
     kubelet: StandInKubelet
     loop: LoopThread
     probe: Path
+    driver_kubeconfig: Path
     node_name: str
     cdi_dir: Path
     registry_dir: Path
@@ -81,6 +82,7 @@ def standin_world(
             kubelet=kubelet,
             loop=loop,
             probe=build_probe(folder),
+            driver_kubeconfig=folder / "driver.kubeconfig",
             node_name=node.name,
             cdi_dir=folder / "kubelet" / "cdi",
             registry_dir=folder / "kubelet" / "plugins_registry",

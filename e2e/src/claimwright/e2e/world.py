@@ -31,6 +31,11 @@ class World(Protocol):
         ...
 
     @property
+    def driver_kubeconfig(self) -> Path:
+        """The driver's own credentials, reachable from this machine."""
+        ...
+
+    @property
     def driver(self) -> DriverProcess:
         """The driver's process on that node."""
         ...
