@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -24,7 +25,7 @@ from claimwright.emulator import running
 
 SCENARIOS = Path(__file__).parents[3] / "scenarios"
 DECLARATION = Path(__file__).with_name("declarations") / f"{deployment.DRIVER}.yaml"
-FIRST_SCENARIOS = "claim_template or shared_claim or two_containers or two_claims or driver_restart"
+FIRST_SCENARIOS = "claim_template or shared_claim or two_containers or two_claims or driver_restart or rights"
 CLAIMWRIGHT = (sys.executable, "-m", "claimwright.cli.main")
 
 DemoWorld = RealWorld | StandInWorld
@@ -40,6 +41,12 @@ class Results:
     """Where the demo's results are."""
 
     folder: Path
+
+    def clear(self) -> None:
+        """Remove what an earlier demo left: samples of two commits do not belong into one report."""
+        for former in (self.bundle, self.samples, self.folder / "allure-results"):
+            shutil.rmtree(former, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def bundle(self) -> Path:
@@ -68,7 +75,7 @@ class RunningWorld:
 def run_demo(results: Results, *, version: str, progress: Progress) -> tuple[Stages, bool]:
     """Run all stages; return them and whether every one succeeded. What was started is gone afterwards."""
     stages = Stages()
-    results.folder.mkdir(parents=True, exist_ok=True)
+    results.clear()
     with ExitStack() as undo:
         folder = Path(undo.enter_context(short_folder()))
         name = f"demo-{uuid.uuid4().hex[:6]}"
