@@ -112,15 +112,17 @@ def test_pynvml_sees_the_node_through_exec() -> None:
         (("up", "--profile", "/does/not/exist.yaml"), "cannot be read as a profile"),
         (("up", "--name", "A_B"), "no node name"),
         (("down", "nobody"), "there is no node 'nobody'; known: none"),
-        (("inspect",), "none is"),
+        (("up", "--name", ""), "'' is no node name"),
+        (("up", "--board", ""), "there is no node profile ''"),
+        (("inspect",), "no node is up; `claimwright node up` boots one"),
         (("inspect", "nobody"), "is not up"),
         (("exec", "nobody", "--", "true"), "is not up"),
     ],
 )
-def test_a_mistake_is_one_clear_line_and_status_1(arguments: tuple[str, ...], said: str) -> None:
+def test_a_mistake_is_one_clear_line_and_status_2(arguments: tuple[str, ...], said: str) -> None:
     result = run(*arguments)
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.output.startswith("Error: ") or "\nError: " in result.output
     assert said in result.output
     assert "Traceback" not in result.output
@@ -146,8 +148,34 @@ def test_a_command_that_does_not_exist_is_named() -> None:
 
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=60, check=False)
 
-    assert done.returncode == 1
+    assert done.returncode == 127
     assert "'no-such-program' cannot be run: No such file" in done.stderr
+
+
+def test_exec_without_a_command_says_what_to_type() -> None:
+    running.up("l4", name="a")
+
+    result = run("exec", "a", "--")
+
+    assert result.exit_code == 2
+    assert "claimwright node exec a -- nvidia-smi -L" in result.output
+
+
+def test_two_nodes_and_no_name_lists_both() -> None:
+    running.up("l4", name="a")
+    running.up("l4", name="b")
+
+    result = run("inspect")
+
+    assert result.exit_code == 2
+    assert "name one of a, b" in result.output
+
+
+def test_tables_have_a_header() -> None:
+    running.up("l4", name="a")
+
+    assert run("list").output.splitlines()[0].split()[:3] == ["NAME", "PROFILE", "PID"]
+    assert run("boards").output.splitlines()[0].split() == ["PROFILE", "TITLE", "GPUS"]
 
 
 def test_down_all_clears_the_living_and_the_dead() -> None:
@@ -187,3 +215,9 @@ def test_help_teaches_the_first_steps() -> None:
 
     assert "claimwright node up --board hgx-h100" in help_text
     assert "nvidia-smi -L" in help_text
+    for command in ("", "up", "exec"):
+        lines = run(*filter(None, [command]), "--help").output.splitlines()
+        assert not [line for line in lines if "\\b" in line]
+        assert [line for line in lines if line.startswith("    claimwright node ")], (
+            "examples keep their lines"
+        )

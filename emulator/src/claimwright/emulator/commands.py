@@ -6,26 +6,30 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from claimwright.emulator.errors import EmulatorError, NodeError
+from claimwright.emulator.columns import lined_up
+from claimwright.emulator.errors import BootFailed, EmulatorError, NodeError, NodeNotFound, OperationRefused
 from claimwright.emulator.model.catalogue import load_board, load_node_profile, node_names, read_node_profile
 from claimwright.emulator.model.node_profile import GpuSlot, NodeProfile, endpoints
 from claimwright.emulator.running import RunningNode, down, known_names, list_nodes, load, up
 
 _DEFAULT_PROFILE = "hgx-h100"
+_USAGE_STATUS, _FAILURE_STATUS = 2, 1
+_NOT_FOUND_STATUS, _NOT_RUNNABLE_STATUS = 127, 126  # as POSIX shells end when a command cannot be run
 
 
 class _NodeGroup(click.Group):
-    """Turns the room's errors into one line and status 1."""
+    """Turns the room's errors into one message: status 2 where the user has to change something, else 1."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         try:
             return super().invoke(ctx)
         except EmulatorError as error:
-            raise click.ClickException(str(error)) from error
+            failed = isinstance(error, BootFailed | OperationRefused)
+            _end(str(error), _FAILURE_STATUS if failed else _USAGE_STATUS)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), "kubelet"]
@@ -40,7 +44,7 @@ class _NodeGroup(click.Group):
 
 @click.group(cls=_NodeGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def node() -> None:
-    r"""Boot GPU nodes without GPUs.
+    """Boot GPU nodes without GPUs.
 
     A node is a process that answers as a machine with GPUs does: NVML, nvidia-smi, /sys, /proc and device files.
     It needs no root, no container engine and no Kubernetes:
@@ -50,7 +54,7 @@ def node() -> None:
       claimwright node exec hgx-h100 -- nvidia-smi -L
       claimwright node inspect hgx-h100
       claimwright node down hgx-h100
-    """
+    """  # noqa: D301 - click reads the backspace
 
 
 @node.command("up")
@@ -74,13 +78,23 @@ def up_command(
 
     Without --mount-namespace its files are below its folder (`host-root`), and `node exec` runs programs that
     see it. With it (root), the files are true at their real paths for everything inside that namespace.
-    """
-    if board and file:
+
+    \b
+      claimwright node up --board l4x4 --name first
+      claimwright node up --profile my-machine.yaml
+      claimwright node up --mount-namespace /proc/PID/ns/mnt
+    """  # noqa: D301 - click reads the backspace
+    if board is not None and file is not None:
         raise click.UsageError("give --board or --profile, not both")
-    profile = read_node_profile(file) if file else load_node_profile(board or _DEFAULT_PROFILE)
+    profile = (
+        read_node_profile(file) if file else load_node_profile(_DEFAULT_PROFILE if board is None else board)
+    )
     started = time.monotonic()
     running = up(
-        profile, name=name or profile.key, mount_namespace=mount_namespace, progress=_progress(as_json)
+        profile,
+        name=profile.key if name is None else name,
+        mount_namespace=mount_namespace,
+        progress=_progress(as_json),
     )
     if as_json:
         click.echo(json.dumps(_record(running), indent=2))
@@ -96,7 +110,7 @@ def up_command(
 @click.option("--all", "every", is_flag=True, help="Stop all nodes of this user.")
 def down_command(name: str | None, every: bool) -> None:
     """Stop a node and remove all it made; works after a kill -9 of anything."""
-    if bool(name) == every:
+    if (name is not None) == every:
         raise click.UsageError("name one node, or give --all")
     for each in known_names() if every else [str(name)]:
         down(each)
@@ -111,10 +125,13 @@ def list_command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_record(each) for each in found], indent=2))
         return
-    for each in found:
-        where = f"attached to {each.mount_namespace}" if each.mount_namespace else str(each.folder)
-        click.echo(f"{each.name:20} {each.profile:14} pid {each.pid:<8} {where}")
-    if not found:
+    rows = [
+        (each.name, each.profile, str(each.pid), str(each.mount_namespace or "-"), str(each.folder))
+        for each in found
+    ]
+    if rows:
+        click.echo(lined_up(("NAME", "PROFILE", "PID", "ATTACHED TO", "FOLDER"), rows))
+    else:
         click.echo("no node is up; `claimwright node up` boots one", err=True)
 
 
@@ -122,7 +139,10 @@ def list_command(as_json: bool) -> None:
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def inspect_command(name: str | None, as_json: bool) -> None:
-    """Show a node: its GPUs, PCIe tree, NUMA nodes, NVLinks and network adapters."""
+    """Show a node: its GPUs, PCIe tree, NUMA nodes, NVLinks and network adapters.
+
+    NAME may be left out while one node is up.
+    """
     described = _chosen(name).call("snapshot")
     if as_json:
         click.echo(json.dumps(described, indent=2))
@@ -139,14 +159,22 @@ def exec_command(name: str, command: tuple[str, ...]) -> None:
     """Run COMMAND so that it sees the node NAME: `node exec NAME -- nvidia-smi`.
 
     PATH and LD_LIBRARY_PATH lead to the node's tools and its libnvidia-ml.so.1, which pynvml, gpustat and
-    nvitop load. The status is COMMAND's.
-    """
+    nvitop load. The status is COMMAND's; 127 and 126 say that it was not found or could not be run.
+
+    \b
+      claimwright node exec hgx-h100 -- nvidia-smi --query-gpu=name,uuid --format=csv
+      claimwright node exec hgx-h100 -- gpustat
+      claimwright node exec hgx-h100 -- bash
+    """  # noqa: D301 - click reads the backspace
     environment = {**os.environ, **load(name).environment}
     words = command[1:] if command[0] == "--" else command
+    if not words:
+        raise click.UsageError(f"no command after --: try `claimwright node exec {name} -- nvidia-smi -L`")
     try:
         os.execvpe(words[0], words, environment)  # noqa: S606
-    except OSError as error:
-        raise NodeError(f"{words[0]!r} cannot be run: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        status = _NOT_FOUND_STATUS if isinstance(error, FileNotFoundError) else _NOT_RUNNABLE_STATUS
+        _end(f"{words[0]!r} cannot be run: {getattr(error, 'strerror', error)}", status)
 
 
 @node.command("boards")
@@ -157,8 +185,13 @@ def boards_command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    for row in rows:
-        click.echo(f"{row['profile']:14} {row['title']:28} {', '.join(row['boards'])}")
+    cells = [(row["profile"], row["title"], ", ".join(row["boards"])) for row in rows]
+    click.echo(lined_up(("PROFILE", "TITLE", "GPUS"), cells))
+
+
+def _end(message: str, status: int) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    raise click.exceptions.Exit(status)
 
 
 def _chosen(name: str | None) -> RunningNode:
@@ -168,9 +201,9 @@ def _chosen(name: str | None) -> RunningNode:
     found = list_nodes()
     if len(found) == 1:
         return found[0]
-    raise NodeError(
-        f"name one of the nodes that are up: {', '.join(each.name for each in found) or 'none is'}"
-    )
+    if not found:
+        raise NodeNotFound("no node is up; `claimwright node up` boots one")
+    raise NodeError(f"several nodes are up, name one of {', '.join(each.name for each in found)}")
 
 
 def _progress(quiet: bool) -> Any:  # noqa: ANN401

@@ -101,7 +101,7 @@ def load(name: str) -> RunningNode:
     if holder(folder) is not None and (node := _recorded(folder)) is not None:
         return node
     names = ", ".join(node.name for node in list_nodes()) or "none"
-    raise NodeNotFound(f"node {name!r} is not up; up: {names}")
+    raise NodeNotFound(f"node {name!r} is not up (up: {names}); `claimwright node up` boots one")
 
 
 def list_nodes() -> list[RunningNode]:

@@ -14,6 +14,7 @@ from claimwright.emulator.model.node_profile import NodeProfile
 from claimwright.emulator.model.profile_text import parse_profile, read_file
 
 _PACKAGE = "claimwright.emulator"
+_NOUNS = {"boards": "board", "nodes": "node profile"}
 
 
 def board_names() -> tuple[str, ...]:
@@ -53,9 +54,7 @@ def closest(name: str, known: tuple[str, ...]) -> str:
 def _find(folder: str, name: str) -> Traversable:
     texts = _texts(folder)
     if name not in texts:
-        raise UnknownProfile(
-            f"there is no {folder.removesuffix('s')} {name!r}; {closest(name, tuple(sorted(texts)))}"
-        )
+        raise UnknownProfile(f"there is no {_NOUNS[folder]} {name!r}; {closest(name, tuple(sorted(texts)))}")
     return texts[name]
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from claimwright.emulator.errors import ProfileError
 
@@ -50,10 +51,9 @@ def parse_profile(kind: type[ProfileT], text: str, source: str) -> ProfileT:
         # Strict mode takes objects and arrays for models and tuples only from JSON, not from Python values.
         profile = kind.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        faults = [
-            (fault["loc"], f"{fault['msg']} (got {_shown(fault['input'])})") for fault in error.errors()
-        ]
-        raise _refusal(kind, source, lines, faults) from None
+        raise _refusal(
+            kind, source, lines, [(fault["loc"], _said(fault)) for fault in error.errors()]
+        ) from None
     found = list(profile.contradictions())
     if found:
         raise _refusal(kind, source, lines, found)
@@ -121,6 +121,15 @@ def _dotted(place: Place) -> str:
     return ".".join(str(part) for part in place) or "(whole file)"
 
 
+def _said(fault: ErrorDetails) -> str:
+    """Say what is wrong with a field in the words of this project, where pydantic's are about its models."""
+    plain = {
+        "missing": "this field is required",
+        "extra_forbidden": "unknown key; remove it or correct its name",
+    }
+    return plain.get(fault["type"]) or f"{fault['msg']} (got {_shown(fault['input'])})"
+
+
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -130,5 +139,7 @@ def read_file(path: Path) -> str:
     """Read a profile's text; ProfileError says why it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path}: cannot be read as a profile: {error}") from None
+    except OSError as error:
+        raise ProfileError(f"{path}: cannot be read as a profile: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ProfileError(f"{path}: cannot be read as a profile: not UTF-8 text ({error.reason})") from None
