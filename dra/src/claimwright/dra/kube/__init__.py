@@ -1,7 +1,7 @@
-"""The Kubernetes door: a small synchronous client over urllib3, thread-safe.
+"""The Kubernetes door: a small synchronous client over urllib3, thread-safe, and a reader for event loops.
 
 The official client costs 38 MB of memory in each driver process; this one speaks the same REST with plain
-dicts. From asyncio call it through `asyncio.to_thread`.
+dicts. From asyncio call it through `asyncio.to_thread`, or read single objects with `Kube.live_reader`.
 """
 
 from claimwright.dra.kube.client import Kube, PatchKind
@@ -17,6 +17,7 @@ from claimwright.dra.kube.errors import (
     Unauthorized,
     Unavailable,
 )
+from claimwright.dra.kube.live import LiveReader
 from claimwright.dra.kube.reflector import ChangeType, Key, Reflector
 from claimwright.dra.kube.resources import (
     CLUSTER_ROLE_BINDINGS,
@@ -76,6 +77,7 @@ __all__ = [
     "Key",
     "Kube",
     "KubeError",
+    "LiveReader",
     "MalformedKubeconfig",
     "NotFound",
     "PatchKind",

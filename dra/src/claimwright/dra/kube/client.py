@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Self
 from claimwright.dra.kube import credentials as sources
 from claimwright.dra.kube.credentials import Credentials
 from claimwright.dra.kube.errors import KubeError
+from claimwright.dra.kube.live import LiveReader
 from claimwright.dra.kube.resources import Resource
 from claimwright.dra.kube.transport import Transport
 from claimwright.dra.kube.watch import Watch
@@ -30,6 +31,7 @@ class Kube:
         self, credentials: Credentials, *, user_agent: str = "claimwright", timeout_seconds: float = 10.0
     ) -> None:
         self._transport = Transport(credentials, user_agent=user_agent, timeout_seconds=timeout_seconds)
+        self._user_agent = user_agent
 
     @classmethod
     def from_kubeconfig(
@@ -192,6 +194,15 @@ class Kube:
         path = resource.path(namespace)
         return Watch(
             self._transport.open("GET", path, query=query, read_seconds=read_seconds), what=f"watch {path}"
+        )
+
+    def live_reader(self, *, connections: int) -> LiveReader:
+        """Give a reader for the running event loop, with connections of its own; the caller closes it."""
+        return LiveReader(
+            self._transport.credentials,
+            user_agent=self._user_agent,
+            timeout_seconds=self._transport.timeout_seconds,
+            connections=connections,
         )
 
     def server_version(self) -> tuple[int, int]:

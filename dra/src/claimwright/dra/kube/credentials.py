@@ -32,6 +32,8 @@ class Credentials:
     tls: ssl.SSLContext | None
     authorization: Callable[[], str | None]
     namespace: str = "default"
+    # A credential plugin is a program that may take seconds: not on an event loop.
+    authorization_blocks: bool = False
 
 
 def from_kubeconfig(path: Path, *, context: str | None = None) -> Credentials:
@@ -51,7 +53,11 @@ def from_kubeconfig(path: Path, *, context: str | None = None) -> Credentials:
         )
     tls = _tls(file, cluster, user) if server.startswith("https://") else None
     return Credentials(
-        server.rstrip("/"), tls, _authorization(file, user), str(scope.get("namespace") or "default")
+        server.rstrip("/"),
+        tls,
+        _authorization(file, user),
+        str(scope.get("namespace") or "default"),
+        authorization_blocks=bool(user.get("exec")),
     )
 
 

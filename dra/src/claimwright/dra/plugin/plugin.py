@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Self
 
 import grpc
@@ -34,7 +33,7 @@ from claimwright.dra.wire import (
 )
 
 _LOG: Final = logging.getLogger(__name__)
-_CLAIM_READERS: Final = 8
+_CLAIM_CONNECTIONS: Final = 8
 
 
 class Plugin:
@@ -67,9 +66,8 @@ class Plugin:
         self.driver_name = driver_name
         self.node_name = node_name
         self.folders = folders
-        self._kube = kube
         self._initial = (publish,) if isinstance(publish, Pool) else publish
-        self._readers = ThreadPoolExecutor(_CLAIM_READERS, thread_name_prefix="claims")
+        self._claims = kube.live_reader(connections=_CLAIM_CONNECTIONS)
         self.metadata_files = (
             MetadataFiles(driver_name, folders.plugin_dir, folders.cdi_dir, versions=metadata_versions)
             if metadata
@@ -147,7 +145,7 @@ class Plugin:
         await asyncio.to_thread(self.publisher.stop)
         if self._leadership is not None:
             self._leadership.leave()
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        await self._claims.close()
         _LOG.info("plugin stopped", extra={"driver": self.driver_name})
 
     async def withdraw(self) -> None:
@@ -167,12 +165,8 @@ class Plugin:
             add_health_services(server, self._health)
 
     async def _fetch(self, reference: ClaimReference) -> Claim:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._read, reference)
-
-    def _read(self, reference: ClaimReference) -> Claim:
         try:
-            found = self._kube.get(RESOURCE_CLAIMS, reference.name, namespace=reference.namespace)
+            found = await self._claims.get(RESOURCE_CLAIMS, reference.name, namespace=reference.namespace)
         except NotFound as error:
             raise ClaimGone(f"claim {reference} does not exist") from error
         uid = found["metadata"]["uid"]
