@@ -35,6 +35,9 @@ def run(*arguments: str) -> Result:
         (["logs", "missing"], "has no logs"),
         (["build", "--kubernetes", "2.0"], "not known"),
         (["up", "--provider", "kubeconfig", "--kubeconfig", "/does/not/exist"], "no kubeconfig at"),
+        (["up", "--kubeconfig", "/does/not/exist"], "add --provider kubeconfig"),
+        (["up", "--context", "lab"], "add --provider kubeconfig"),
+        (["down", "some", "--all"], "contradict"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
@@ -45,6 +48,47 @@ def test_bad_input_gives_one_message_and_leaves_nothing(private_state, arguments
     assert "Traceback" not in result.output
     left = folders.clusters_folder()
     assert not left.exists() or list(left.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a: [\n", "is not YAML"),
+        (b"\x93\x00\xff", "is not YAML"),
+        (b"", "is no kubeconfig"),
+        (b"- 1\n", "is no kubeconfig"),
+        (b"clusters: 3\n", "is no kubeconfig"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--context", "x")], ids=["plain", "context"])
+def test_rubbish_in_place_of_a_kubeconfig_is_one_message(private_state, tmp_path, content, said, more):
+    path = tmp_path / "kubeconfig"
+    path.write_bytes(content)
+    result = run("up", "--provider", "kubeconfig", "--kubeconfig", str(path), *more)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert list(folders.clusters_folder().iterdir()) == []
+
+
+def test_a_list_has_a_header_and_names_broken_clusters(private_state):
+    (folders.clusters_folder() / "left-over").mkdir(parents=True)
+    header, row = run("list").output.splitlines()
+    assert header.split() == ["NAME", "STATE", "PROVIDER", "KUBERNETES", "NODES"]
+    assert row.split() == ["left-over", "broken", "-", "-", "0"]
+
+
+def test_programs_of_a_relative_folder_are_found(private_state, fake_programs, monkeypatch, tmp_path):
+    names = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    fake_programs(tmp_path / "bin", *names, text="#!/bin/sh\necho started from a relative folder; exit 1\n")
+    monkeypatch.chdir(tmp_path)
+    assert "started from a relative folder" in run("up", "--nodes", "0", "--binaries", "bin").output
+
+
+@pytest.mark.parametrize("command", [[], ["up"], ["build"]])
+def test_help_keeps_the_lines_of_its_examples(command):
+    lines = run(*command, "--help").output.splitlines()
+    assert [line for line in lines if line.startswith("    claimwright cluster ")]
 
 
 def test_a_taken_port_is_named_and_nothing_is_left(private_state, fake_programs, tmp_path):

@@ -17,9 +17,10 @@ import click
 from claimwright.cluster import errors, folders, interface, progress, versions
 from claimwright.cluster.interface import Cluster, ClusterSpec, ProviderName
 
+_DEFAULT_NAME = "claimwright"
 _FOLLOW_SECONDS = 0.2
-_COLUMNS = {"name": 20, "state": 8, "provider": 10, "kubernetes": 8, "nodes": 3}
-_EXISTING_FOLDER = click.Path(file_okay=False, path_type=Path)
+_COLUMNS = ("name", "state", "provider", "kubernetes", "nodes")
+_EXISTING_FOLDER = click.Path(file_okay=False, resolve_path=True, path_type=Path)
 
 
 @contextmanager
@@ -48,7 +49,15 @@ def parse_feature_gate(text: str) -> tuple[str, bool]:
 
 @click.group()
 def cluster() -> None:
-    """Start, use and remove a Kubernetes to test on."""
+    """Start, use and remove a Kubernetes to test on.
+
+    \b
+      claimwright cluster up
+      export KUBECONFIG=$(claimwright cluster kubeconfig)
+      claimwright cluster list
+      claimwright cluster logs claimwright kube-apiserver
+      claimwright cluster down
+    """  # noqa: D301 - click reads the backspace
 
 
 @cluster.command()
@@ -77,7 +86,17 @@ def up(  # noqa: PLR0917 - click passes each option by name
     *,
     as_json: bool,
 ) -> None:
-    """Start a cluster and wait until it is ready."""
+    """Start a cluster and wait until it is ready.
+
+    The programs come from --binaries or KUBEBUILDER_ASSETS, the cache, the official releases, or a build with
+    Go, in that order. Interrupted or failed, it leaves nothing behind.
+
+    \b
+      claimwright cluster up --nodes 2 --kubernetes 1.36
+      claimwright cluster up --name control-plane --nodes 0
+      claimwright cluster up --feature-gate DRAPartitionableDevices=true
+      claimwright cluster up --provider kubeconfig --kubeconfig ~/.kube/config --context lab
+    """  # noqa: D301 - click reads the backspace
     with _reported():
         spec = ClusterSpec(
             name=name, provider=provider, kubernetes=kubernetes, nodes=nodes,
@@ -89,12 +108,14 @@ def up(  # noqa: PLR0917 - click passes each option by name
 
 
 @cluster.command()
-@click.argument("name", default="claimwright")
+@click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Remove every cluster of this user.")
-def down(name: str, *, everything: bool) -> None:
-    """Remove a cluster, whatever state it is in."""
+def down(name: str | None, *, everything: bool) -> None:
+    """Remove the cluster NAME (default: claimwright), whatever state it is in."""
+    if everything and name is not None:
+        raise click.UsageError(f"name one cluster or give --all: {name!r} and --all contradict each other")
     with _reported():
-        for chosen in interface.list_clusters() if everything else [name]:
+        for chosen in interface.list_clusters() if everything else [_DEFAULT_NAME if name is None else name]:
             interface.down(chosen, progress=progress.for_stream())
 
 
@@ -123,8 +144,10 @@ def list_(*, as_json: bool) -> None:
         found = [_listed(name) for name in interface.list_clusters()]
         if as_json:
             click.echo(json.dumps(found, indent=1))
-        for item in [] if as_json else found:
-            click.echo("  ".join(f"{item[key]!s:<{width}}" for key, width in _COLUMNS.items()).rstrip())
+        elif found:
+            click.echo("\n".join(_lines(found)))
+        else:
+            click.echo("no cluster is there; `claimwright cluster up` starts one", err=True)
 
 
 @cluster.command()
@@ -161,18 +184,27 @@ def logs(name: str, component: str | None, *, follow: bool) -> None:
 @cluster.command()
 @click.option("--kubernetes", "minors", multiple=True, default=(versions.DEFAULT_MINOR,), show_default=True)
 @click.option("--binaries", type=_EXISTING_FOLDER, help="Folder with programs to use before all others.")
-def build(minors: tuple[str, ...], binaries: Path | None) -> None:
-    """Provide the programs of a cluster without starting one."""
+@click.option("--json", "as_json", is_flag=True, help="Print the paths by minor as JSON.")
+def build(minors: tuple[str, ...], binaries: Path | None, *, as_json: bool) -> None:
+    """Provide the programs of a cluster without starting one.
+
+    \b
+      claimwright cluster build --kubernetes 1.36 --kubernetes 1.37
+    """  # noqa: D301 - click reads the backspace
     from claimwright.cluster.binaries import CONTROL_PLANE, NODE, Sources, provision  # noqa: PLC0415
 
     with _reported():
-        for minor in minors:
-            version = versions.kubernetes_version(minor)
-            found = provision(
+        wanted = {minor: versions.kubernetes_version(minor) for minor in minors}
+        found = {
+            minor: provision(
                 [*CONTROL_PLANE, *NODE], version, Sources(folder=binaries), progress.for_stream()
             )
-            for name, path in found.items():
-                click.echo(f"{name:28} {path}")
+            for minor, version in wanted.items()
+        }
+        if as_json:
+            click.echo(json.dumps(found, indent=1, default=os.fspath))
+        for name, path in (pair for paths in found.values() for pair in paths.items() if not as_json):
+            click.echo(f"{name:28} {path}")
 
 
 def as_object(made: Cluster) -> dict[str, Any]:
@@ -212,6 +244,14 @@ def _listed(name: str) -> dict[str, Any]:
         "name": name, "state": "running", "provider": found.provider, "kubernetes": found.kubernetes,
         "nodes": len(found.nodes), "kubeconfig": _text(found.kubeconfig),
     }  # fmt: skip
+
+
+def _lines(found: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield a header and one line for each cluster, columns as wide as their widest cell."""
+    table = [[key.upper() for key in _COLUMNS], *([str(item[key]) for key in _COLUMNS] for item in found)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _print_log(path: Path, *, follow: bool) -> None:

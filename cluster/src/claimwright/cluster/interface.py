@@ -169,6 +169,11 @@ def _check(spec: ClusterSpec) -> None:
     folders.checked_name(spec.name)
     if spec.provider != "kubeconfig":
         versions.kubernetes_version(spec.kubernetes)
+    if spec.provider != "kubeconfig" and (spec.kubeconfig or spec.context):
+        raise errors.InvalidRequest(
+            f"--kubeconfig and --context name a cluster that runs already, but --provider {spec.provider} starts"
+            " one: add --provider kubeconfig, or leave them out"
+        )
     if not 0 <= spec.nodes <= 64:
         raise errors.InvalidRequest(f"--nodes {spec.nodes}: a machine takes 0 to 64 nodes")
 

@@ -25,6 +25,7 @@ class Kubeconfig:
     def up(self, spec: ClusterSpec, folder: Path, progress: Progress) -> Cluster:
         """Check that the cluster can be used and remember it under the name."""
         source = chosen_kubeconfig(spec.kubeconfig)
+        _read(source)
         path = source if spec.context is None else _with_context(source, spec.context, folder / _COPY)
         with progress.step(f"asking the cluster of {source}"):
             found = foreign.inspect(path)
@@ -61,9 +62,25 @@ def chosen_kubeconfig(explicit: Path | None) -> Path:
     return named.resolve()
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """Read a kubeconfig; raises UnsuitableCluster where a client library would only show its own stack."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise errors.UnsuitableCluster(f"kubeconfig {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise errors.UnsuitableCluster(f"kubeconfig {path} is not YAML: {said}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("clusters"), list):
+        raise errors.UnsuitableCluster(
+            f"{path} is no kubeconfig: expected a mapping with clusters, users and contexts"
+        )
+    return content
+
+
 def _with_context(source: Path, context: str, target: Path) -> Path:
     """Write a copy whose current context is `context`; paths in it are made absolute."""
-    content: dict[str, Any] = yaml.safe_load(source.read_text()) or {}
+    content = _read(source)
     known = [item["name"] for item in content.get("contexts") or []]
     if context not in known:
         raise errors.InvalidRequest(
