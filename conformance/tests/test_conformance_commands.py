@@ -11,6 +11,15 @@ from click.testing import CliRunner
 from claimwright.conformance.commands import conformance
 from claimwright.conformance.registry import load_registry
 
+_DEAD = """
+apiVersion: v1
+kind: Config
+current-context: x
+clusters: [{name: c, cluster: {server: "http://127.0.0.1:1"}}]
+contexts: [{name: x, context: {cluster: c, user: u}}]
+users: [{name: u, user: {}}]
+"""
+
 
 @pytest.fixture
 def command(monkeypatch, tmp_path):
@@ -23,6 +32,50 @@ def _reference(folder):
     text = (files("claimwright.conformance") / "declarations" / "reference.yaml").read_text(encoding="utf-8")
     (folder / "driver.yaml").write_text(text, encoding="utf-8")
     return "driver.yaml"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("run", "driver.yaml"), ("check", "driver.yaml"), ("mutants", "--table-only")]
+)
+def test_an_unreachable_server_is_one_error_and_leaves_no_bundle(command, tmp_path, arguments):
+    _reference(tmp_path)
+    (tmp_path / "dead").write_text(_DEAD, encoding="utf-8")
+    ended = command(*arguments, "--kubeconfig", "dead")
+    assert ended.exit_code == 3, ended.output
+    assert ended.output.count("error:") == 1
+    assert "does not answer" in ended.output
+    assert "Traceback" not in ended.output
+    assert not (tmp_path / "conformance-bundle").exists()
+
+
+@pytest.mark.parametrize("arguments", [("run", "driver.yaml"), ("check", "driver.yaml"), ("mutants",)])
+@pytest.mark.parametrize("content", [b"\x93\xff", b"a: [", b"", b"- 1"])
+def test_rubbish_in_place_of_a_kubeconfig_is_wrong_use(command, tmp_path, arguments, content):
+    _reference(tmp_path)
+    (tmp_path / "rubbish").write_bytes(content)
+    ended = command(*arguments, "--kubeconfig", "rubbish")
+    assert ended.exit_code == 2, ended.output
+    assert "kubeconfig rubbish" in ended.output
+
+
+def test_an_unknown_id_is_wrong_use_before_a_server_is_asked(command, tmp_path):
+    ended = command("run", _reference(tmp_path), "--only", "DRA-NOPE-001")
+    assert ended.exit_code == 2
+    assert ended.output.startswith("error: 'DRA-NOPE-001' is no requirement id")
+
+
+@pytest.mark.parametrize("text", ["", "- a", "3"])
+def test_a_declaration_that_is_no_mapping_points_at_init(command, tmp_path, text):
+    (tmp_path / "driver.yaml").write_text(text, encoding="utf-8")
+    ended = command("check", "driver.yaml")
+    assert ended.exit_code == 2
+    assert "claimwright conformance init" in ended.output
+
+
+@pytest.mark.parametrize("arguments", [(), ("run",), ("list",)])
+def test_help_keeps_the_lines_of_its_examples(command, arguments):
+    lines = command(*arguments, "--help").output.splitlines()
+    assert [line for line in lines if line.startswith("    claimwright conformance ")]
 
 
 def test_list_names_every_requirement(command):

@@ -43,7 +43,16 @@ def _one_clear_error(command: Callable[P, T]) -> Callable[P, T]:
 
 @click.group()
 def conformance() -> None:
-    """Judge a DRA driver against the contract between drivers and Kubernetes."""
+    """Judge a DRA driver against the contract between drivers and Kubernetes.
+
+    It needs an API server (1.34 or newer), no kubelet and no GPU.
+
+    \b
+      claimwright conformance init > driver.yaml
+      claimwright conformance check driver.yaml
+      claimwright conformance run driver.yaml --kubeconfig ~/.kube/config --out bundle
+      claimwright conformance verify bundle
+    """  # noqa: D301 - click reads the backspace
 
 
 @conformance.command("list")
@@ -52,11 +61,16 @@ def conformance() -> None:
 @click.option("--explain", metavar="ID", help="Explain one requirement.")
 @_one_clear_error
 def list_requirements(area: str | None, as_json: bool, explain: str | None) -> None:
-    """List the requirements, or explain one."""
+    """List the requirements, or explain one.
+
+    \b
+      claimwright conformance list --area PREP
+      claimwright conformance list --explain DRA-PREP-006
+    """  # noqa: D301 - click reads the backspace
     from claimwright.conformance import listing  # noqa: PLC0415 - keeps --help fast
     from claimwright.conformance.registry import find_requirement, load_registry  # noqa: PLC0415
 
-    if explain:
+    if explain is not None:
         chosen = [find_requirement(explain)]
     else:
         chosen = [one for one in load_registry().values() if area is None or one.area == area.upper()]
@@ -66,7 +80,7 @@ def list_requirements(area: str | None, as_json: bool, explain: str | None) -> N
     if as_json:
         click.echo(json.dumps([one.model_dump(mode="json") for one in chosen], indent=2))
     else:
-        click.echo(listing.explanation(chosen[0]) if explain else listing.table(chosen))
+        click.echo(listing.explanation(chosen[0]) if explain is not None else listing.table(chosen))
 
 
 @conformance.command()
@@ -109,12 +123,31 @@ def check(declaration: Path, kubeconfig: Path | None, as_json: bool) -> None:
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @_one_clear_error
 def run(declaration: Path, pytest_arguments: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - click's bag
-    """Judge the declared driver and write the evidence bundle; other options go to pytest (-x, -n 2, --lf)."""
+    """Judge the declared driver and write the evidence bundle; other options go to pytest (-x, -n 2, --lf).
+
+    \b
+      claimwright conformance run driver.yaml --kubeconfig ~/.kube/config --out bundle
+      claimwright conformance run driver.yaml --only DRA-PREP-006 --only DRA-CDI-001
+      claimwright conformance run driver.yaml -k "UNPREP and not restart" -x
+
+    Exit codes: 0 conformant, 1 not conformant, 2 wrong use, 3 the suite or its environment broke, 4 partial.
+    """  # noqa: D301 - click reads the backspace
     from claimwright.conformance.declaration import load_declaration  # noqa: PLC0415 - keeps --help fast
+    from claimwright.conformance.reach import require_api_server  # noqa: PLC0415
+    from claimwright.conformance.registry import find_requirement  # noqa: PLC0415
     from claimwright.conformance.running import run_suite  # noqa: PLC0415
 
     load_declaration(declaration)
+    for identifier in options["only"]:
+        find_requirement(identifier)
+    if not _asks_pytest_only(pytest_arguments):
+        require_api_server(options["kubeconfig"])
     sys.exit(run_suite(declaration, pytest_arguments, **options))
+
+
+def _asks_pytest_only(arguments: tuple[str, ...]) -> bool:
+    """Tell whether pytest would only list: then no server is needed."""
+    return any(one.startswith(("--collect-only", "--co", "--help", "--version")) for one in arguments)
 
 
 @conformance.command()

@@ -169,6 +169,12 @@ class Declaration(_Strict):
 def load_declaration(path: Path) -> Declaration:
     """Read and check a declaration; every problem is listed with its line."""
     content, lines = read_yaml(path)
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"{path}:1: a declaration is a mapping with {', '.join(_keys_at(()))}; this file holds "
+            f"{'nothing' if content is None else type(content).__name__}: "
+            "`claimwright conformance init` prints one to start from"
+        )
     try:
         declaration = Declaration.model_validate(content)
     except ValidationError as error:

@@ -13,6 +13,7 @@ from claimwright.conformance.errors import Violation
 from claimwright.conformance.evidence.bundle import Run
 from claimwright.conformance.fixtures import connect, instance_on_node
 from claimwright.conformance.observed import VISIBLE, observed_features
+from claimwright.conformance.reach import require_api_server
 from claimwright.conformance.registry import load_registry
 from claimwright.conformance.transcript import Transcript
 
@@ -64,6 +65,7 @@ def examine(path: Path, kubeconfig: Path | None) -> Preflight:
     binding = sum(all(map(declaration.supports, one.features)) for one in load_registry().values())
     if kubeconfig is None:
         return Preflight(declaration, binding)
+    require_api_server(kubeconfig)
     run = Run(f"check-{secrets.token_hex(3)}", declaration, kubeconfig.absolute(), Path())
     try:
         return Preflight(declaration, binding, *_look(run))

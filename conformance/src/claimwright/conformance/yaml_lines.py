@@ -32,7 +32,8 @@ def read_yaml(path: Path) -> tuple[Any, Lines]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
+        said = getattr(error, "strerror", None) or f"not UTF-8 text ({getattr(error, 'reason', error)})"
+        raise UsageError(f"{path}: cannot be read: {said}") from None
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)

@@ -26,7 +26,9 @@ def read_sums(bundle: Path) -> dict[str, str]:
     try:
         text = (bundle / SUMS).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{bundle} is no bundle: {SUMS} cannot be read: {error}") from None
+        raise UsageError(
+            f"{bundle} is no bundle: {SUMS} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
     matches = [_LINE.fullmatch(line) for line in text.splitlines()]
     if not matches or None in matches:
         raise UsageError(f"{bundle / SUMS}: expected lines of a SHA-256 sum, two spaces and a name")

@@ -39,7 +39,9 @@ def read_report(bundle: Path) -> dict[str, Any]:
     try:
         report = json.loads((bundle / "report.json").read_bytes())
     except (OSError, ValueError) as error:
-        raise UsageError(f"{bundle} is no bundle: report.json cannot be read: {error}") from None
+        raise UsageError(
+            f"{bundle} is no bundle: report.json cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if not isinstance(report, dict):
         raise UsageError(
             f"{bundle} is no bundle: report.json holds {type(report).__name__}, expected an object"

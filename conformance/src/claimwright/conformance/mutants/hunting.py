@@ -22,6 +22,7 @@ import yaml
 
 from claimwright.conformance.errors import SuiteError, UsageError
 from claimwright.conformance.mutants.zoo import find_mutant, load_zoo
+from claimwright.conformance.reach import require_api_server
 from claimwright.conformance.registry import load_registry
 
 RUN_SECONDS: Final = 300
@@ -135,6 +136,7 @@ def hunt(
     chosen = [find_mutant(one).id for one in only] or [
         one for one in load_zoo() if not table_only or int(one.rstrip("abc")) <= TABLE_ROWS
     ]
+    require_api_server(kubeconfig)
     started, todo = time.monotonic(), [*([] if only else [GOOD]), *chosen]
     with tempfile.TemporaryDirectory(prefix="cw-mutants-") as scratch, ThreadPoolExecutor(jobs) as pool:
         folder = out or Path(scratch)
