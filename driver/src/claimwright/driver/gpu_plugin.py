@@ -15,7 +15,6 @@ from claimwright.dra.kube import Kube
 from claimwright.dra.plugin import Plugin, PluginError, PluginFolders
 from claimwright.driver import signals
 from claimwright.driver.adapters import ChildProcesses, HostTree, NvmlLibrary, WallClock
-from claimwright.driver.adapters.memory import give_back
 from claimwright.driver.cdi_edits import Installation
 from claimwright.driver.driver_root import DriverRoot, choose_device_root
 from claimwright.driver.entries import Entry
@@ -34,6 +33,7 @@ from claimwright.driver.probing import probe_sockets
 from claimwright.driver.publishing import pool_of
 from claimwright.driver.recipes.claim_spec import ClaimSpecTool
 from claimwright.driver.recipes.time_slicing import TimeSliceTool
+from claimwright.driver.resident_memory import give_back
 from claimwright.driver.restoring import Restorer, report_corruption
 from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
 from claimwright.driver.steps import Toolbox

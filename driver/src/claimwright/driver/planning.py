@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from claimwright.dra.cdi import CdiError, qualified_name, spec_path
 from claimwright.dra.claims import Claim, DeviceResult
-from claimwright.driver.adapters.memory import give_back
 from claimwright.driver.entries import Entry, HeldDevice
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory
 from claimwright.driver.recipes import full
 from claimwright.driver.recipes.claim_spec import KIND, cdi_name, claim_spec
+from claimwright.driver.resident_memory import give_back
 from claimwright.driver.steps import Step
 
 if TYPE_CHECKING:
