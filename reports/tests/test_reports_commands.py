@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from claimwright.reports.commands import report
+from claimwright.reports.errors import ManifestError
+from claimwright.reports.measuring.manifests import read_template
 
 
 def invoke(*arguments: object) -> Result:
@@ -35,7 +37,7 @@ def test_render_prints_the_json_that_it_writes(tmp_path: Path, write_run: Callab
 @pytest.mark.parametrize("arguments", [(), ("nowhere.jsonl",)], ids=["nothing", "missing"])
 def test_render_without_samples_says_what_to_do(arguments: tuple[str, ...]) -> None:
     result = invoke("render", *arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.output.startswith("Error: ")
     assert "Traceback" not in result.output
 
@@ -44,7 +46,7 @@ def test_render_refuses_to_mix_and_writes_nothing(tmp_path: Path, write_run: Cal
     write_run("a", prepares=5, pods=1)
     folder = write_run("b", hardware="real", prepares=5, pods=1).parent
     result = invoke("render", folder, "--out", tmp_path / "r.html")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "emulated and real hardware do not share a report" in result.output
     assert not (tmp_path / "r.html").exists()
 
@@ -76,7 +78,7 @@ def test_measure_refuses_a_command_that_is_none(tmp_path: Path, command: str) ->
 
 def test_measure_names_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:
     result = measure(tmp_path, "--emulated")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert str(tmp_path / "kubeconfig") in result.output
 
 
@@ -98,3 +100,23 @@ def test_help_teaches(command: str) -> None:
     result = invoke(command, "--help")
     assert result.exit_code == 0
     assert "--json" in result.output
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    (tmp_path / "file").write_text("")
+    result = invoke("render", write_run(prepares=5, pods=1), "--out", tmp_path / "file" / "r.html")
+    assert result.exit_code == 2
+    assert str(tmp_path / "file") in result.output
+    assert "Traceback" not in result.output
+
+
+def test_render_without_words_asks_for_samples() -> None:
+    assert "name the samples" in invoke("render").output
+
+
+@pytest.mark.parametrize("content", [b"\x93\xff", b"a: [", b"", b"- 1"])
+def test_rubbish_in_place_of_a_pod_manifest_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "pod.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ManifestError, match=r"pod\.yaml"):
+        read_template(path)

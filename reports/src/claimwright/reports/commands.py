@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import NoReturn, ParamSpec
 import click
 
 from claimwright.reports.environment import Hardware
-from claimwright.reports.errors import ReportError
+from claimwright.reports.errors import ReportError, TargetError
 from claimwright.reports.measuring import DriverChoice, LoadShape, Options, PodShape
 from claimwright.reports.measuring import measure as run_measurement
 from claimwright.reports.measuring.options import Kubelet
@@ -24,18 +26,23 @@ from claimwright.reports.report import build
 from claimwright.reports.samples import find_sample_files, read_samples
 
 P = ParamSpec("P")
+_USAGE_STATUS, _FAILURE_STATUS = 2, 1
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def _told(command: Callable[P, None]) -> Callable[P, None]:
-    """Let what the user can mend end as one clear message."""
+    """Let what the user can mend end as one clear message; status 2 for what was typed, 1 for what was met."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
         except ReportError as error:
-            raise click.ClickException(str(error)) from error
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(_FAILURE_STATUS if isinstance(error, TargetError) else _USAGE_STATUS)
+        except OSError as error:
+            click.echo(f"Error: {error.strerror or error} ({error.filename or 'no file named'})", err=True)
+            sys.exit(_FAILURE_STATUS if error.errno == errno.ENOSPC else _USAGE_STATUS)
         except KeyboardInterrupt:
             _interrupted()
 

@@ -23,5 +23,9 @@ class TargetError(ReportError):
     """The cluster, the node, the plugin or the driver process cannot be measured as asked."""
 
 
+class OptionError(ReportError):
+    """An option names something that cannot be used, whatever the cluster is like."""
+
+
 class ManifestError(ReportError):
     """The pod manifest template holds something that this measurement cannot use."""

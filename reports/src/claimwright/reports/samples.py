@@ -139,7 +139,9 @@ def find_sample_files(paths: Iterable[Path]) -> list[Path]:
     for path in asked:
         found.update(path.glob("*.jsonl") if path.is_dir() else [path])
     if not found:
-        named = ", ".join(str(path) for path in asked) or "nothing"
+        if not asked:
+            raise SamplesError("name the samples: files of `claimwright report measure`, or folders of them")
+        named = ", ".join(str(path) for path in asked)
         raise SamplesError(
             f"no samples: {named} holds no *.jsonl file; make one with `claimwright report measure "
             "--out DIR …`"

@@ -62,7 +62,7 @@ def read_template(path: Path) -> PodTemplate:
     """Read a template; errors name the file and the document."""
     try:
         documents = [document for document in yaml.safe_load_all(path.read_text("utf-8")) if document]
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ManifestError(f"cannot read the pod manifest {path}: {error}") from error
     pods, templates = [], []
     for number, document in enumerate(documents, start=1):

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from claimwright.reports import environment
-from claimwright.reports.errors import TargetError
+from claimwright.reports.errors import OptionError, TargetError
 from claimwright.reports.measuring import pod_start, prepare, publishing
 from claimwright.reports.measuring.claims import make_claims
 from claimwright.reports.measuring.driver_process import Usage, started, usage
@@ -224,7 +224,7 @@ def detect_kubelet(node: Mapping[str, Any]) -> Kubelet:
 def _check_driver(options: Options) -> None:
     choice = options.driver
     if not choice.registry_dir.is_dir():
-        raise TargetError(
+        raise OptionError(
             f"--registry-dir {choice.registry_dir} is not a folder; it is the kubelet's plugins_registry "
             "(usually /var/lib/kubelet/plugins_registry), as this machine sees it"
         )

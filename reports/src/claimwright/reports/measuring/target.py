@@ -10,7 +10,7 @@ from typing import Any
 
 from claimwright.dra.errors import DraError
 from claimwright.dra.kube import NODES, RESOURCE_CLAIMS, RESOURCE_SLICES, Kube, KubeError, NotFound
-from claimwright.reports.errors import TargetError
+from claimwright.reports.errors import OptionError, TargetError
 from claimwright.reports.measuring.slices import Pools, PublishedDevice, read_pools, usable
 
 
@@ -74,7 +74,7 @@ def connect(kubeconfig: Path, *, driver: str, node: str) -> Target:
     try:
         kube = Kube.from_kubeconfig(kubeconfig, user_agent="claimwright-report")
     except (DraError, OSError) as error:
-        raise TargetError(f"cannot use kubeconfig {kubeconfig}: {error}") from error
+        raise OptionError(f"cannot use kubeconfig {kubeconfig}: {error}") from error
     try:
         kube.server_version()
     except KubeError as error:
