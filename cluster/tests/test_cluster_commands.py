@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -110,6 +111,29 @@ def test_a_component_that_ends_is_named_with_its_last_words(private_state, fake_
     assert result.exit_code == 2
     assert "these were its last words" in result.output
     assert list(folders.clusters_folder().iterdir()) == []
+
+
+def test_a_component_that_dies_of_a_full_disk_is_told_as_one(private_state, fake_programs, tmp_path):
+    names = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    text = "#!/bin/sh\necho 'panic: write wal: no space left on device'; seq 40; exit 2\n"
+    programs = fake_programs(tmp_path / "bin", *names, text=text)
+    result = run("up", "--nodes", "0", "--binaries", str(programs))
+    assert result.exit_code == 2
+    assert "the disk is full" in result.output
+    assert list(folders.clusters_folder().iterdir()) == []
+
+
+def test_a_termination_cleans_up_as_an_interruption_does(private_state, monkeypatch):
+    def terminated(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("claimwright.cluster.interface.state.finish", terminated)
+    monkeypatch.setattr("claimwright.cluster.kubeconfig.provider.Kubeconfig.up", lambda *_: None)
+    former = signal.getsignal(signal.SIGTERM)
+    result = run("up", "--provider", "kubeconfig")
+    assert (result.exit_code, "nothing is left behind" in result.output) == (143, True)
+    assert list(folders.clusters_folder().iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is former
 
 
 def test_a_full_disk_says_which_variables_move_the_folders(private_state, monkeypatch):

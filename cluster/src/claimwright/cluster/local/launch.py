@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -77,7 +78,22 @@ def check_alive(folder: Path, components: Mapping[str, Identity]) -> None:
     for name, identity in components.items():
         if not processes.is_alive(identity):
             said = programs.tail_of_file(log_path(folder, name))
+            if _met_full_disk(log_path(folder, name)):
+                raise errors.NotReady(
+                    f"{name} ended because the disk is full ({folder}): free some space, or set XDG_STATE_HOME to"
+                    " another disk"
+                )
             raise errors.NotReady(f"{name} ended while the cluster was starting; its log ends with:\n{said}")
+
+
+def _met_full_disk(log: Path) -> bool:
+    """Tell whether a component says that it met ENOSPC; the end of its log is then only its stack."""
+    full = os.strerror(errno.ENOSPC).lower()
+    try:
+        with log.open(errors="replace") as stream:
+            return any(full in line.lower() for line in stream)
+    except FileNotFoundError:
+        return False
 
 
 def _identified(pid: int, name: str, log: Path) -> Identity:
