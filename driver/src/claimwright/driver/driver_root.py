@@ -6,6 +6,7 @@ files, an operator's `/run/nvidia/driver`, managed images that install below `/h
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,7 +103,13 @@ class DeviceRoot:
 
     def host_path(self, node: PurePosixPath) -> PurePosixPath:
         """Return what the host calls the device that a container calls `node`."""
-        return self.on_host / node.relative_to("/")
+        return _below(self.on_host, node)
+
+
+@functools.lru_cache(maxsize=256)
+def _below(root: PurePosixPath, node: PurePosixPath) -> PurePosixPath:
+    # Kept: asked for the same few nodes on the way of each claim, and joining paths is slow.
+    return root / node.relative_to("/")
 
 
 def choose_device_root(driver_root: DriverRoot, *, inside: Host, host: Host) -> DeviceRoot:

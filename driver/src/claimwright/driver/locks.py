@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from claimwright.driver.errors import LockTimeout
 
@@ -23,30 +23,38 @@ class NamedLocks:
     @asynccontextmanager
     async def hold(self, names: Iterable[str], *, timeout_seconds: float) -> AsyncIterator[None]:
         """Hold all `names`; LockTimeout says which one did not come free in time."""
-        async with AsyncExitStack() as held:
-            deadline = asyncio.get_running_loop().time() + timeout_seconds
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        held: list[str] = []
+        try:
             for name in sorted(set(names)):
-                await held.enter_async_context(self._one(name, deadline, timeout_seconds))
+                await self._take(name, deadline, timeout_seconds)
+                held.append(name)
             yield
+        finally:
+            for name in reversed(held):
+                self._locks[name].release()
+                self._leave(name)
 
     def __len__(self) -> int:
         """Return how many names are held or wanted."""
         return len(self._locks)
 
-    @asynccontextmanager
-    async def _one(self, name: str, deadline: float, timeout_seconds: float) -> AsyncIterator[None]:
+    async def _take(self, name: str, deadline: float, timeout_seconds: float) -> None:
         lock = self._locks.setdefault(name, asyncio.Lock())
         self._wanted[name] = self._wanted.get(name, 0) + 1
         try:
-            await self._acquire(lock, name, deadline, timeout_seconds)
-            try:
-                yield
-            finally:
-                lock.release()
-        finally:
-            self._wanted[name] -= 1
-            if not self._wanted[name]:
-                del self._wanted[name], self._locks[name]
+            if self._wanted[name] == 1:
+                await lock.acquire()  # nobody else wants it: done at once, without a timer
+            else:
+                await self._acquire(lock, name, deadline, timeout_seconds)
+        except BaseException:
+            self._leave(name)
+            raise
+
+    def _leave(self, name: str) -> None:
+        self._wanted[name] -= 1
+        if not self._wanted[name]:
+            del self._wanted[name], self._locks[name]
 
     async def _acquire(self, lock: asyncio.Lock, name: str, deadline: float, timeout_seconds: float) -> None:
         try:

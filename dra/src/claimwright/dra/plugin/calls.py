@@ -78,7 +78,7 @@ class Calls:
     ) -> dict[ClaimUid, PrepareOutcome]:
         async with AsyncExitStack() as held:
             await self._claims.hold(held, [reference.uid for reference in references])
-            fetched = await asyncio.gather(*[self._fetched(reference) for reference in references])
+            fetched = await self._fetched_all(references)
             claims = [item for item in fetched if isinstance(item, Claim)]
             async with self._turn:
                 outcomes = await _isolated(self._driver.prepare, claims)
@@ -87,6 +87,11 @@ class Calls:
                 result = outcomes.get(reference.uid) if isinstance(item, Claim) else item
                 answers[reference.uid] = await self._prepared(item, result, log, reference)
             return answers
+
+    async def _fetched_all(self, references: Sequence[ClaimReference]) -> Sequence[Claim | Exception]:
+        if len(references) == 1:  # mostly so, and then a task of its own would cost three turns of the loop
+            return [await self._fetched(references[0])]
+        return await asyncio.gather(*[self._fetched(reference) for reference in references])
 
     async def _fetched(self, reference: ClaimReference) -> Claim | Exception:
         try:

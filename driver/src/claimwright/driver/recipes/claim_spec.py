@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from claimwright.dra.cdi import (
     CdiDevice,
@@ -30,6 +30,8 @@ TOOL: Final = "claim-spec"
 KIND: Final = "k8s.gpu.nvidia.com/claim"
 # Installed files change only when an administrator replaces the driver under a running node.
 _COMMON_LIVES_SECONDS = 300.0
+Format: TypeAlias = Literal["json", "yaml"]
+_FORMATS: Final[tuple[Format, ...]] = ("json", "yaml")
 _FILE = re.compile(r"k8s\.gpu\.nvidia\.com-claim_(?P<uid>.+)\.(?:json|yaml)")
 
 
@@ -79,23 +81,19 @@ class ClaimSpecTool:
             raise StepFailed(f"claim spec of {step.arguments['claim']} cannot be written: {error}") from error
         self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         # Not durable on purpose: a power cut ends the boot, and with it every prepared claim.
-        write_atomically(self._paths(step)[0], json.dumps(document), durable=False)
+        write_atomically(self._path(step, "json"), json.dumps(document), durable=False)
 
     def undo(self, step: Step) -> None:
         """Remove the spec."""
-        for path in self._paths(step):
-            path.unlink(missing_ok=True)
+        for suffix in _FORMATS:
+            self._path(step, suffix).unlink(missing_ok=True)
 
     def probe(self, step: Step) -> Probe:
         """Look for the file."""
-        return Probe.DONE if any(path.exists() for path in self._paths(step)) else Probe.NOT_DONE
+        return Probe.DONE if any(self._path(step, suffix).exists() for suffix in _FORMATS) else Probe.NOT_DONE
 
-    def _paths(self, step: Step) -> tuple[Path, ...]:
-        uid = step.arguments["claim"]
-        return (
-            spec_path(self._folder, KIND, transient_id=uid, format="json"),
-            spec_path(self._folder, KIND, transient_id=uid, format="yaml"),
-        )
+    def _path(self, step: Step, suffix: Format) -> Path:
+        return spec_path(self._folder, KIND, transient_id=step.arguments["claim"], format=suffix)
 
     def _device(self, name: str, device: str) -> CdiDevice:
         gpu = self._gpus.get(device)
