@@ -130,3 +130,40 @@ def test_check_without_cluster_reads_the_declaration(command, tmp_path):
 def test_init_prints_what_check_accepts(command, tmp_path):
     (tmp_path / "mine.yaml").write_text(command("init").output)
     assert command("check", "mine.yaml").exit_code == 0
+
+
+@pytest.fixture
+def _any_server(monkeypatch):
+    monkeypatch.setattr("claimwright.conformance.reach.require_api_server", lambda path: path)
+
+
+def _answering(folder):
+    """Write a kubeconfig that is readable; what it names is never asked."""
+    (folder / "alive").write_text(_DEAD, encoding="utf-8")
+    return "alive"
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (("--out", "/proc/x"), "cannot be written to /proc/x"),
+        (("--out", "strange"), "is no bundle"),
+        (("--out", "driver.yaml"), "cannot be written"),
+        (("--run-id", "A b/../c"), "--run-id 'A b/../c'"),
+        (("--bogus",), "--bogus"),
+    ],
+)
+@pytest.mark.usefixtures("_any_server")
+def test_what_pytest_would_answer_with_a_stack_is_wrong_use(command, tmp_path, more, named, capfd):
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "mine.txt").write_text("", encoding="utf-8")
+    bundle = tmp_path / "conformance-bundle"
+    bundle.mkdir()
+    (bundle / "report.json").write_text("{}", encoding="utf-8")
+    ended = command("run", _reference(tmp_path), "--kubeconfig", _answering(tmp_path), *more)
+    told = ended.output + "".join(capfd.readouterr())
+    assert ended.exit_code == 2, told
+    assert named in told
+    assert "Traceback" not in told
+    assert "INTERNALERROR" not in told
+    assert (bundle / "report.json").read_text(encoding="utf-8") == "{}"

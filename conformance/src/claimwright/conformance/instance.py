@@ -171,6 +171,8 @@ class Instance:
 
         A driver that broke this budget once gets a short look from then on: its other checks shall fail in seconds.
         """
+        if self.failure and self.process is not None and self.process.exit_code() is not None:
+            raise self.failure  # it ended: how it ended says more than that nothing was published
         seconds = _SHORT_LOOK_SECONDS if self._unpublished else self.declaration.spec.budgets.publish_s
         self._unpublished = True
         what = f"complete pools of {self.driver} on node {self.node}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import secrets
 import time
 from collections.abc import Generator
@@ -25,6 +26,7 @@ from claimwright.conformance.results import Result
 
 RESULT = pytest.StashKey[Result]()
 _SHARED = "claimwright"
+_RUN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?")
 
 
 def start_session(config: pytest.Config, declared: Path) -> None:
@@ -49,8 +51,13 @@ def _make_run(config: pytest.Config, declaration: Declaration) -> Run:
     for identifier in config.getoption("--requirement"):
         if identifier not in load_registry():
             raise UsageError(f"{identifier!r} is no requirement id; `claimwright conformance list` shows all")
+    named = config.getoption("--run-id")
+    if named is not None and not _RUN_ID.fullmatch(named):
+        raise UsageError(
+            f"--run-id {named!r}: expected 1 to 20 of a-z, 0-9 and inner dashes: objects carry it"
+        )
     return Run(
-        id=shared.get("id") or config.getoption("--run-id") or secrets.token_hex(3),
+        id=shared.get("id") or named or secrets.token_hex(3),
         declaration=declaration,
         kubeconfig=Path(kubeconfig).absolute(),
         folder=Path(shared.get("folder") or config.getoption("--bundle") or "conformance-bundle").absolute(),
@@ -89,7 +96,10 @@ class Session:
     def pytest_sessionstart(self) -> None:
         """Make the bundle's folder; one with other files in it is left alone."""
         if self.controls:
-            self.run.open_folder()
+            try:
+                self.run.open_folder()
+            except UsageError as error:
+                raise pytest.UsageError(str(error)) from None
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
         """Collect the checks although their files are not named like tests."""

@@ -35,12 +35,19 @@ def run_suite(
     arguments += [f"--run-id={run_id}"] if run_id else []
     arguments += ["-k", expression] if expression else []
     arguments += [f"--alluredir={allure}"] if allure else []
+    former = _stamp(out)
     code = int(pytest.main([*arguments, *pytest_arguments]))
-    return (
-        USAGE_EXIT_CODE
-        if code == pytest.ExitCode.USAGE_ERROR and not (out / "report.json").exists()
-        else code
-    )
+    # pytest's code for wrong use is the suite's for a partial verdict: only a verdict writes a report.
+    return USAGE_EXIT_CODE if code == pytest.ExitCode.USAGE_ERROR and _stamp(out) == former else code
+
+
+def _stamp(bundle: Path) -> tuple[int, int] | None:
+    """Return what changes when the report of a bundle is written anew; None where there is none."""
+    try:
+        found = (bundle / "report.json").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _isolation() -> list[str]:

@@ -66,6 +66,15 @@ class Run:
 
     def open_folder(self) -> None:
         """Make the bundle's folder; a former bundle is replaced, any other content is left alone."""
+        try:
+            self._empty_folder()
+        except OSError as error:
+            said = f"{error.strerror} ({error.filename})"
+            raise UsageError(
+                f"the bundle cannot be written to {self.folder}: {said}: give another --out"
+            ) from None
+
+    def _empty_folder(self) -> None:
         if self.folder.exists():
             strange = sorted(path.name for path in self.folder.iterdir() if path.name not in _OWN_FILES)
             if strange or not self.folder.is_dir():
