@@ -154,7 +154,7 @@ def _with_flags(command: Any) -> Any:  # noqa: ANN401  click decorators keep wha
 @driver.command("gpu-plugin")
 @_with_flags
 def gpu_plugin(**flags: Any) -> None:  # noqa: ANN401  click's own values
-    r"""Serve the GPUs of this node to Kubernetes as DRA driver gpu.nvidia.com.
+    """Serve the GPUs of this node to Kubernetes as DRA driver gpu.nvidia.com.
 
     Finds the GPUs through the NVML library of the driver root and the host's sysfs, publishes them as
     ResourceSlices, and prepares claims for the kubelet. Runs until HUP, INT, TERM or QUIT; USR2 writes all
@@ -166,9 +166,9 @@ def gpu_plugin(**flags: Any) -> None:  # noqa: ANN401  click's own values
 
     \b
         claimwright node up --board hgx-h100
-        claimwright node exec hgx-h100 -- claimwright driver gpu-plugin --node-name node-a \
+        claimwright node exec hgx-h100 -- claimwright driver gpu-plugin --node-name node-a \\
             --kubeconfig admin.kubeconfig --cdi-root /var/run/cdi
-    """
+    """  # noqa: D301 - click reads the backspace
     from claimwright.dra.errors import DraError
     from claimwright.driver import gpu_plugin, logs
 
@@ -187,14 +187,14 @@ def gpu_plugin(**flags: Any) -> None:  # noqa: ANN401  click's own values
 @click.option("--namespace", default=None, help="Namespace of the driver.")
 @click.option("--image", default=None, help="Image of the driver.")
 def manifests(parts: tuple[str, ...], namespace: str | None, image: str | None) -> None:
-    r"""Print the YAML that installs the driver: all of it, or the PARTS named.
+    """Print the YAML that installs the driver: all of it, or the PARTS named.
 
     Parts: namespace, deviceclasses, rbac, admissionpolicy, daemonset.
 
     \b
         claimwright driver manifests --image registry.example.com/driver:1 | kubectl apply -f -
         claimwright driver manifests deviceclasses rbac
-    """
+    """  # noqa: D301 - click reads the backspace
     from claimwright.driver import manifests as bundle
     from claimwright.driver.errors import DriverError
 
