@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
+from typing import Any
 
 import click
 
 GROUP = "claimwright.commands"
+_INTERRUPTED_STATUS = 130
 
 
 class InstalledRooms(click.Group):
@@ -29,6 +31,14 @@ class InstalledRooms(click.Group):
         command = entry.load()
         assert isinstance(command, click.Command), f"{entry.value} is no click command"
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
+        """Run the sub-command; Ctrl-C ends with the status that shells expect, 130."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(_INTERRUPTED_STATUS)
 
 
 def _registered() -> dict[str, EntryPoint]:
