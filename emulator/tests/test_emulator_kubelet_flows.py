@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 
 from claimwright.dra.cdi import CdiDevice, CdiSpec, ContainerEdits, DeviceNode, Mount, remove_spec, write_spec
-from claimwright.dra.kube import Kube
+from claimwright.dra.kube import LEASES, NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES, Kube
 from claimwright.dra.plugin import DeviceHealth, Plugin, PluginFolders, PreparedDevice
+from claimwright.dra.testing import FakeApi
 from claimwright.emulator.kubelet import NoSuchContainer, StandInKubelet, StandInNode, Timings
-from claimwright.emulator.kubelet.testing import FakeApiServer
+from claimwright.emulator.kubelet.api import CORE_EVENTS
 
 DRIVER = "gpu.example.com"
 FAST = Timings(
     wipe_after=0.5, retry_start=0.02, retry_cap=0.1, reconcile=0.3, plugin_scan=0.03, health_reopen=0.05,
     api_retry=0.02, restart_start=0.05, lease_renew=0.2,
 )  # fmt: skip
-POD, CLAIM = "pods", "resourceclaims"
 
 
 async def until(condition, what: str, seconds: float = 10.0) -> None:
@@ -90,8 +90,8 @@ class Health:
 class World:
     """A fake API server, one stand-in node, one driver; and the part of scheduler and controllers."""
 
-    def __init__(self, api: FakeApiServer, folder: Path) -> None:
-        self.api, self.store = api, api.store
+    def __init__(self, api: FakeApi, folder: Path) -> None:
+        self.api = api
         self.node = StandInNode("node-a", folder / "k", capacity={"pods": "5"})
         self.kube = Kube.from_kubeconfig(api.kubeconfig(folder / "config"))
         library = folder / "libfake.so"
@@ -117,11 +117,10 @@ class World:
             for i, device in enumerate(devices)
         ]
         owners = [{"kind": "Pod", "name": "x", "uid": owner, "controller": True}] if owner else []
-        return self.store.create(
-            CLAIM,
-            "ns",
+        return self.api.put(
+            RESOURCE_CLAIMS,
             {
-                "metadata": {"name": name, "ownerReferences": owners},
+                "metadata": {"name": name, "namespace": "ns", "ownerReferences": owners},
                 "status": {
                     "reservedFor": [{"resource": "pods", "name": "x", "uid": uid} for uid in pods],
                     "allocation": {"devices": {"results": results}},
@@ -134,11 +133,10 @@ class World:
         self, name: str, *, uid: str, claims=(), containers=None, annotations=None, policy="Always", **spec
     ):
         containers = containers or [{"name": "main", "resources": {"claims": [{"name": c} for c in claims]}}]
-        return self.store.create(
-            POD,
-            "ns",
+        return self.api.put(
+            PODS,
             {
-                "metadata": {"name": name, "uid": uid, "annotations": annotations or {}},
+                "metadata": {"name": name, "namespace": "ns", "uid": uid, "annotations": annotations or {}},
                 "spec": {
                     "nodeName": "node-a",
                     "restartPolicy": policy,
@@ -152,17 +150,17 @@ class World:
         )
 
     def read(self, name: str) -> dict | None:
-        return next((p for p in self.store.choose(POD, "ns", "") if p["metadata"]["name"] == name), None)
+        return next((p for p in self.api.objects(PODS) if p["metadata"]["name"] == name), None)
 
     def phase(self, name: str) -> str | None:
         pod = self.read(name)
         return pod and pod.get("status", {}).get("phase")
 
     def events(self, reason: str) -> list[str]:
-        return [e["message"] for e in self.store.choose("events", "", "") if e["reason"] == reason]
+        return [e["message"] for e in self.api.objects(CORE_EVENTS) if e["reason"] == reason]
 
     def delete(self, name: str, grace: int | None = None) -> None:
-        self.store.delete((POD, "ns", name), grace=grace)
+        self.api.remove(PODS, name, namespace="ns", grace_seconds=grace)
 
     async def running(self, name: str) -> None:
         await until(lambda: self.phase(name) == "Running", f"pod {name} runs; {self.read(name)}")
@@ -174,7 +172,7 @@ class World:
 @pytest.fixture
 def world():
     # A unix socket's path has 107 bytes: pytest's own folders are too deep under xdist.
-    with tempfile.TemporaryDirectory(prefix="cw-") as folder, FakeApiServer() as api:
+    with tempfile.TemporaryDirectory(prefix="cw-") as folder, FakeApi() as api:
         yield World(api, Path(folder))
 
 
@@ -199,15 +197,15 @@ def an_uid() -> str:
 
 async def test_a_node_is_registered_ready_labelled_emulated_and_keeps_its_lease(world):
     async with playing(world, plugin=False):
-        (node,) = world.store.choose("nodes", "", "")
+        (node,) = world.api.objects(NODES)
         assert node["metadata"]["labels"]["claimwright.dev/emulated"] == "true"
         assert "stand-in" in node["status"]["nodeInfo"]["kubeletVersion"]
         assert {c["type"]: c["status"] for c in node["status"]["conditions"]}["Ready"] == "True"
-        (lease,) = world.store.choose("leases", "", "")
+        (lease,) = world.api.objects(LEASES)
         first = lease["spec"]["renewTime"]
 
         def renewed() -> bool:
-            return world.store.choose("leases", "", "")[0]["spec"]["renewTime"] > first
+            return world.api.objects(LEASES)[0]["spec"]["renewTime"] > first
 
         await until(renewed, "lease renewed")
 
@@ -216,14 +214,14 @@ async def test_removed_nodes_stay_away_although_heartbeats_are_on_their_way(worl
     hasty = replace(FAST, lease_renew=0.001, node_status=0.001)
     async with StandInKubelet(world.kube, [world.node], timings=hasty) as standin:
         await standin.remove_nodes()
-    assert world.store.choose("nodes", "", "") == world.store.choose("leases", "", "") == []
+    assert world.api.objects(NODES) == world.api.objects(LEASES) == []
 
 
 async def test_a_deleted_node_comes_back(world):
     async with playing(world, plugin=False):
-        world.store.delete(("nodes", "", "node-a"))
-        world.store.delete(("leases", "kube-node-lease", "node-a"))
-        await until(lambda: world.store.choose("nodes", "", ""), "node registered again")
+        world.api.remove(NODES, "node-a")
+        world.api.remove(LEASES, "node-a", namespace="kube-node-lease")
+        await until(lambda: world.api.objects(NODES), "node registered again")
 
 
 async def test_a_pod_with_a_template_claim_runs_with_exactly_its_device_and_frees_it(world):
@@ -238,10 +236,8 @@ async def test_a_pod_with_a_template_claim_runs_with_exactly_its_device_and_free
             lambda: any("not created yet" in m for m in world.events("FailedPrepareDynamicResources")), "wait"
         )
         statuses = [{"name": "gpu", "resourceClaimName": "made-xyz"}]
-        world.store.change(
-            (POD, "ns", "p"),
-            lambda pod: pod | {"status": pod["status"] | {"resourceClaimStatuses": statuses}},
-        )
+        given = {"status": {"resourceClaimStatuses": statuses}}
+        world.kube.patch(PODS, "p", given, namespace="ns", subresource="status")
         await world.running("p")
         view = standin.view("ns", "p", "main")
         assert view.devices == ("/dev/gpu-0",)
@@ -368,7 +364,7 @@ async def test_a_force_deleted_pod_gives_its_claim_back_and_its_successor_waits_
         world.pod("p", uid=old, claims=["c"])
         await world.running("p")
         world.delete("p", grace=0)
-        world.store.delete((CLAIM, "ns", "c"))
+        world.api.remove(RESOURCE_CLAIMS, "c", namespace="ns")
         world.claim("c", new)
         world.pod("p", uid=new, claims=["c"])
         await world.running("p")
@@ -438,16 +434,16 @@ async def test_slices_go_at_start_and_after_a_driver_was_away_too_long(world):
     network = {"metadata": {"name": "network"}, "spec": {"allNodes": True, "driver": DRIVER}}
 
     def names() -> set[str]:
-        return {item["metadata"]["name"] for item in world.store.choose("resourceslices", "", "")}
+        return {item["metadata"]["name"] for item in world.api.objects(RESOURCE_SLICES)}
 
     for item in ({"metadata": {"name": "stale"}, **a_slice}, foreign, network):
-        world.store.create("resourceslices", "", item)
+        world.api.put(RESOURCE_SLICES, item)
     async with playing(world, plugin=False) as standin:
         await until(lambda: names() == {"foreign", "network"}, "wiped at start")
         plugin = world.plugin()
         await plugin.start()
         await until(lambda: "DriverConnected" in standin.journal.kinds(DRIVER), "connected")
-        world.store.create("resourceslices", "", {"metadata": {"name": "published"}, **a_slice})
+        world.api.put(RESOURCE_SLICES, {"metadata": {"name": "published"}, **a_slice})
         await _stop(plugin)
         await until(lambda: names() == {"foreign", "network"}, "wiped after the driver went")
 
@@ -456,9 +452,9 @@ async def test_an_api_server_that_fails_for_a_while_loses_nothing(world):
     uid = an_uid()
     world.claim("c", uid)
     async with playing(world):
-        world.api.fail(r"PATCH .*/pods/p/status", times=3)
-        world.api.fail(r"GET .*/resourceclaims/c", times=2)
-        world.api.fail(r"DELETE .*/pods/p$", times=2)
+        world.api.fail("PATCH", "/pods/p/status", 503, times=3)
+        world.api.fail("GET", "/resourceclaims/c", 503, times=2)
+        world.api.fail("DELETE", "/pods/p$", 503, times=2)
         world.pod("p", uid=uid, claims=["c"])
         await world.running("p")
         world.delete("p")
@@ -537,5 +533,6 @@ async def test_many_nodes_in_one_process_share_one_watch(world, tmp_path):
         for index in range(20):
             world.pod(f"p{index}", uid=an_uid(), nodeName=f"n{index}")
         await until(lambda: all(world.phase(f"p{i}") == "Running" for i in range(20)), "all run")
-        watches = [path for method, path in world.api.requests if (method, path) == ("GET", "/api/v1/pods")]
+        targets = [target for method, target in world.api.requests if method == "GET"]
+        watches = [target for target in targets if target.partition("?")[0] == "/api/v1/pods"]
         assert len(watches) == 2  # one list, one watch
