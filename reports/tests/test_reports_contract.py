@@ -238,3 +238,4 @@ def test_a_node_without_the_driver_is_an_error_that_names_what_is_there(bench: B
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "the driver ended with status 3" in done.stderr
+    assert list((tmp_path / "out").glob("*.jsonl")) == [], "nothing was measured"

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from claimwright.reports import environment
-from claimwright.reports.errors import OptionError, TargetError
+from claimwright.reports.errors import OptionError, ReportError, TargetError
 from claimwright.reports.measuring import pod_start, prepare, publishing
 from claimwright.reports.measuring.claims import make_claims
 from claimwright.reports.measuring.driver_process import Usage, started, usage
@@ -64,6 +64,10 @@ def measure(options: Options, progress: Progress) -> RunResult:
             _Run(options, target, template, run, writer, progress).all()
         except KeyboardInterrupt:
             writer.note("the run was interrupted; what was measured until then is here")
+            raise
+        except ReportError:
+            if not writer.written:
+                path.unlink()  # a run that measured nothing has nothing to say in a report
             raise
     return RunResult(run, path, writer.written)
 
@@ -124,6 +128,10 @@ class _Run:
 
     def _wait_registered(self) -> None:
         choice = self.options.driver
+        if not registered(choice.registry_dir, choice.name):
+            self.progress.say(
+                f"waiting up to {REGISTERED_SECONDS:.0f} s for {choice.name} to register in {choice.registry_dir}"
+            )
         if not wait_until(lambda: registered(choice.registry_dir, choice.name), REGISTERED_SECONDS):
             raise TargetError(
                 f"no plugin of driver {choice.name!r} registers in {choice.registry_dir} within "
