@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from claimwright.dra.testing.merging import REPLACING, STRATEGIC, merge
 from claimwright.dra.testing.objects import Key, Object, Refused, collection_of
@@ -37,13 +37,13 @@ class Request:
     @classmethod
     def parse(cls, target: str, body: Object, content: str) -> Request:
         """Read a request target; refused with 404 where it is no path of the API."""
-        url = urlsplit(target)
-        match = _PATH.fullmatch(url.path)
+        path, _, query = target.partition("?")
+        match = _PATH.fullmatch(path)
         if match is None:
-            raise Refused(404, "NotFound", f"no such path {url.path}")
+            raise Refused(404, "NotFound", f"no such path {path}")
         parts = {name: unquote(value or "") for name, value in match.groupdict().items()}
         key = Key(collection_of(parts["group"], parts["plural"]), parts["namespace"], parts["name"])
-        return cls(key, parts["sub"], dict(parse_qsl(url.query)), body, content)
+        return cls(key, parts["sub"], dict(parse_qsl(query)), body, content)
 
     @property
     def selection(self) -> Selection:
