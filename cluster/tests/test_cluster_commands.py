@@ -136,6 +136,19 @@ def test_a_termination_cleans_up_as_an_interruption_does(private_state, monkeypa
     assert signal.getsignal(signal.SIGTERM) is former
 
 
+def test_a_terminated_fork_undoes_nothing(private_state, monkeypatch):
+    def fork_and_terminate(*_: object, **__: object) -> None:
+        if (child := os.fork()) == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+        raise errors.NotReady("the parent goes on")
+
+    monkeypatch.setattr("claimwright.cluster.kubeconfig.provider.Kubeconfig.up", fork_and_terminate)
+    result = run("up", "--provider", "kubeconfig")
+    assert (result.exit_code, result.output) == (2, "error: the parent goes on\n")
+
+
 def test_a_full_disk_says_which_variables_move_the_folders(private_state, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -21,6 +21,7 @@ from claimwright.cluster.interface import Cluster, ClusterSpec, ProviderName
 
 _DEFAULT_NAME = "claimwright"
 _FOLLOW_SECONDS = 0.2
+_TERMINATED_STATUS = 128 + signal.SIGTERM
 _COLUMNS = ("name", "state", "provider", "kubernetes", "nodes")
 _EXISTING_FOLDER = click.Path(file_okay=False, resolve_path=True, path_type=Path)
 
@@ -33,7 +34,11 @@ class _Terminated(KeyboardInterrupt):
 def _terminable() -> Iterator[None]:
     """Raise _Terminated on SIGTERM, so that what runs is undone as after Ctrl-C."""
 
+    owner = os.getpid()
+
     def end(*_: object) -> NoReturn:
+        if os.getpid() != owner:
+            os._exit(_TERMINATED_STATUS)  # a fork, such as pyroute2's for a namespace, must not undo our work
         raise _Terminated
 
     if threading.current_thread() is not threading.main_thread():
@@ -60,7 +65,7 @@ def _reported() -> Iterator[None]:
         sys.exit(2)
     except _Terminated:
         click.echo("terminated; nothing is left behind", err=True)
-        sys.exit(143)
+        sys.exit(_TERMINATED_STATUS)
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is left behind", err=True)
         sys.exit(130)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -22,7 +22,7 @@ def run_on_cluster(spec: ClusterSpec, command: Sequence[str], *, progress: Progr
 
     The cluster goes also after SIGTERM or Ctrl-C; the command is ended first.
     """
-    former = signal.signal(signal.SIGTERM, _exit)
+    former = signal.signal(signal.SIGTERM, _exit_of(os.getpid()))
     try:
         made = interface.up(spec, progress=progress)
         try:
@@ -46,6 +46,13 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> int:
             process.wait()
 
 
-def _exit(number: int, frame: FrameType | None) -> NoReturn:
-    del frame
-    raise SystemExit(128 + number)
+def _exit_of(owner: int) -> Callable[[int, FrameType | None], NoReturn]:
+    """Return a handler that unwinds the process `owner`; a fork of it ends at once and undoes nothing."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        del frame
+        if os.getpid() != owner:
+            os._exit(128 + number)
+        raise SystemExit(128 + number)
+
+    return leave
