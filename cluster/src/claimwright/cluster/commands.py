@@ -33,7 +33,6 @@ class _Terminated(KeyboardInterrupt):
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Raise _Terminated on SIGTERM, so that what runs is undone as after Ctrl-C."""
-
     owner = os.getpid()
 
     def end(*_: object) -> NoReturn:
