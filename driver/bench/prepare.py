@@ -29,7 +29,8 @@ from claimwright.dra.claims import ClaimReference, ClaimUid
 from claimwright.dra.errors import DraError
 from claimwright.dra.kube import NAMESPACES, NODES, RESOURCE_CLAIMS, RESOURCE_SLICES, Kube
 from claimwright.dra.kubelet import PluginClient, wait_for_plugin
-from claimwright.driver.testing import MemoryApiServer, StubNode, build_stub_node
+from claimwright.dra.testing import FakeApi
+from claimwright.driver.testing import StubNode, build_stub_node
 
 NODE = f"bench-{os.getpid()}"
 GPUS = 8
@@ -243,8 +244,8 @@ def _wait_for(kubeconfig: Path) -> Path:
 
 
 def _serve(folder: Path) -> None:
-    with MemoryApiServer() as api:
-        api.kubeconfig(folder)
+    with FakeApi() as api:
+        api.kubeconfig(folder / "kubeconfig")
         sys.stdin.read()
 
 

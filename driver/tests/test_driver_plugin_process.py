@@ -19,9 +19,11 @@ import pytest
 
 from claimwright.dra.cdi import load_specs
 from claimwright.dra.claims import ClaimReference, ClaimUid
+from claimwright.dra.kube import EVENTS, NODES, RESOURCE_CLAIMS, RESOURCE_SLICES
 from claimwright.dra.kubelet import PluginClient, wait_for_plugin
+from claimwright.dra.testing import FakeApi
 from claimwright.driver.signals import DUMP
-from claimwright.driver.testing import MemoryApiServer, StubNode, build_stub_node, wait_until
+from claimwright.driver.testing import StubNode, allocated_gpus, build_stub_node, wait_until
 
 DRIVER = "gpu.nvidia.com"
 PROGRAM = Path(sys.executable).with_name("claimwright")
@@ -31,14 +33,14 @@ pytestmark = pytest.mark.slow
 class Plugin:
     """A node, an API server, and processes of the driver on it."""
 
-    def __init__(self, folder: Path, api: MemoryApiServer, library: Path) -> None:
+    def __init__(self, folder: Path, api: FakeApi, library: Path) -> None:
         self.folder, self.api = folder, api
         self.node = StubNode(folder)
         self._process: subprocess.Popen[bytes] | None = None
         self.log = folder / "log"
         subprocess.run(["cp", "-a", f"{library}/.", folder], check=True, timeout=30)
-        self.kubeconfig = api.kubeconfig(folder)
-        api.put("/api/v1/nodes/node-a", {"metadata": {"name": "node-a"}})
+        self.kubeconfig = api.kubeconfig(folder / "kubeconfig")
+        api.put(NODES, {"metadata": {"name": "node-a"}})
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
@@ -65,7 +67,7 @@ class Plugin:
         return PluginClient(info.endpoint, version)  # type: ignore[arg-type]
 
     def claim(self, name: str, *devices: str, **more: Any) -> ClaimReference:
-        item = self.api.add_claim(name, list(devices), pool="node-a", **more)
+        item = self.api.put(RESOURCE_CLAIMS, allocated_gpus(name, devices, pool="node-a", **more))
         return ClaimReference("default", name, ClaimUid(item["metadata"]["uid"]))
 
     @property
@@ -97,7 +99,7 @@ def plugin(stub_folder: Path, request: pytest.FixtureRequest) -> Iterator[Plugin
 
     folder = Path(tempfile.mkdtemp(prefix="cw"))
     try:
-        with MemoryApiServer() as api, contextlib.closing(Plugin(folder, api, stub_folder)) as started:
+        with FakeApi() as api, contextlib.closing(Plugin(folder, api, stub_folder)) as started:
             yield started
     finally:
         shutil.rmtree(folder)
@@ -182,7 +184,7 @@ async def test_prepared_claims_survive_kill_9_and_stale_ones_are_released(plugin
     await client.prepare([stale])
     await client.close()
     plugin.end(signal.SIGKILL)
-    plugin.api.remove_claim("stale")
+    plugin.api.remove(RESOURCE_CLAIMS, "stale", namespace="default")
 
     plugin.start()
     await plugin.logged(f"Checkpointed RC cleanup: unprepared stale claim: default/stale:{stale.uid}")
@@ -245,7 +247,7 @@ async def test_a_corrupt_journal_is_survived_with_an_event(plugin: Plugin) -> No
     await client.close()
 
     assert after == before
-    assert plugin.api.below("events")[0]["reason"] == "CheckpointCorrupted"
+    assert plugin.api.objects(EVENTS)[0]["reason"] == "CheckpointCorrupted"
     assert list(journal.parent.glob("claims.journal.corrupt-*"))
 
 
@@ -261,14 +263,14 @@ async def test_a_signal_ends_it_with_status_0_and_no_socket_left(
     assert status == 0
     assert not list(plugin.node.registry_dir.iterdir())
     assert not (plugin.node.plugins_dir / DRIVER / "dra.sock").exists()
-    assert len(plugin.api.below("resourceslices")) <= 1  # they stay: the kubelet decides when they go
+    assert len(plugin.api.objects(RESOURCE_SLICES)) <= 1  # they stay: the kubelet decides when they go
 
 
 async def test_slices_are_published_and_repaired(plugin: Plugin) -> None:
     plugin.start()
-    slices = await wait_until(lambda: plugin.api.below("resourceslices"))
-    plugin.api.remove(f"/apis/resource.k8s.io/v1/resourceslices/{slices[0]['metadata']['name']}")
-    again = await wait_until(lambda: plugin.api.below("resourceslices"))
+    slices = await wait_until(lambda: plugin.api.objects(RESOURCE_SLICES))
+    plugin.api.remove(RESOURCE_SLICES, slices[0]["metadata"]["name"])
+    again = await wait_until(lambda: plugin.api.objects(RESOURCE_SLICES))
 
     devices = again[0]["spec"]["devices"]
     assert [device["name"] for device in devices] == [f"gpu-{minor}" for minor in range(8)]

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from claimwright.dra.claims import Claim
-from claimwright.dra.kube import EVENTS, Kube
+from claimwright.dra.kube import EVENTS, RESOURCE_CLAIMS
+from claimwright.dra.testing import FakeApi
 from claimwright.driver.adapters import WallClock
 from claimwright.driver.cdi_edits import Installation
 from claimwright.driver.driver_root import DeviceRoot, DriverRoot
@@ -28,8 +29,8 @@ from claimwright.driver.steps import Toolbox
 from claimwright.driver.sweeping import Sweeper
 from claimwright.driver.testing import (
     HandClock,
-    MemoryApiServer,
     ScriptedProcesses,
+    allocated_gpus,
     hgx_h100_host,
     hgx_h100_nvml,
     wait_until,
@@ -51,8 +52,8 @@ LONG = {
 class Node:
     """One node's folders and doors, and an API server in memory."""
 
-    def __init__(self, folder: Path, api: MemoryApiServer) -> None:
-        self.api, self.kube = api, Kube.from_kubeconfig(api.kubeconfig(folder))
+    def __init__(self, folder: Path, api: FakeApi) -> None:
+        self.api, self.kube = api, api.kube()
         self.journal, self.cdi = folder / "claims.journal", folder / "cdi"
         self.host, self.processes = hgx_h100_host(), ScriptedProcesses()
         root = folder / "root"
@@ -89,7 +90,9 @@ class Node:
         return Sweeper(machine, self.kube, self.cdi, WallClock())
 
     def plan(self, name: str, *devices: str, config: list[dict[str, object]] | None = None) -> Entry:
-        item = self.api.add_claim(name, list(devices), pool="node-a", config=config)
+        item = self.api.put(
+            RESOURCE_CLAIMS, allocated_gpus(name, devices, pool="node-a", config=config or ())
+        )
         return self.planner.plan(Claim.from_object(item))
 
     @property
@@ -99,7 +102,7 @@ class Node:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    with MemoryApiServer() as api:
+    with FakeApi() as api:
         yield Node(tmp_path, api)
 
 
@@ -137,7 +140,7 @@ async def test_without_a_journal_the_state_is_rebuilt_from_specs_and_claims(node
         node.journal.write_bytes(b"\x00" * 10 + node.journal.read_bytes())
     else:
         node.journal.unlink()
-    node.api.remove_claim("gone")
+    node.api.remove(RESOURCE_CLAIMS, "gone", namespace="default")
 
     machine = await node.start()
 
@@ -164,7 +167,7 @@ async def test_a_corrupt_journal_is_kept_and_told_by_an_event(node: Node) -> Non
 
 
 async def test_a_silent_api_server_does_not_stop_the_event(node: Node) -> None:
-    node.api.refuse_with = 503
+    node.api.fail("*", "", 503, times=None)
 
     report_corruption(node.kube, "node-a", "it is broken", 0.0)
 
@@ -174,12 +177,12 @@ async def test_the_rebuild_waits_for_the_api_server(node: Node) -> None:
     await machine.prepare(node.plan("a", "gpu-0"))
     await machine.stop(timeout_seconds=5)
     node.journal.unlink()
-    node.api.refuse_with = 503
+    node.api.fail("*", "", 503, times=None)
     clock = HandClock()
     restorer = Restorer(node.journal, node.cdi, "boot-1", node.planner, node.kube, clock)
     waiting = asyncio.ensure_future(restorer.remember())
     await wait_until(lambda: clock.sleepers)
-    node.api.refuse_with = None
+    node.api.faults.clear()
     clock.advance(5)
 
     assert len((await waiting).entries) == 1
@@ -190,9 +193,9 @@ async def test_a_claim_that_is_gone_is_released_by_the_sweep(node: Node, replace
     machine = await node.start()
     await machine.prepare(node.plan("a", "gpu-0"))
     await machine.prepare(node.plan("b", "gpu-1"))
-    node.api.remove_claim("a")
+    node.api.remove(RESOURCE_CLAIMS, "a", namespace="default")
     if replaced:
-        node.api.add_claim("a", ["gpu-5"], pool="node-a")
+        node.api.put(RESOURCE_CLAIMS, allocated_gpus("a", ["gpu-5"], pool="node-a"))
 
     await node.sweeper(machine).sweep()
 
@@ -203,8 +206,8 @@ async def test_a_claim_that_is_gone_is_released_by_the_sweep(node: Node, replace
 async def test_an_api_server_that_does_not_answer_releases_nothing(node: Node) -> None:
     machine = await node.start()
     await machine.prepare(node.plan("a", "gpu-0"))
-    node.api.remove_claim("a")
-    node.api.refuse_with = 503
+    node.api.remove(RESOURCE_CLAIMS, "a", namespace="default")
+    node.api.fail("*", "", 503, times=None)
 
     await node.sweeper(machine).sweep()
 
@@ -286,7 +289,7 @@ def test_a_claim_for_what_is_not_here_is_refused(
 
 
 def test_a_uid_that_is_a_path_is_refused(node: Node) -> None:
-    item = node.api.add_claim("evil", ["gpu-0"], pool="node-a")
+    item = node.api.put(RESOURCE_CLAIMS, allocated_gpus("evil", ["gpu-0"], pool="node-a"))
     item["metadata"]["uid"] = "../../../etc/passwd"
 
     with pytest.raises(ClaimRefused, match="claim uid"):

@@ -3,7 +3,7 @@
 What is in memory passes the same contract tests as the real adapters.
 """
 
-from claimwright.driver.testing.api_server import MemoryApiServer
+from claimwright.driver.testing.claims import allocated_gpus
 from claimwright.driver.testing.clock import HandClock
 from claimwright.driver.testing.host import MemoryHost
 from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_host, hgx_h100_nvml
@@ -13,11 +13,11 @@ from claimwright.driver.testing.waiting import wait_until
 
 __all__ = [
     "HandClock",
-    "MemoryApiServer",
     "MemoryHost",
     "MemoryNvml",
     "ScriptedProcesses",
     "StubNode",
+    "allocated_gpus",
     "build_stub_node",
     "gpu_reading",
     "hgx_h100_host",
