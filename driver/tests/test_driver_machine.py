@@ -54,12 +54,15 @@ class FileTool:
     def __init__(self, folder: Path, fuse: Fuse) -> None:
         self.folder, self.fuse = folder, fuse
         self.refuse: set[str] = set()
+        self.full = False
         self.refuse_undo = False
 
     def do(self, step: Step) -> None:
         self.fuse.burn()
         if step.arguments["name"] in self.refuse:
             raise StepFailed(f"{step} refused")
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device", "/run/cdi/spec.json")
         self._file(step).touch()
         self.fuse.burn()
 
@@ -306,6 +309,20 @@ async def test_a_disk_that_fills_up_halfway_rolls_the_claim_back(node: Node) -> 
     node.file.append = fill_after_the_first  # type: ignore[method-assign]
 
     with pytest.raises(JournalUnwritable):
+        await machine.prepare(node.plan(1, [0]))
+
+    assert machine.entries == ()
+    assert node.marks() == set()
+
+
+async def test_a_full_disk_under_a_step_is_told_with_its_place_and_the_claim_is_rolled_back(
+    node: Node,
+) -> None:
+    machine = node.start()
+    for tool in node.tools:
+        tool.full = True
+
+    with pytest.raises(StepFailed, match=r"the disk of /run/cdi/spec.json is full: free some space there"):
         await machine.prepare(node.plan(1, [0]))
 
     assert machine.entries == ()

@@ -19,7 +19,7 @@ _FLAGS = [
     click.option(
         "--kubeconfig",
         envvar="KUBECONFIG",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
         help="How to reach the API server; without it, as a pod does.",
     ),
     click.option(
@@ -175,6 +175,9 @@ def gpu_plugin(**flags: Any) -> None:  # noqa: ANN401  click's own values
     try:
         settings = _settings(flags)
         settings.check()
+    except DraError as error:
+        raise click.UsageError(str(error)) from error
+    try:
         logs.configure(settings.logging_format, settings.verbosity)
         _warn_of_gates(settings.feature_gates.on_but_missing())
         asyncio.run(gpu_plugin.run(settings))

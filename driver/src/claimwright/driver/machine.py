@@ -10,6 +10,7 @@ Lock order: the claim, then its devices by name (`NamedLocks`). One event loop o
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import replace
@@ -226,7 +227,7 @@ class Machine:
         try:
             return call(step) if quick else await asyncio.to_thread(call, step)
         except OSError as error:
-            raise StepFailed(f"{step} failed: {error}") from error
+            raise StepFailed(_explain(step, error)) from error
 
     async def _detached(self, work: Coroutine[Any, Any, Result]) -> Result:
         task = asyncio.ensure_future(work)
@@ -238,3 +239,11 @@ class Machine:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # the caller may be gone; asyncio must not complain about it
+
+
+def _explain(step: Step, error: OSError) -> str:
+    """Say what stopped a step, and for a full disk what to do."""
+    if error.errno == errno.ENOSPC:
+        where = f" of {error.filename}" if error.filename else ""
+        return f"the disk{where} is full: free some space there, the claim is tried again ({step})"
+    return f"{step} failed: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -12,6 +13,7 @@ from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.logs import Format
 
 GPU_DRIVER: Final = "gpu.nvidia.com"
+_NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,14 @@ class GpuPluginSettings:
 
     def check(self) -> None:
         """Refuse combinations that make no sense; NodeUnusable names the flag."""
+        if not _NODE_NAME.fullmatch(self.node_name) or len(self.node_name) > 253:
+            raise NodeUnusable(
+                f"--node-name {self.node_name!r}: expected a Node's name: lower-case letters, digits, - and ."
+            )
+        if not self.host_root.is_dir():
+            raise NodeUnusable(
+                f"--host-root {str(self.host_root)!r} is no folder: give the one with the host's sys, proc and dev"
+            )
         if self.consumable_shares != "disabled":
             self._check_shares()
         if self.http_endpoint and parse_endpoint(self.http_endpoint) is None:
