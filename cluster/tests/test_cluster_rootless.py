@@ -55,7 +55,7 @@ def test_an_ordinary_user_gets_a_control_plane_and_is_told_what_is_missing(tmp_p
         cluster = json.loads(made.stdout)
         assert cluster["emulated_kubelets"]
         assert cluster["nodes"] == []
-        assert run(folder, "list").stdout.split()[:2] == ["plain", "running"]
+        assert run(folder, "list").stdout.splitlines()[1].split()[:2] == ["plain", "running"]
     finally:
         stopped = run(folder, "down", "plain")
     assert stopped.returncode == 0, stopped.stderr
