@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -98,8 +99,6 @@ def run_demo(results: Results, *, version: str, progress: Progress) -> tuple[Sta
 @contextmanager
 def short_folder() -> Iterator[str]:
     """A folder whose path leaves room for unix sockets below it (108 bytes in all)."""
-    import tempfile  # noqa: PLC0415 - used here only
-
     with tempfile.TemporaryDirectory(prefix="cw-") as folder:
         yield folder
 
