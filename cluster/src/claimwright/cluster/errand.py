@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-from collections.abc import Callable, Sequence
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Sequence
 
 from claimwright.cluster import errors, interface
 from claimwright.cluster.interface import ClusterSpec
@@ -20,17 +17,13 @@ KUBECONFIG_NAMES = ("KUBECONFIG", "CLAIMWRIGHT_TEST_KUBECONFIG")
 def run_on_cluster(spec: ClusterSpec, command: Sequence[str], *, progress: Progress) -> int:
     """Start the cluster, run `command` with its kubeconfig in the environment, remove it; return its exit code.
 
-    The cluster goes also after SIGTERM or Ctrl-C; the command is ended first.
+    An exception ends the command first and then the cluster: the command line raises one for SIGTERM and Ctrl-C.
     """
-    former = signal.signal(signal.SIGTERM, _exit_of(os.getpid()))
+    made = interface.up(spec, progress=progress)
     try:
-        made = interface.up(spec, progress=progress)
-        try:
-            return _run(command, {name: os.fspath(made.kubeconfig) for name in KUBECONFIG_NAMES})
-        finally:
-            interface.down(spec.name, progress=progress)
+        return _run(command, {name: os.fspath(made.kubeconfig) for name in KUBECONFIG_NAMES})
     finally:
-        signal.signal(signal.SIGTERM, former)
+        interface.down(spec.name, progress=progress)
 
 
 def _run(command: Sequence[str], environment: dict[str, str]) -> int:
@@ -44,15 +37,3 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> int:
         if process.poll() is None:
             process.terminate()
             process.wait()
-
-
-def _exit_of(owner: int) -> Callable[[int, FrameType | None], NoReturn]:
-    """Return a handler that unwinds the process `owner`; a fork of it ends at once and undoes nothing."""
-
-    def leave(number: int, frame: FrameType | None) -> NoReturn:
-        del frame
-        if os.getpid() != owner:
-            os._exit(128 + number)
-        raise SystemExit(128 + number)
-
-    return leave
