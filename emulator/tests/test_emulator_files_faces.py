@@ -23,6 +23,7 @@ from claimwright.emulator.model import (
     load_node_profile,
     node_names,
 )
+from claimwright.emulator.model.operations import gpus
 
 GPU0 = "sys/devices/pci0000:50/0000:50:01.0/0000:51:00.0/0000:52:00.0/0000:53:00.0"
 MACHINE = """Character devices:
@@ -202,7 +203,7 @@ def test_device_nodes_have_the_drivers_numbers(state: NodeState) -> None:
 
 def test_a_lost_gpu_reads_all_ones_and_keeps_its_entries(state: NodeState) -> None:
     model = NodeModel(state)
-    model.lose(0)
+    model.perform(gpus.lose, 0)
 
     tree = faces.host_root(model.snapshot())
 
@@ -213,10 +214,9 @@ def test_a_lost_gpu_reads_all_ones_and_keeps_its_entries(state: NodeState) -> No
 
 
 def test_a_gpu_on_another_driver_leaves_procfs_and_dev_and_shows_that_driver(state: NodeState) -> None:
-    from dataclasses import replace
 
     model = NodeModel(state)
-    model.change(2, lambda gpu: replace(gpu, bound_driver=None))
+    model.perform(gpus.bind, 2, None)
 
     tree = faces.host_root(model.snapshot())
 

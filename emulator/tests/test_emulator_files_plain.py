@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from claimwright.emulator.files.following import render_files
 from claimwright.emulator.files.plain import PlainTree
 from claimwright.emulator.files.tree import folders, up_from
 from claimwright.emulator.model import NodeModel, OperationRefused, build_node, load_node_profile
+from claimwright.emulator.model.operations import gpus
 
 
 def seen(root: Path) -> Tree:
@@ -131,15 +131,15 @@ def test_files_agree_with_the_model_after_every_operation(
 def apply(model: NodeModel, operation: str, gpu: int) -> None:
     try:
         if operation == "unbind":
-            model.change(gpu, lambda state: replace(state, bound_driver=None))
+            model.perform(gpus.bind, gpu, None)
         elif operation == "bind":
-            model.change(gpu, lambda state: replace(state, bound_driver="nvidia"))
+            model.perform(gpus.bind, gpu, "nvidia")
         elif operation == "start_process":
-            model.start_process(gpu, 1, "x", 1)
+            model.perform(gpus.start_process, gpu, 1, "x", 1)
         elif operation == "set_time_slice":
-            model.set_time_slice(gpu, 1)
+            model.perform(gpus.set_time_slice, gpu, 1)
         else:
-            getattr(model, operation)(gpu)
+            model.perform(getattr(gpus, operation), gpu)
     except OperationRefused:
         pass
 

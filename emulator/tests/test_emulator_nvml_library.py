@@ -21,6 +21,7 @@ from typing import Self
 import pytest
 
 from claimwright.emulator.model import NodeModel, build_node, load_node_profile
+from claimwright.emulator.model.operations import gpus
 from claimwright.emulator.nvml import DriverRoot, compiling, compose, generate
 from claimwright.emulator.nvml.driver_root import LIBRARY_FOLDER
 from claimwright.emulator.nvml.server import NvmlServer, serving
@@ -201,10 +202,10 @@ def test_a_change_of_the_model_is_read_at_once_by_an_open_library(node: Served) 
     assert library.nvmlInit_v2() == 0
     try:
         assert library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)) == 0
-        node.model.set_temperature(0, 77)
+        node.model.perform(gpus.set_temperature, 0, 77)
         assert library.nvmlDeviceGetTemperature(device, 0, ctypes.byref(value)) == 0
         assert value.value == 77
-        node.model.lose(0)
+        node.model.perform(gpus.lose, 0)
         assert library.nvmlDeviceGetTemperature(device, 0, ctypes.byref(value)) == 15
     finally:
         library.nvmlShutdown()
@@ -258,8 +259,8 @@ def test_another_user_may_read_but_not_set(node: Served) -> None:
 
 
 def test_the_bare_process_list_writes_records_of_its_own_age(node: Served) -> None:
-    node.model.start_process(0, 41, "one", 1 << 30)
-    node.model.start_process(0, 42, "two", 2 << 30)
+    node.model.perform(gpus.start_process, 0, 41, "one", 1 << 30)
+    node.model.perform(gpus.start_process, 0, 42, "two", 2 << 30)
     library, device = _load(node), ctypes.c_void_p()
     assert library.nvmlInit_v2() == 0
     try:

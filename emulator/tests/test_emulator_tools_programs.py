@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from claimwright.emulator.model import NodeModel, build_node, load_node_profile
+from claimwright.emulator.model.operations import gpus
 from claimwright.emulator.nvml import DriverRoot, compose
 from claimwright.emulator.nvml.server import serving
 
@@ -49,7 +50,7 @@ async def test_the_list_names_each_gpu_once(tools: Tools) -> None:
 
 
 async def test_a_query_gives_the_models_values_as_csv(tools: Tools) -> None:
-    tools.model.set_temperature(3, 66)
+    tools.model.perform(gpus.set_temperature, 3, 66)
     names = "index,uuid,pci.bus_id,memory.total,temperature.gpu,mig.mode.current,compute_cap"
     code, said = await tools.smi(f"--query-gpu={names}", "--format=csv,noheader,nounits")
     rows = [[cell.strip() for cell in row] for row in csv.reader(said.splitlines())]
@@ -124,7 +125,7 @@ async def test_a_power_limit_out_of_range_is_refused_by_the_hardware(tools: Tool
 
 
 async def test_the_table_has_straight_edges_and_every_gpu(tools: Tools) -> None:
-    tools.model.start_process(0, 2**22 + 7, "x", 3 << 30)
+    tools.model.perform(gpus.start_process, 0, 2**22 + 7, "x", 3 << 30)
     code, said = await tools.smi()
     lines = [line for line in said.splitlines()[1:] if line]
     assert code == 0

@@ -7,39 +7,24 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import socket
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError, validate_call
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from claimwright.emulator.description import describe, describe_gpu
+from claimwright.emulator.description import describe, describe_value
 from claimwright.emulator.errors import NodeError, OperationRefused, Refusal
 from claimwright.emulator.model import NodeModel
+from claimwright.emulator.model.operations import TABLE
 from claimwright.emulator.nvml.socket_paths import short_path
 
 SNAPSHOT = "snapshot"
-_OPERATIONS = (
-    "set_persistence_mode",
-    "set_compute_mode",
-    "set_time_slice",
-    "set_power_limit",
-    "lock_clocks",
-    "unlock_clocks",
-    "start_process",
-    "stop_process",
-    "set_utilization",
-    "set_temperature",
-    "count_ecc_errors",
-    "set_ecc_mode",
-    "clear_ecc_errors",
-    "set_nvlink",
-    "lose",
-    "recover",
-)
 _LINE_BYTES = 1 << 20
 
 
@@ -93,15 +78,28 @@ def _answer(model: NodeModel, line: bytes) -> dict[str, Any]:
         return {"refused": Refusal.INVALID_ARGUMENT, "message": f"no request: {error!r}"}
 
 
-def apply(model: NodeModel, operation: str, arguments: Mapping[str, object]) -> dict[str, Any]:
+def apply(model: NodeModel, operation: str, arguments: Mapping[str, object]) -> Any:  # noqa: ANN401 - JSON
     """Apply an operation by name, arguments as JSON gives them; OperationRefused names what does not fit."""
     if operation == SNAPSHOT:
         return describe(model.snapshot())
-    if operation not in _OPERATIONS:
-        known = ", ".join((SNAPSHOT, *_OPERATIONS))
+    if operation not in TABLE:
+        known = ", ".join((SNAPSHOT, *TABLE))
         raise OperationRefused(Refusal.INVALID_ARGUMENT, f"unknown operation {operation!r}; known: {known}")
     try:
-        return describe_gpu(validate_call(getattr(model, operation))(**arguments))
+        given = _arguments(operation).model_validate(dict(arguments))
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise OperationRefused(Refusal.INVALID_ARGUMENT, f"{operation}: {faults}") from None
+    named = {name: getattr(given, name) for name in type(given).model_fields}
+    return describe_value(model.perform(TABLE[operation], **named))
+
+
+@cache
+def _arguments(operation: str) -> type[BaseModel]:
+    """Return what an operation takes beside the state, as a model that reads JSON."""
+    parameters = list(inspect.signature(TABLE[operation], eval_str=True).parameters.values())[1:]
+    fields: dict[str, Any] = {
+        each.name: (each.annotation, ... if each.default is each.empty else each.default)
+        for each in parameters
+    }
+    return create_model(operation, __config__=ConfigDict(extra="forbid"), **fields)

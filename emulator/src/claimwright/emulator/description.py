@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from claimwright.emulator.model import GpuState, Nic, NodeState, NvSwitch
 
 
@@ -27,6 +29,11 @@ def describe(state: NodeState) -> dict[str, Any]:
         "nics": [{**_nic(each), "pcie_root": roots[each.pci]} for each in state.nics],
         "unverified": list(state.unverified),
     }
+
+
+def describe_value(value: object) -> Any:  # noqa: ANN401 - JSON
+    """Return what an operation answered with: a GPU as `describe` shows it, anything else field by field."""
+    return describe_gpu(value) if isinstance(value, GpuState) else to_jsonable_python(value)
 
 
 def describe_gpu(gpu: GpuState) -> dict[str, Any]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Concatenate, ParamSpec, TypeVar
 
-from claimwright.emulator.errors import OperationRefused, Refusal
-from claimwright.emulator.model import operations
-from claimwright.emulator.model.state import GpuProcess, GpuState, NodeState, ProcessKind, Utilization
+from claimwright.emulator.model.change import Change, GpuEvent
+from claimwright.emulator.model.state import NodeState
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Subscriber = Callable[[NodeState], None]
-Change = Callable[[GpuState], GpuState]
+Listener = Callable[[GpuEvent], None]
 
 
 class NodeModel:
@@ -26,6 +28,7 @@ class NodeModel:
         self._state = state
         self._lock = threading.RLock()
         self._subscribers: list[Subscriber] = []
+        self._listeners: list[Listener] = []
 
     def snapshot(self) -> NodeState:
         """Return the present state."""
@@ -36,88 +39,26 @@ class NodeModel:
         with self._lock:
             subscriber(self._state)
             self._subscribers.append(subscriber)
-        return lambda: self._unsubscribe(subscriber)
+        return lambda: self._leave(self._subscribers, subscriber)
 
-    def change(self, gpu: int, change: Change) -> GpuState:
-        """Apply a pure operation to the GPU of this index and return it; OperationRefused changes nothing."""
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` for each event, after the state that it comes with; the returned function ends that."""
         with self._lock:
-            gpus = self._state.gpus
-            if not 0 <= gpu < len(gpus):
-                raise OperationRefused(Refusal.NOT_FOUND, f"no GPU {gpu}; this node has 0..{len(gpus) - 1}")
-            changed = change(gpus[gpu])
-            if changed != gpus[gpu]:
-                self._publish(replace(self._state, gpus=(*gpus[:gpu], changed, *gpus[gpu + 1 :])))
-            return changed
+            self._listeners.append(listener)
+        return lambda: self._leave(self._listeners, listener)
 
-    def set_persistence_mode(self, gpu: int, *, enabled: bool) -> GpuState:
-        """See operations.set_persistence_mode."""
-        return self.change(gpu, lambda state: operations.set_persistence_mode(state, enabled=enabled))
-
-    def set_compute_mode(self, gpu: int, mode: int) -> GpuState:
-        """See operations.set_compute_mode."""
-        return self.change(gpu, lambda state: operations.set_compute_mode(state, mode))
-
-    def set_time_slice(self, gpu: int, time_slice: int) -> GpuState:
-        """See operations.set_time_slice."""
-        return self.change(gpu, lambda state: operations.set_time_slice(state, time_slice))
-
-    def set_power_limit(self, gpu: int, milliwatts: int) -> GpuState:
-        """See operations.set_power_limit."""
-        return self.change(gpu, lambda state: operations.set_power_limit(state, milliwatts))
-
-    def lock_clocks(self, gpu: int, lowest: int, highest: int) -> GpuState:
-        """See operations.lock_clocks."""
-        return self.change(gpu, lambda state: operations.lock_clocks(state, lowest, highest))
-
-    def unlock_clocks(self, gpu: int) -> GpuState:
-        """See operations.unlock_clocks."""
-        return self.change(gpu, operations.unlock_clocks)
-
-    def start_process(
-        self, gpu: int, pid: int, name: str, memory_bytes: int, *, kind: ProcessKind = ProcessKind.COMPUTE
-    ) -> GpuState:
-        """See operations.start_process."""
-        process = GpuProcess(pid, name, memory_bytes, kind)
-        return self.change(gpu, lambda state: operations.start_process(state, process))
-
-    def stop_process(self, gpu: int, pid: int) -> GpuState:
-        """See operations.stop_process."""
-        return self.change(gpu, lambda state: operations.stop_process(state, pid))
-
-    def set_utilization(self, gpu: int, utilization: Utilization) -> GpuState:
-        """See operations.set_utilization."""
-        return self.change(gpu, lambda state: operations.set_utilization(state, utilization))
-
-    def set_temperature(self, gpu: int, celsius: int, memory_celsius: int | None = None) -> GpuState:
-        """See operations.set_temperature."""
-        return self.change(gpu, lambda state: operations.set_temperature(state, celsius, memory_celsius))
-
-    def count_ecc_errors(self, gpu: int, *, corrected: int = 0, uncorrected: int = 0) -> GpuState:
-        """See operations.count_ecc_errors."""
-        return self.change(
-            gpu,
-            lambda state: operations.count_ecc_errors(state, corrected=corrected, uncorrected=uncorrected),
-        )
-
-    def set_ecc_mode(self, gpu: int, *, enabled: bool) -> GpuState:
-        """See operations.set_ecc_mode."""
-        return self.change(gpu, lambda state: operations.set_ecc_mode(state, enabled=enabled))
-
-    def clear_ecc_errors(self, gpu: int, *, aggregate: bool) -> GpuState:
-        """See operations.clear_ecc_errors."""
-        return self.change(gpu, lambda state: operations.clear_ecc_errors(state, aggregate=aggregate))
-
-    def set_nvlink(self, gpu: int, link: int, *, active: bool) -> GpuState:
-        """See operations.set_nvlink."""
-        return self.change(gpu, lambda state: operations.set_nvlink(state, link, active=active))
-
-    def lose(self, gpu: int) -> GpuState:
-        """See operations.lose."""
-        return self.change(gpu, operations.lose)
-
-    def recover(self, gpu: int) -> GpuState:
-        """See operations.recover."""
-        return self.change(gpu, operations.recover)
+    def perform(
+        self, operation: Callable[Concatenate[NodeState, P], Change[T]], *arguments: P.args, **named: P.kwargs
+    ) -> T:
+        """Apply a pure operation (see model.operations) and return its value; OperationRefused changes nothing."""
+        with self._lock:
+            change = operation(self._state, *arguments, **named)
+            if change.state is not self._state:
+                self._publish(change.state)
+            for event in change.events:
+                for listener in tuple(self._listeners):
+                    listener(event)
+            return change.value
 
     def _publish(self, state: NodeState) -> None:
         """Store a state and tell every subscriber; one that fails does not keep the others from hearing."""
@@ -133,7 +74,7 @@ class NodeModel:
                 f"{len(failures)} faces of node {state.name!r} could not follow a change", failures
             )
 
-    def _unsubscribe(self, subscriber: Subscriber) -> None:
+    def _leave(self, members: list[T], member: T) -> None:
         with self._lock:
-            if subscriber in self._subscribers:
-                self._subscribers.remove(subscriber)
+            if member in members:
+                members.remove(member)

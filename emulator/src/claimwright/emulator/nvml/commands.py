@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from claimwright.emulator.model import GpuState, NodeModel, OperationRefused
+from claimwright.emulator.model.operations import gpus
 from claimwright.emulator.nvml.client import Client
 from claimwright.emulator.nvml.layout import MAGIC, REPLY, REQUEST, Operation, Result
 
@@ -14,18 +15,22 @@ _Change = Callable[[NodeModel, int, Sequence[int]], GpuState]
 
 # All of them need the right to administrate, as nvml.h says of each ("Requires root/admin permissions").
 _CHANGES: Mapping[Operation, _Change] = {
-    Operation.SET_PERSISTENCE_MODE: lambda model, gpu, given: model.set_persistence_mode(
-        gpu, enabled=bool(given[0])
+    Operation.SET_PERSISTENCE_MODE: lambda model, gpu, given: model.perform(
+        gpus.set_persistence_mode, gpu, enabled=bool(given[0])
     ),
-    Operation.SET_COMPUTE_MODE: lambda model, gpu, given: model.set_compute_mode(gpu, given[0]),
-    Operation.SET_POWER_LIMIT: lambda model, gpu, given: model.set_power_limit(gpu, given[0]),
-    Operation.SET_ECC_MODE: lambda model, gpu, given: model.set_ecc_mode(gpu, enabled=bool(given[0])),
-    Operation.CLEAR_ECC_COUNTS: lambda model, gpu, given: model.clear_ecc_errors(
-        gpu, aggregate=bool(given[0])
+    Operation.SET_COMPUTE_MODE: lambda model, gpu, given: model.perform(gpus.set_compute_mode, gpu, given[0]),
+    Operation.SET_POWER_LIMIT: lambda model, gpu, given: model.perform(gpus.set_power_limit, gpu, given[0]),
+    Operation.SET_ECC_MODE: lambda model, gpu, given: model.perform(
+        gpus.set_ecc_mode, gpu, enabled=bool(given[0])
     ),
-    Operation.LOCK_GPU_CLOCKS: lambda model, gpu, given: model.lock_clocks(gpu, given[0], given[1]),
-    Operation.RESET_GPU_CLOCKS: lambda model, gpu, _: model.unlock_clocks(gpu),
-    Operation.SET_TIME_SLICE: lambda model, gpu, given: model.set_time_slice(gpu, given[0]),
+    Operation.CLEAR_ECC_COUNTS: lambda model, gpu, given: model.perform(
+        gpus.clear_ecc_errors, gpu, aggregate=bool(given[0])
+    ),
+    Operation.LOCK_GPU_CLOCKS: lambda model, gpu, given: model.perform(
+        gpus.lock_clocks, gpu, given[0], given[1]
+    ),
+    Operation.RESET_GPU_CLOCKS: lambda model, gpu, _: model.perform(gpus.unlock_clocks, gpu),
+    Operation.SET_TIME_SLICE: lambda model, gpu, given: model.perform(gpus.set_time_slice, gpu, given[0]),
 }
 
 

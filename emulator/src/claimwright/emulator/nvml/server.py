@@ -8,12 +8,14 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
 from claimwright.emulator.model import NodeModel
+from claimwright.emulator.model.change import GpuEvent
 from claimwright.emulator.nvml.client import Client
 from claimwright.emulator.nvml.commands import Commands
 from claimwright.emulator.nvml.errors import SocketTaken
@@ -24,6 +26,7 @@ from claimwright.emulator.nvml.socket_paths import short_path
 _log = logging.getLogger(__name__)
 _BACKLOG = 128
 _MOST_CLIENTS = 4096
+_NO_INSTANCE = 0xFFFFFFFF
 
 
 class NvmlServer:
@@ -42,6 +45,8 @@ class NvmlServer:
         self._clients: dict[int, Client] = {}
         self._next = 1
         self._unsubscribe: Callable[[], None] = lambda: None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
 
     @property
     def client_pids(self) -> frozenset[int]:
@@ -50,7 +55,9 @@ class NvmlServer:
 
     async def start(self) -> None:
         """Publish the state, then listen; SocketTaken when another node answers at the path."""
-        self._unsubscribe = self._model.subscribe(self._writer.publish)
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        leave = (self._model.subscribe(self._writer.publish), self._model.listen(self._deliver))
+        self._unsubscribe = lambda: _all(leave)
         self.socket_path.parent.mkdir(parents=True, exist_ok=True)
         _clear_stale(self.socket_path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
@@ -105,6 +112,23 @@ class NvmlServer:
             client.send(packet) for client in tuple(self._clients.values()) if client.wants(slot, kind)
         )
 
+    def _deliver(self, event: GpuEvent) -> None:
+        """Send on the loop's thread, whichever thread the operation came from."""
+        assert self._loop is not None
+        if threading.get_ident() == self._thread:
+            self._send(event)
+        else:
+            self._loop.call_soon_threadsafe(self._send, event)
+
+    def _send(self, event: GpuEvent) -> None:
+        self.send_event(
+            event.gpu,
+            int(event.kind),
+            event.data,
+            gpu_instance=_NO_INSTANCE if event.gpu_instance is None else event.gpu_instance,
+            compute_instance=_NO_INSTANCE if event.compute_instance is None else event.compute_instance,
+        )
+
     def _find(self, connection: int) -> Client | None:
         return self._clients.get(connection)
 
@@ -145,6 +169,11 @@ class NvmlServer:
         asyncio.get_running_loop().remove_reader(client.stream)
         client.stream.close()
         self._clients.pop(client.connection, None)
+
+
+def _all(ends: Iterable[Callable[[], None]]) -> None:
+    for end in ends:
+        end()
 
 
 def _greet(client: Client, memfd: int) -> bool:

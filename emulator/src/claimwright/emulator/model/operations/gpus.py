@@ -1,4 +1,4 @@
-"""What can be done to a GPU: pure functions to the next state, or OperationRefused with NVML's reason.
+"""What can be done to one GPU, apart from its partitions: settings, load, readings, errors.
 
 What a process asks for through NVML refuses as the header documents (nvml.h 13.5); what the environment does
 (heat, load, faults) refuses only what is physically meaningless.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from claimwright.emulator.errors import OperationRefused, Refusal
+from claimwright.emulator.model.change import of_gpu
 from claimwright.emulator.model.readings import settled
 from claimwright.emulator.model.state import (
     ClockLock,
@@ -23,11 +24,13 @@ from claimwright.emulator.model.state import (
 )
 
 
+@of_gpu
 def set_persistence_mode(gpu: GpuState, *, enabled: bool) -> GpuState:
     """Keep the driver loaded while nothing uses the GPU, or not."""
     return replace(_reachable(gpu), persistence_mode=enabled)
 
 
+@of_gpu
 def set_compute_mode(gpu: GpuState, mode: int) -> GpuState:
     """Set `nvmlComputeMode_t`; running processes stay, as on hardware."""
     if mode == 1:
@@ -40,6 +43,7 @@ def set_compute_mode(gpu: GpuState, mode: int) -> GpuState:
     return replace(_reachable(gpu), compute_mode=ComputeMode(mode))
 
 
+@of_gpu
 def set_time_slice(gpu: GpuState, time_slice: int) -> GpuState:
     """Set the time slice of the compute scheduler (0 default, 1 short, 2 medium, 3 long)."""
     if time_slice not in set(TimeSlice):
@@ -48,6 +52,7 @@ def set_time_slice(gpu: GpuState, time_slice: int) -> GpuState:
     return replace(_reachable(gpu), time_slice=TimeSlice(time_slice))
 
 
+@of_gpu
 def set_power_limit(gpu: GpuState, milliwatts: int) -> GpuState:
     """Set the power limit within the board's range."""
     allowed = gpu.board.power
@@ -57,6 +62,7 @@ def set_power_limit(gpu: GpuState, milliwatts: int) -> GpuState:
     return settled(replace(_reachable(gpu), power=replace(gpu.power, limit_milliwatts=milliwatts)))
 
 
+@of_gpu
 def lock_clocks(gpu: GpuState, lowest: int, highest: int) -> GpuState:
     """Hold the graphics clock, MHz, within a range; the ends are clipped to what the board supports."""
     if not 0 <= lowest <= highest:
@@ -68,13 +74,18 @@ def lock_clocks(gpu: GpuState, lowest: int, highest: int) -> GpuState:
     return settled(replace(_reachable(gpu), clock_lock=lock))
 
 
+@of_gpu
 def unlock_clocks(gpu: GpuState) -> GpuState:
     """Let the graphics clock go free again."""
     return settled(replace(_reachable(gpu), clock_lock=None))
 
 
-def start_process(gpu: GpuState, process: GpuProcess) -> GpuState:
+@of_gpu
+def start_process(
+    gpu: GpuState, pid: int, name: str, memory_bytes: int, *, kind: ProcessKind = ProcessKind.COMPUTE
+) -> GpuState:
     """Give a process a context and memory, if the compute mode and the free memory allow it."""
+    process = GpuProcess(pid, name, memory_bytes, kind)
     _reachable(gpu)
     if not gpu.nvml_visible:
         raise OperationRefused(
@@ -95,6 +106,7 @@ def start_process(gpu: GpuState, process: GpuProcess) -> GpuState:
     return settled(replace(gpu, processes=(*gpu.processes, process)))
 
 
+@of_gpu
 def stop_process(gpu: GpuState, pid: int) -> GpuState:
     """End a process's context; its memory is free at once."""
     left = tuple(process for process in gpu.processes if process.pid != pid)
@@ -104,6 +116,7 @@ def stop_process(gpu: GpuState, pid: int) -> GpuState:
     return settled(replace(gpu, processes=left))
 
 
+@of_gpu
 def set_utilization(gpu: GpuState, utilization: Utilization) -> GpuState:
     """Set how busy the engines are; power and clocks follow."""
     values = {name: getattr(utilization, name) for name in utilization.__dataclass_fields__}
@@ -115,6 +128,7 @@ def set_utilization(gpu: GpuState, utilization: Utilization) -> GpuState:
     return settled(replace(gpu, utilization=utilization))
 
 
+@of_gpu
 def set_temperature(gpu: GpuState, celsius: int, memory_celsius: int | None = None) -> GpuState:
     """Set what the sensors read."""
     for value in (celsius, memory_celsius):
@@ -126,6 +140,7 @@ def set_temperature(gpu: GpuState, celsius: int, memory_celsius: int | None = No
     return replace(gpu, temperature=replace(gpu.temperature, gpu=celsius, memory=memory))
 
 
+@of_gpu
 def count_ecc_errors(gpu: GpuState, *, corrected: int = 0, uncorrected: int = 0) -> GpuState:
     """Add memory errors to both lifetimes."""
     before = _ecc(gpu)
@@ -139,11 +154,13 @@ def count_ecc_errors(gpu: GpuState, *, corrected: int = 0, uncorrected: int = 0)
     return replace(gpu, ecc=ecc)
 
 
+@of_gpu
 def set_ecc_mode(gpu: GpuState, *, enabled: bool) -> GpuState:
     """Set the ECC mode that the next reset makes current."""
     return replace(_reachable(gpu), ecc=replace(_ecc(gpu), pending=enabled))
 
 
+@of_gpu
 def clear_ecc_errors(gpu: GpuState, *, aggregate: bool) -> GpuState:
     """Set the counts of one lifetime back to zero."""
     ecc = _ecc(_reachable(gpu))
@@ -152,6 +169,7 @@ def clear_ecc_errors(gpu: GpuState, *, aggregate: bool) -> GpuState:
     )
 
 
+@of_gpu
 def set_nvlink(gpu: GpuState, link: int, *, active: bool) -> GpuState:
     """Bring one NVLink down or up."""
     if not 0 <= link < len(gpu.nvlinks):
@@ -161,11 +179,19 @@ def set_nvlink(gpu: GpuState, link: int, *, active: bool) -> GpuState:
     return replace(gpu, nvlinks=(*gpu.nvlinks[:link], changed, *gpu.nvlinks[link + 1 :]))
 
 
+@of_gpu
+def bind(gpu: GpuState, driver: str | None) -> GpuState:
+    """Give the function to a kernel driver, or to none; off the NVIDIA driver the GPU is gone from NVML."""
+    return replace(gpu, bound_driver=driver)
+
+
+@of_gpu
 def lose(gpu: GpuState) -> GpuState:
     """Let the GPU fall off the bus: its processes die, and NVML answers GPU_IS_LOST from now on."""
     return settled(replace(gpu, lost=True, processes=(), utilization=Utilization()))
 
 
+@of_gpu
 def recover(gpu: GpuState) -> GpuState:
     """Bring a lost GPU back, as after a reset: volatile counts and locks are gone."""
     ecc = gpu.ecc and replace(gpu.ecc, volatile=EccErrors(), current=gpu.ecc.pending)
@@ -196,3 +222,24 @@ def _check_compute_mode(gpu: GpuState, process: GpuProcess) -> None:
 
 def _added(errors: EccErrors, corrected: int, uncorrected: int) -> EccErrors:
     return EccErrors(errors.corrected + corrected, errors.uncorrected + uncorrected)
+
+
+OPERATIONS = (
+    set_persistence_mode,
+    set_compute_mode,
+    set_time_slice,
+    set_power_limit,
+    lock_clocks,
+    unlock_clocks,
+    start_process,
+    stop_process,
+    set_utilization,
+    set_temperature,
+    count_ecc_errors,
+    set_ecc_mode,
+    clear_ecc_errors,
+    set_nvlink,
+    bind,
+    lose,
+    recover,
+)
