@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
 from claimwright.emulator.model.pci import PciIdentity
 from claimwright.emulator.model.profile_text import Place, Profile, by_name
+from claimwright.emulator.model.vgpu.spec import VgpuSpec
 
 MIB = 1 << 20
 
@@ -228,6 +229,7 @@ class Board(Profile):
     fabric_capable: bool = False
     fans: NonNegativeInt = 0
     nvlink: NvLinkSpec | None = None
+    vgpu: VgpuSpec | None = None
     unverified: tuple[str, ...] = ()
 
     def contradictions(self) -> Iterator[tuple[Place, str]]:
@@ -236,6 +238,7 @@ class Board(Profile):
         yield from _power_faults(self)
         yield from _clock_faults(self)
         yield from _register_faults(self)
+        yield from _vgpu_faults(self)
         for index, path in enumerate(self.unverified):
             if not _has_field(self, path):
                 yield ("unverified", index), f"{path!r} names no field of this board"
@@ -292,6 +295,13 @@ def _register_faults(board: Board) -> Iterator[tuple[Place, str]]:
             ("parts", "gpu"),
             f"GPU part number {board.parts.gpu} does not begin with the device id {board.pci.device:04X}",
         )
+
+
+def _vgpu_faults(board: Board) -> Iterator[tuple[Place, str]]:
+    if board.vgpu is not None:
+        nominal = -(-board.memory.total_bytes // 10**9)  # types are named after the board's decimal gigabytes
+        for place, sentence in board.vgpu.faults(nominal):
+            yield ("vgpu", *place), sentence
 
 
 def _has_field(value: object, path: str) -> bool:

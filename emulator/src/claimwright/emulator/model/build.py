@@ -69,6 +69,7 @@ def build_node(
         gpus=_gpus(profile, name, boards, functions, nvswitches),
         nvswitches=nvswitches,
         nics=_nics(profile, name, functions),
+        vgpu_manager=profile.vgpu_manager,
         unverified=profile.unverified,
     )
 

@@ -112,6 +112,7 @@ class NodeProfile(Profile):
     cuda_driver_version: Annotated[int, Field(ge=11000, lt=20000)]
     machine: Machine
     iommu: bool
+    vgpu_manager: bool = False
     numa: tuple[NumaNode, ...] = Field(min_length=1)
     pcie: tuple[PcieRoot, ...] = Field(min_length=1)
     nvlink: NvLinkWiring | None = None

@@ -8,6 +8,7 @@ from enum import IntEnum, StrEnum
 from claimwright.emulator.model.board import Board
 from claimwright.emulator.model.node_profile import Machine, NumaNode
 from claimwright.emulator.model.pci import FunctionKind, PciAddress, PciFunction
+from claimwright.emulator.model.vgpu.state import Vgpu, VgpuSettings
 
 NVIDIA_DRIVER = "nvidia"
 
@@ -174,6 +175,7 @@ class GpuState:
     processes: tuple[GpuProcess, ...] = ()
     nvlinks: tuple[NvLink, ...] = ()
     fabric: Fabric | None = None
+    vgpu: VgpuSettings = field(default_factory=VgpuSettings)
 
     @property
     def memory_used_bytes(self) -> int:
@@ -234,6 +236,8 @@ class NodeState:
     gpus: tuple[GpuState, ...]
     nvswitches: tuple[NvSwitch, ...] = ()
     nics: tuple[Nic, ...] = ()
+    vgpu_manager: bool = False  # the host's driver is the one that makes vGPUs
+    vgpus: tuple[Vgpu, ...] = ()
     revision: int = 0
     unverified: tuple[str, ...] = field(default=())
 
