@@ -69,7 +69,7 @@ def test_every_shipped_node_builds_and_is_named_as_its_file(name: str) -> None:
         ),
         ("- {index: 2, mib: 131072}", "- {index: 1, mib: 131072}", "pci.bars.1", "register 1"),
         ("gpu: 2330-885-A1", "gpu: 1EB8-885-A1", "parts.gpu", "2330"),
-        ("unverified: [pci.bars", "unverified: [pci.barz", "unverified.0", "names no field"),
+        ("  - pci.bars", "  - pci.barz", "unverified.0", "names no field"),
         ("architecture: hopper", "architecture: hoper", "architecture", "hopper"),
         ('cuda_capability: "9.0"', "cuda_capability: nine", "cuda_capability", "valid array"),
         ("mig_capable: true", "mig_capable: perhaps", "mig_capable", "boolean"),
@@ -219,8 +219,12 @@ def test_the_hgx_h100_agrees_with_a_captured_machine() -> None:
             "gpu_power_readings/default_power_limit": f"{board.power.default_watts}.00 W",
             "gpu_power_readings/min_power_limit": f"{board.power.min_watts}.00 W",
             "gpu_power_readings/max_power_limit": f"{board.power.max_watts}.00 W",
-            "temperature/gpu_temp_max_tlimit_threshold": f"{board.thermals.shutdown_tlimit} C",
-            "temperature/gpu_temp_slow_tlimit_threshold": f"{board.thermals.slowdown_tlimit} C",
+            "temperature/gpu_temp_max_tlimit_threshold": f"{board.thermals.tlimits.shutdown} C"
+            if board.thermals.tlimits
+            else "N/A",
+            "temperature/gpu_temp_slow_tlimit_threshold": f"{board.thermals.tlimits.slowdown} C"
+            if board.thermals.tlimits
+            else "N/A",
             "clocks/graphics_clock": f"{gpu.clocks.graphics} MHz",
             "clocks/mem_clock": f"{gpu.clocks.memory} MHz",
             "max_clocks/sm_clock": f"{board.max_clocks.sm} MHz",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from claimwright.emulator.model import Board, GpuState, NodeState, PciAddress, PciIdentity
 from claimwright.emulator.model.cpus import parse_cpu_list
-from claimwright.emulator.nvml.layout import ABSENT
+from claimwright.emulator.nvml.layout import ABSENT, ABSENT_I32
 from claimwright.emulator.nvml.records import Value
 
 # nvmlEventType*: ECC single and double bit, performance state, XID, clock.
@@ -63,7 +63,7 @@ def _board_values(board: Board) -> dict[str, Value]:
         "cuda_major": major,
         "cuda_minor": minor,
         "addressing_mode": ABSENT if board.addressing_mode is None else int(board.addressing_mode),
-        "c2c_mode": 0 if board.c2c_supported else ABSENT,
+        "c2c_mode": ABSENT if board.c2c is None else int(board.c2c),
         "fan_count": board.fans,
         "board_part": board.parts.board,
         "gpu_part": board.parts.gpu,
@@ -76,12 +76,9 @@ def _board_values(board: Board) -> dict[str, Value]:
 
 
 def _limit_values(board: Board) -> dict[str, Value]:
-    heat, power, memory = board.thermals, board.power, board.memory
+    power, memory = board.power, board.memory
     return {
-        "shutdown_tlimit": heat.shutdown_tlimit,
-        "slowdown_tlimit": heat.slowdown_tlimit,
-        "max_operating_tlimit": heat.max_operating_tlimit,
-        "limit_at": heat.limit_at,
+        **_heat_values(board),
         "power_min_mw": power.min_watts * 1000,
         "power_default_mw": power.default_watts * 1000,
         "power_max_mw": power.max_watts * 1000,
@@ -90,6 +87,21 @@ def _limit_values(board: Board) -> dict[str, Value]:
         "memory_bus_width": memory.bus_width_bits,
         "remap_banks": memory.remap_banks,
         "bar1_total": memory.bar1_mib << 20,
+    }
+
+
+def _heat_values(board: Board) -> dict[str, Value]:
+    """Give the distances to the limit of boards since Ada, the temperatures of those before."""
+    left, at = board.thermals.tlimits, board.thermals.thresholds
+    return {
+        "shutdown_tlimit": left.shutdown if left else ABSENT_I32,
+        "slowdown_tlimit": left.slowdown if left else ABSENT_I32,
+        "max_operating_tlimit": left.max_operating if left else ABSENT_I32,
+        "memory_max_tlimit": ABSENT_I32 if left is None or left.memory_max is None else left.memory_max,
+        "shutdown_at": at.shutdown if at else ABSENT_I32,
+        "slowdown_at": at.slowdown if at else ABSENT_I32,
+        "max_operating_at": at.max_operating if at else ABSENT_I32,
+        "memory_max_at": ABSENT_I32 if at is None or at.memory_max is None else at.memory_max,
     }
 
 
@@ -106,15 +118,16 @@ def _engine_values(board: Board) -> dict[str, Value]:
 
 
 def _clock_values(board: Board) -> dict[str, Value]:
-    top, ranges = board.max_clocks, board.supported_clocks
+    top, ranges, wanted = board.max_clocks, board.supported_clocks, board.application_clocks
     return {
         "max_clocks": (top.graphics, top.sm, top.memory, top.video),
-        "application_clocks": (top.graphics, top.sm, top.memory, ABSENT),
+        "application_clocks": (wanted.graphics, wanted.graphics, wanted.memory, ABSENT),
+        "default_application_clocks": (wanted.graphics, wanted.graphics, wanted.memory, ABSENT),
         "memory_clock_count": len(ranges),
         "memory_clocks": tuple(step.memory for step in ranges),
         "graphics_highest": tuple(step.highest for step in ranges),
         "graphics_lowest": tuple(step.lowest for step in ranges),
-        "graphics_step": tuple(step.step for step in ranges),
+        "graphics_step_khz": tuple(int(step.step * 1000) for step in ranges),
     }
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from claimwright.emulator.model import FunctionKind, GpuState, NvLink, PciAddress, PciIdentity, ProcessKind
-from claimwright.emulator.nvml.layout import ABSENT, ABSENT_U64, LINK, LINKS, PROCESS, PROCESSES, PageFlag
+from claimwright.emulator.nvml.layout import (
+    ABSENT,
+    ABSENT_I32,
+    ABSENT_U64,
+    LINK,
+    LINKS,
+    PROCESS,
+    PROCESSES,
+    PageFlag,
+)
 from claimwright.emulator.nvml.records import Value
 
 _KINDS = {ProcessKind.COMPUTE: 0, ProcessKind.GRAPHICS: 1}
@@ -31,7 +40,9 @@ def reading_values(gpu: GpuState, remotes: Mapping[PciAddress, PciIdentity]) -> 
         "performance_state": gpu.performance_state,
         "temperature": gpu.temperature.gpu,
         "memory_temperature": ABSENT if gpu.temperature.memory is None else gpu.temperature.memory,
-        "temperature_margin": gpu.board.thermals.limit_at - gpu.temperature.gpu,
+        "temperature_margin": ABSENT_I32
+        if (margin := gpu.board.thermals.margin(gpu.temperature.gpu)) is None
+        else margin,
         "power_usage_mw": gpu.power.usage_milliwatts,
         "power_limit_mw": gpu.power.limit_milliwatts,
         "memory_used": gpu.memory_used_bytes,

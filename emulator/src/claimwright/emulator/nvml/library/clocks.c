@@ -13,7 +13,7 @@ enum { CLOCK_TYPES = 4 };
 CLOCK(nvmlDeviceGetClockInfo, clocks)
 CLOCK(nvmlDeviceGetMaxClockInfo, max_clocks)
 CLOCK(nvmlDeviceGetApplicationsClock, application_clocks)
-CLOCK(nvmlDeviceGetDefaultApplicationsClock, application_clocks)
+CLOCK(nvmlDeviceGetDefaultApplicationsClock, default_application_clocks)
 
 API(nvmlDeviceGetMaxCustomerBoostClock)(void *device, uint32_t type, uint32_t *out) {
     OPEN(device, page);
@@ -46,14 +46,14 @@ API(nvmlDeviceGetSupportedMemoryClocks)(void *device, uint32_t *count, uint32_t 
 }
 
 struct clock_range {
-    uint32_t memory, highest, lowest, step;
+    uint32_t memory, highest, lowest, step_khz;
 };
 
 static bool find_range(const struct cw_gpu *page, uint32_t memory, struct clock_range *out) {
     for (uint32_t index = 0; index < page->memory_clock_count && index < COUNT_OF(page->memory_clocks); index++) {
         if (page->memory_clocks[index] != memory) continue;
         *out = (struct clock_range){memory, page->graphics_highest[index], page->graphics_lowest[index],
-                                    page->graphics_step[index]};
+                                    page->graphics_step_khz[index]};
         return true;
     }
     return false;
@@ -67,11 +67,11 @@ API(nvmlDeviceGetSupportedGraphicsClocks)(void *device, uint32_t memory, uint32_
     OPEN(device, page);
     NEED(count);
     CONSISTENTLY(page, known = find_range(page, memory, &range));
-    if (!known || !range.step) return NOT_FOUND;
-    for (uint32_t clock = range.highest; clock >= range.lowest && found < MOST; clock -= range.step) {
-        clocks[found++] = clock;
-        if (clock < range.step) break;
-    }
+    if (!known || !range.step_khz || range.highest < range.lowest) return NOT_FOUND;
+    /* Whole MHz, cut off: with steps of 7.5 MHz the highest of 2062.5 is written 2062. */
+    uint32_t steps = ((range.highest - range.lowest) * 1000u + 500u) / range.step_khz;
+    for (uint32_t step = steps + 1; step-- > 0 && found < MOST;)
+        clocks[found++] = range.lowest + step * range.step_khz / 1000u;
     return give_members(clocks, found, count, out);
 }
 
@@ -134,11 +134,24 @@ API(nvmlDeviceGetMarginTemperature)(void *device, struct margin_temperature *out
 }
 
 /* Boards since Ada give thresholds as a distance to the limit (field values 193 to 196), not as a temperature. */
+static int32_t threshold_at(const struct cw_gpu *page, uint32_t threshold) {
+    switch (threshold) { /* nvmlTemperatureThresholds_t */
+        case 0: return page->shutdown_at;
+        case 1: return page->slowdown_at;
+        case 2: return page->memory_max_at;
+        case 3: return page->max_operating_at;
+        default: return ABSENT_I32;
+    }
+}
+
 API(nvmlDeviceGetTemperatureThreshold)(void *device, uint32_t threshold, uint32_t *out) {
+    int32_t at;
     OPEN(device, page);
-    (void)page;
     NEED(out && threshold < 8);
-    return NOT_SUPPORTED;
+    CONSISTENTLY(page, at = threshold_at(page, threshold));
+    if (at == ABSENT_I32) return NOT_SUPPORTED;
+    *out = (uint32_t)at;
+    return finish();
 }
 
 API(nvmlDeviceGetFanSpeed)(void *device, uint32_t *out) {

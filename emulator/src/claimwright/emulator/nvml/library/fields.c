@@ -89,7 +89,7 @@ static int heat_field(const struct cw_gpu *page, uint32_t field, struct field_an
         case 82: return answer_u32(out, page->memory_temperature);
         case 193: return answer_i32(out, page->shutdown_tlimit);
         case 194: return answer_i32(out, page->slowdown_tlimit);
-        case 195: return answer_i32(out, page->memory_temperature == ABSENT ? ABSENT_I32 : 0);
+        case 195: return answer_i32(out, page->memory_max_tlimit);
         case 196: return answer_i32(out, page->max_operating_tlimit);
         case 308: return answer_u32(out, page->temperature);
         default: return NOT_SUPPORTED;
