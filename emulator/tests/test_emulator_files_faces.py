@@ -23,7 +23,7 @@ from claimwright.emulator.model import (
     load_node_profile,
     node_names,
 )
-from claimwright.emulator.model.operations import gpus
+from claimwright.emulator.model.operations import bus, gpus
 
 GPU0 = "sys/devices/pci0000:50/0000:50:01.0/0000:51:00.0/0000:52:00.0/0000:53:00.0"
 MACHINE = """Character devices:
@@ -140,7 +140,7 @@ def test_gpu_and_its_compute_nic_share_a_root_and_a_switch(state: NodeState) -> 
 
 
 def test_every_function_is_alone_in_its_iommu_group(state: NodeState) -> None:
-    groups = [function.iommu_group for function in state.functions]
+    groups = [present.iommu_group for present in state.bus.functions.values()]
 
     assert len(set(groups)) == len(groups)
     assert None not in groups
@@ -216,7 +216,7 @@ def test_a_lost_gpu_reads_all_ones_and_keeps_its_entries(state: NodeState) -> No
 def test_a_gpu_on_another_driver_leaves_procfs_and_dev_and_shows_that_driver(state: NodeState) -> None:
 
     model = NodeModel(state)
-    model.perform(gpus.bind, 2, None)
+    model.perform(bus.unbind, str(state.gpus[2].pci))
 
     tree = faces.host_root(model.snapshot())
 

@@ -15,7 +15,7 @@ from claimwright.emulator.files.following import render_files
 from claimwright.emulator.files.plain import PlainTree
 from claimwright.emulator.files.tree import folders, up_from
 from claimwright.emulator.model import NodeModel, OperationRefused, build_node, load_node_profile
-from claimwright.emulator.model.operations import gpus
+from claimwright.emulator.model.operations import bus, gpus
 
 
 def seen(root: Path) -> Tree:
@@ -131,9 +131,9 @@ def test_files_agree_with_the_model_after_every_operation(
 def apply(model: NodeModel, operation: str, gpu: int) -> None:
     try:
         if operation == "unbind":
-            model.perform(gpus.bind, gpu, None)
+            model.perform(bus.unbind, str(model.snapshot().gpus[gpu].pci))
         elif operation == "bind":
-            model.perform(gpus.bind, gpu, "nvidia")
+            model.perform(bus.bind, str(model.snapshot().gpus[gpu].pci), "nvidia")
         elif operation == "start_process":
             model.perform(gpus.start_process, gpu, 1, "x", 1)
         elif operation == "set_time_slice":

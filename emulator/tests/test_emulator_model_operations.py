@@ -22,7 +22,7 @@ from claimwright.emulator.model import (
     load_node_profile,
 )
 from claimwright.emulator.model.change import Change, EventKind, GpuEvent
-from claimwright.emulator.model.operations import gpus
+from claimwright.emulator.model.operations import bus, gpus
 
 GIB = 1 << 30
 
@@ -192,10 +192,10 @@ def test_a_prohibited_gpu_takes_no_compute_process(l4: NodeModel) -> None:
 
 
 def test_a_gpu_of_another_driver_runs_no_process(model: NodeModel) -> None:
-    model.perform(gpus.bind, 0, "vfio-pci")
+    model.perform(bus.move_to_driver, str(model.snapshot().gpus[0].pci), "vfio-pci")
 
     assert len(model.snapshot().nvml_gpus) == 7
-    with pytest.raises(OperationRefused, match="on vfio-pci"):
+    with pytest.raises(OperationRefused, match="not on the NVIDIA driver"):
         model.perform(gpus.start_process, 0, 1, "x", 0)
 
 

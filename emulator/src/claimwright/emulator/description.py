@@ -23,7 +23,10 @@ def describe(state: NodeState) -> dict[str, Any]:
         "boot_id": state.boot_id,
         "numa": [node.model_dump(mode="json") for node in state.numa],
         "pcie": _pcie(state),
-        "gpus": [{**describe_gpu(gpu), "pcie_root": roots[gpu.pci]} for gpu in state.gpus],
+        "gpus": [
+            {**describe_gpu(gpu), "driver": state.bus.driver_of(gpu.pci), "pcie_root": roots[gpu.pci]}
+            for gpu in state.gpus
+        ],
         "nvlink_matrix": nvlink_matrix(state),
         "nvswitches": [_nvswitch(each) for each in state.nvswitches],
         "nics": [{**_nic(each), "pcie_root": roots[each.pci]} for each in state.nics],
@@ -49,7 +52,7 @@ def describe_gpu(gpu: GpuState) -> dict[str, Any]:
         "pci": str(gpu.pci),
         "numa_node": gpu.numa_node,
         "module_id": gpu.module_id,
-        "driver": gpu.bound_driver,
+        "nvml_visible": gpu.nvml_visible,
         "lost": gpu.lost,
         "persistence_mode": gpu.persistence_mode,
         "compute_mode": gpu.compute_mode.name.lower(),
@@ -85,10 +88,12 @@ def _pcie(state: NodeState) -> list[dict[str, Any]]:
             "address": str(function.address),
             "kind": function.kind.value,
             "path": list(function.path),
-            "numa_node": function.numa_node,
-            "iommu_group": function.iommu_group,
+            "numa_node": present.numa_node,
+            "iommu_group": present.iommu_group,
+            "driver": present.driver,
         }
-        for function in state.functions
+        for function in state.present_functions
+        for present in (state.bus.functions[function.address],)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 
 
@@ -45,6 +46,31 @@ class OperationRefused(EmulatorError):
         super().__init__(f"{reason}: {message}")
         self.reason = reason
         self.said = message
+
+
+_NVML_REASONS = {
+    errno.EPERM: Refusal.NO_PERMISSION,
+    errno.EACCES: Refusal.NO_PERMISSION,
+    errno.ENOENT: Refusal.NOT_FOUND,
+    errno.ENODEV: Refusal.NOT_FOUND,
+    errno.EINVAL: Refusal.INVALID_ARGUMENT,
+    errno.ERANGE: Refusal.INVALID_ARGUMENT,
+    errno.EBUSY: Refusal.IN_USE,
+    errno.EAGAIN: Refusal.IN_USE,
+    errno.EEXIST: Refusal.INVALID_STATE,
+    errno.ENOTTY: Refusal.NOT_SUPPORTED,
+    errno.EUSERS: Refusal.INSUFFICIENT_RESOURCES,
+    errno.ENOSPC: Refusal.INSUFFICIENT_RESOURCES,
+    errno.EIO: Refusal.GPU_IS_LOST,
+}
+
+
+class KernelRefused(OperationRefused):
+    """The kernel refuses an operation; `errno` is what a write to its file, or the system call, fails with."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(_NVML_REASONS.get(number, Refusal.UNKNOWN), f"{message} ({errno.errorcode[number]})")
+        self.errno = number
 
 
 class NodeError(EmulatorError):

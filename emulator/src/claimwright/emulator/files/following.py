@@ -70,4 +70,5 @@ def _following(model: NodeModel, show: Callable[[NodeState], None]) -> Iterator[
 
 def _facts(state: NodeState) -> object:
     """Return the changing part of a state that files tell: readings such as power are not in files."""
-    return [(gpu.pci, gpu.uuid, gpu.minor, gpu.bound_driver, gpu.lost) for gpu in state.gpus]
+    gpus = [(gpu.pci, gpu.uuid, gpu.minor, gpu.nvml_visible, gpu.lost) for gpu in state.gpus]
+    return gpus, state.functions, state.bus, state.mediated, state.hugepages

@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 
 from claimwright.emulator.files.tree import File, Link, Tree, text, up_from
-from claimwright.emulator.model import FunctionKind, NodeState, PciFunction
+from claimwright.emulator.model import NodeState, PciFunction
+from claimwright.emulator.model.bus import BusFunction
 from claimwright.emulator.model.cpus import cpu_list, cpu_mask, parse_cpu_list
 
 _SPEEDS = {
@@ -30,25 +31,18 @@ def function_folder(function: PciFunction) -> str:
 
 def function_files(state: NodeState, function: PciFunction) -> Tree:
     """Return the files of one function's folder, by name."""
-    driver = bound_driver(state, function)
+    present = state.bus.functions[function.address]
+    driver = present.driver
     return {
         **_identity_files(function),
-        **_placement_files(state, function),
+        **_placement_files(state, function, present),
         **_link_files(function),
-        **_control_files(),
-        **_links(function, driver),
+        **_control_files(present),
+        **_links(function, present),
         "uevent": _uevent(function, driver),
         "config": File(_config(state, function), 0o644),
         "resource": File("".join(_resource_lines(function)).encode()),
     }
-
-
-def bound_driver(state: NodeState, function: PciFunction) -> str | None:
-    """Return the driver that holds a function; a GPU's is part of its state."""
-    for gpu in state.gpus if function.kind is FunctionKind.GPU else ():
-        if gpu.pci == function.address:
-            return gpu.bound_driver
-    return function.driver
 
 
 def _identity_files(function: PciFunction) -> Tree:
@@ -64,12 +58,12 @@ def _identity_files(function: PciFunction) -> Tree:
     }
 
 
-def _placement_files(state: NodeState, function: PciFunction) -> Tree:
+def _placement_files(state: NodeState, function: PciFunction, present: BusFunction) -> Tree:
     every = {node.id: parse_cpu_list(node.cpus) for node in state.numa}
-    cpus = every.get(function.numa_node, tuple(cpu for node in every.values() for cpu in node))
+    cpus = every.get(present.numa_node, tuple(cpu for node in every.values() for cpu in node))
     possible = max((cpu for node in every.values() for cpu in node), default=0) + 1
     return {
-        "numa_node": text(function.numa_node, 0o644),
+        "numa_node": text(present.numa_node, 0o644),
         "local_cpus": text(cpu_mask(cpus, possible)),
         "local_cpulist": text(cpu_list(cpus)),
         "irq": text(function.irq),
@@ -87,7 +81,7 @@ def _link_files(function: PciFunction) -> Tree:
     }
 
 
-def _control_files() -> Tree:
+def _control_files(present: BusFunction) -> Tree:
     return {
         "enable": text(1, 0o644),
         "broken_parity_status": text(0, 0o644),
@@ -97,7 +91,7 @@ def _control_files() -> Tree:
         "msi_bus": text(1, 0o644),
         "power_state": text("D0"),
         "ari_enabled": text(0),
-        "driver_override": text("(null)", 0o644),
+        "driver_override": text(present.driver_override or "(null)", 0o644),
         "reset_method": text("flr bus", 0o644),
         "reset": File(b"", _WRITE_ONLY),
         "remove": File(b"", _WRITE_ONLY),
@@ -105,13 +99,13 @@ def _control_files() -> Tree:
     }
 
 
-def _links(function: PciFunction, driver: str | None) -> Tree:
+def _links(function: PciFunction, present: BusFunction) -> Tree:
     folder = function_folder(function)
     links: Tree = {"subsystem": Link(up_from(folder, "sys/bus/pci"))}
-    if driver is not None:
-        links["driver"] = Link(up_from(folder, f"sys/bus/pci/drivers/{driver}"))
-    if function.iommu_group is not None:
-        links["iommu_group"] = Link(up_from(folder, f"sys/kernel/iommu_groups/{function.iommu_group}"))
+    if present.driver is not None:
+        links["driver"] = Link(up_from(folder, f"sys/bus/pci/drivers/{present.driver}"))
+    if present.iommu_group is not None:
+        links["iommu_group"] = Link(up_from(folder, f"sys/kernel/iommu_groups/{present.iommu_group}"))
     return links
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from claimwright.emulator.files.pci_attributes import bound_driver, function_files, function_folder
+from claimwright.emulator.files.pci_attributes import function_files, function_folder
 from claimwright.emulator.files.tree import Dir, File, Link, Tree, text, up_from
 from claimwright.emulator.model import NodeState
 from claimwright.emulator.model.cpus import cpu_list, cpu_mask, parse_cpu_list
@@ -32,7 +32,7 @@ def whole(state: NodeState) -> Tree:
 
 def _functions(state: NodeState) -> Tree:
     tree: Tree = {}
-    for function in state.functions:
+    for function in state.present_functions:
         folder = function_folder(function)
         for name, entry in function_files(state, function).items():
             tree[f"{folder}/{name}"] = entry
@@ -44,8 +44,8 @@ def _functions(state: NodeState) -> Tree:
 
 def _drivers(state: NodeState) -> Tree:
     tree: Tree = {}
-    for function in state.functions:
-        driver = bound_driver(state, function)
+    for function in state.present_functions:
+        driver = state.bus.driver_of(function.address)
         if driver is not None:
             folder = f"sys/bus/pci/drivers/{driver}"
             tree.update(_driver_files(driver, folder))
@@ -66,10 +66,11 @@ def _driver_files(driver: str, folder: str) -> Tree:
 
 def _iommu_groups(state: NodeState) -> Tree:
     tree: Tree = {}
-    for function in state.functions:
-        if function.iommu_group is None:
+    for function in state.present_functions:
+        number = state.bus.functions[function.address].iommu_group
+        if number is None:
             continue
-        group = f"sys/kernel/iommu_groups/{function.iommu_group}"
+        group = f"sys/kernel/iommu_groups/{number}"
         devices = f"{group}/devices"
         tree[f"{devices}/{function.address}"] = Link(up_from(devices, function_folder(function)))
         tree[f"{group}/type"] = text("DMA-FQ", 0o644)
@@ -86,7 +87,7 @@ def _modules(state: NodeState) -> Tree:
         tree[f"{folder}/initstate"] = text("live")
         tree[f"{folder}/parameters"] = Dir()
     drivers = "sys/module/nvidia/drivers"
-    for driver in {"nvidia", *(function.driver for function in state.functions)} - {None}:
+    for driver in {"nvidia", *(present.driver for present in state.bus.functions.values())} - {None}:
         if driver is not None and _DRIVER_MODULE.get(driver) == "nvidia":
             tree[f"{drivers}/pci:{driver}"] = Link(up_from(drivers, f"sys/bus/pci/drivers/{driver}"))
     if state.nics:

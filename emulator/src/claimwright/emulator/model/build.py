@@ -9,6 +9,7 @@ from dataclasses import replace
 from claimwright.emulator.errors import ProfileError
 from claimwright.emulator.model import identity
 from claimwright.emulator.model.board import Board, NvLinkSpec
+from claimwright.emulator.model.bus import presence
 from claimwright.emulator.model.catalogue import load_board
 from claimwright.emulator.model.node_profile import (
     GpuSlot,
@@ -54,9 +55,9 @@ def build_node(
             f"{name!r} is no node name; expected lower-case letters, digits and '-', at most 63 (RFC 1123)"
         )
     boards = {slot.board: board(slot.board) for slot in endpoints(profile) if isinstance(slot, GpuSlot)}
-    functions = functions_of(profile, boards, first_iommu_group)
+    functions = functions_of(profile, boards)
     nvswitches = _nvswitches(profile, name)
-    return NodeState(
+    state = NodeState(
         name=name,
         profile=profile.key,
         title=profile.title,
@@ -72,6 +73,7 @@ def build_node(
         vgpu_manager=profile.vgpu_manager,
         unverified=profile.unverified,
     )
+    return presence.booted(state, first_iommu_group)
 
 
 def _nvswitches(profile: NodeProfile, name: str) -> tuple[NvSwitch, ...]:

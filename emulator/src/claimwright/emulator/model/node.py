@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Concatenate, ParamSpec, TypeVar
 
+from claimwright.emulator.model.bus.binding import settled
 from claimwright.emulator.model.change import Change, GpuEvent
 from claimwright.emulator.model.state import NodeState
 
@@ -54,7 +55,7 @@ class NodeModel:
         with self._lock:
             change = operation(self._state, *arguments, **named)
             if change.state is not self._state:
-                self._publish(change.state)
+                self._publish(settled(change.state))
             for event in change.events:
                 for listener in tuple(self._listeners):
                     listener(event)

@@ -61,6 +61,8 @@ class FunctionKind(StrEnum):
     GPU = "gpu"
     NVSWITCH = "nvswitch"
     NIC = "nic"
+    AUDIO = "audio"
+    VIRTUAL = "virtual"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,26 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Sriov:
+    """The SR-IOV capability of a physical function: VF `i` has its routing id + offset + stride·i.
+
+    `bars` are those of one VF, the first at the start of the physical function's window for all of them.
+    """
+
+    total: int
+    offset: int
+    stride: int
+    device: int
+    bars: tuple[Bar, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PciFunction:
-    """One function of the tree below a root complex.
+    """One function of the tree below a root complex: what the hardware is, not what the kernel does with it.
 
     `path` names every step from the root to this function, `("pci0000:50", "0000:50:01.0", …,
-    "0000:53:00.0")`: the components of its folder below `/sys/devices`.
+    "0000:53:00.0")`: the components of its folder below `/sys/devices`. Functions of equal `isolation` cannot be
+    told apart by the IOMMU and share a group; None without an IOMMU. `physical` is the owner of a virtual function.
     """
 
     address: PciAddress
@@ -107,13 +124,14 @@ class PciFunction:
     identity: PciIdentity
     path: tuple[str, ...]
     numa_node: int
-    driver: str | None
     bars: tuple[Bar, ...]
-    iommu_group: int | None
+    isolation: int | None
     irq: int
     link_generation: int
     link_width: int
     secondary_bus: int | None = None
+    sriov: Sriov | None = None
+    physical: PciAddress | None = None
 
     @property
     def root(self) -> str:

@@ -1,4 +1,4 @@
-"""From the profile's PCI tree to the functions that sysfs shows: paths, BARs, IOMMU groups, drivers."""
+"""From the profile's PCI tree to the functions that sysfs shows: paths, BARs, isolation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from claimwright.emulator.model.node_profile import (
     NodeProfile,
     PcieRoot,
 )
-from claimwright.emulator.model.pci import Bar, FunctionKind, PciAddress, PciFunction, PciIdentity
+from claimwright.emulator.model.pci import Bar, FunctionKind, PciAddress, PciFunction, PciIdentity, Sriov
 
 _WINDOW = 1 << 41  # each root complex decodes 2 TiB, above what an x86 host maps for itself
 _LOW_WINDOW = 0x8000_0000
 _NVSWITCH_BARS = (BarSpec(index=0, mib=32, wide=True, prefetchable=False),)
+_VIRTUAL_BAR = BarSpec(index=0, mib=16, wide=True)
+_VIRTUAL_OFFSET = 4  # the first virtual function of an L40S or H200 is at function .4 (captures)
 _NIC_BARS = (BarSpec(index=0, mib=32),)
 
 
@@ -29,24 +31,19 @@ class _Nature:
     kind: FunctionKind
     identity: PciIdentity
     bars: tuple[BarSpec, ...]
-    driver: str
     link_generation: int
+    virtual: int = 0
 
 
-def functions_of(
-    profile: NodeProfile, boards: Mapping[str, Board], first_iommu_group: int
-) -> tuple[PciFunction, ...]:
-    """Return every function, sorted by address; each is its own IOMMU group (all bridges have ACS)."""
+def functions_of(profile: NodeProfile, boards: Mapping[str, Board]) -> tuple[PciFunction, ...]:
+    """Return every function, sorted by address."""
     found = [
         function for index, root in enumerate(profile.pcie) for function in _below_root(root, boards, index)
     ]
     found.sort(key=lambda function: function.address)
-    groups = (
-        range(first_iommu_group, first_iommu_group + len(found)) if profile.iommu else [None] * len(found)
-    )
     return tuple(
-        replace(function, iommu_group=group, irq=32 + index)
-        for index, (function, group) in enumerate(zip(found, groups, strict=True))
+        replace(function, isolation=index if profile.iommu else None, irq=32 + index)
+        for index, function in enumerate(found)
     )
 
 
@@ -60,9 +57,9 @@ def _below_root(root: PcieRoot, boards: Mapping[str, Board], index: int) -> Iter
             identity=nature.identity,
             path=path,
             numa_node=root.numa,
-            driver=nature.driver,
             bars=tuple(cursor.place(bar) for bar in nature.bars),
-            iommu_group=None,
+            sriov=_sriov(nature, cursor),
+            isolation=None,
             irq=0,
             link_generation=nature.link_generation,
             link_width=16,
@@ -83,16 +80,31 @@ def _walk(
 def _nature(slot: BridgeSlot | Endpoint, boards: Mapping[str, Board]) -> _Nature:
     if isinstance(slot, BridgeSlot):
         identity = PciIdentity(slot.vendor, slot.device, 0, 0, 0x060400, 0x04)
-        return _Nature(FunctionKind.BRIDGE, identity, (), "pcieport", slot.link_generation)
+        return _Nature(FunctionKind.BRIDGE, identity, (), slot.link_generation)
     if isinstance(slot, GpuSlot):
-        pci = boards[slot.board].pci
-        return _Nature(FunctionKind.GPU, pci.identity, pci.bars, "nvidia", pci.link_generation)
+        pci, vgpu = boards[slot.board].pci, boards[slot.board].vgpu
+        virtual = 0 if vgpu is None else vgpu.virtual_functions
+        return _Nature(FunctionKind.GPU, pci.identity, pci.bars, pci.link_generation, virtual)
     if isinstance(slot, NicSlot):
         code = 0x020700 if slot.link_layer == "infiniband" else 0x020000
         identity = PciIdentity(slot.vendor, slot.device, slot.vendor, slot.subsystem_device, code, 0)
-        return _Nature(FunctionKind.NIC, identity, _NIC_BARS, "mlx5_core", slot.link_generation)
+        return _Nature(FunctionKind.NIC, identity, _NIC_BARS, slot.link_generation)
     identity = PciIdentity(0x10DE, slot.device, 0x10DE, 0x1796, 0x068000, 0xA1)
-    return _Nature(FunctionKind.NVSWITCH, identity, _NVSWITCH_BARS, "nvidia-nvswitch", 4)
+    return _Nature(FunctionKind.NVSWITCH, identity, _NVSWITCH_BARS, 4)
+
+
+def _sriov(nature: _Nature, cursor: _Cursor) -> Sriov | None:
+    """Return the capability of a board with virtual functions: they keep the device id of their owner."""
+    if not nature.virtual:
+        return None
+    window = cursor.place(BarSpec(index=0, mib=_VIRTUAL_BAR.mib * _padded(nature.virtual), wide=True))
+    bar = replace(window, size_bytes=_VIRTUAL_BAR.mib * MIB)
+    return Sriov(nature.virtual, _VIRTUAL_OFFSET, 1, nature.identity.device, (bar,))
+
+
+def _padded(count: int) -> int:
+    """Round up to a power of two: windows are naturally aligned."""
+    return 1 << (count - 1).bit_length()
 
 
 @dataclass(slots=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from claimwright.emulator.model.board import Board
+from claimwright.emulator.model.bus.mediated import MediatedDevice
+from claimwright.emulator.model.bus.values import Bus
 from claimwright.emulator.model.node_profile import Machine, NumaNode
 from claimwright.emulator.model.pci import FunctionKind, PciAddress, PciFunction
 from claimwright.emulator.model.vgpu.state import Vgpu, VgpuSettings
@@ -149,6 +152,8 @@ class Fabric:
 class GpuState:
     """One GPU: `index` counts all GPUs in PCI order and never changes, `minor` names /dev/nvidia<minor>.
 
+    `nvml_visible` says that the NVIDIA driver holds the function (a lost GPU is still listed); the bus keeps it true.
+
     NVML's index is the position in `NodeState.nvml_gpus`, which leaves out GPUs on another driver.
     """
 
@@ -165,7 +170,7 @@ class GpuState:
     temperature: Temperatures
     performance_state: int
     ecc: Ecc | None
-    bound_driver: str | None = NVIDIA_DRIVER
+    nvml_visible: bool = True
     lost: bool = False
     persistence_mode: bool = False
     compute_mode: ComputeMode = ComputeMode.DEFAULT
@@ -192,11 +197,6 @@ class GpuState:
         """NVML's board id: 0x5300 for a board at 0000:53:00.0 (seen in captures)."""
         return self.pci.domain << 16 | self.pci.bus << 8 | self.pci.device << 3
 
-    @property
-    def nvml_visible(self) -> bool:
-        """True while the NVIDIA kernel driver holds the function (a lost GPU is still listed)."""
-        return self.bound_driver == NVIDIA_DRIVER
-
 
 @dataclass(frozen=True, slots=True)
 class NvSwitch:
@@ -222,7 +222,11 @@ class Nic:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """Everything about a node at one moment; `revision` grows by one with each change."""
+    """Everything about a node at one moment; `revision` grows by one with each change.
+
+    `functions` is the hardware that is plugged in, virtual functions included; `bus` knows which of it the kernel has.
+    `hugepages` counts the pages reserved, by NUMA node and size in KiB.
+    """
 
     name: str
     profile: str
@@ -234,6 +238,9 @@ class NodeState:
     numa: tuple[NumaNode, ...]
     functions: tuple[PciFunction, ...]
     gpus: tuple[GpuState, ...]
+    bus: Bus = field(default_factory=Bus)
+    mediated: tuple[MediatedDevice, ...] = ()
+    hugepages: Mapping[tuple[int, int], int] = field(default_factory=dict)
     nvswitches: tuple[NvSwitch, ...] = ()
     nics: tuple[Nic, ...] = ()
     vgpu_manager: bool = False  # the host's driver is the one that makes vGPUs
@@ -245,6 +252,11 @@ class NodeState:
     def nvml_gpus(self) -> tuple[GpuState, ...]:
         """The GPUs that NVML lists, in its index order."""
         return tuple(gpu for gpu in self.gpus if gpu.nvml_visible)
+
+    @property
+    def present_functions(self) -> tuple[PciFunction, ...]:
+        """The functions that the kernel has found and not removed, by address."""
+        return tuple(each for each in self.functions if each.address in self.bus.functions)
 
     def function(self, address: PciAddress) -> PciFunction:
         """Return the PCI function at an address; KeyError when the node has none there."""

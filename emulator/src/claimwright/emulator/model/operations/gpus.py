@@ -89,7 +89,7 @@ def start_process(
     _reachable(gpu)
     if not gpu.nvml_visible:
         raise OperationRefused(
-            Refusal.NOT_FOUND, f"GPU {gpu.index} is on {gpu.bound_driver}, not on the NVIDIA driver"
+            Refusal.NOT_FOUND, f"GPU {gpu.index} is not on the NVIDIA driver: no process can open it"
         )
     if process.pid <= 0 or process.memory_bytes < 0:
         raise OperationRefused(
@@ -180,12 +180,6 @@ def set_nvlink(gpu: GpuState, link: int, *, active: bool) -> GpuState:
 
 
 @of_gpu
-def bind(gpu: GpuState, driver: str | None) -> GpuState:
-    """Give the function to a kernel driver, or to none; off the NVIDIA driver the GPU is gone from NVML."""
-    return replace(gpu, bound_driver=driver)
-
-
-@of_gpu
 def lose(gpu: GpuState) -> GpuState:
     """Let the GPU fall off the bus: its processes die, and NVML answers GPU_IS_LOST from now on."""
     return settled(replace(gpu, lost=True, processes=(), utilization=Utilization()))
@@ -239,7 +233,6 @@ OPERATIONS = (
     set_ecc_mode,
     clear_ecc_errors,
     set_nvlink,
-    bind,
     lose,
     recover,
 )
