@@ -167,3 +167,13 @@ def test_what_pytest_would_answer_with_a_stack_is_wrong_use(command, tmp_path, m
     assert "Traceback" not in told
     assert "INTERNALERROR" not in told
     assert (bundle / "report.json").read_text(encoding="utf-8") == "{}"
+
+
+@pytest.mark.usefixtures("_any_server")
+def test_ctrl_c_ends_with_the_code_that_shells_expect(command, tmp_path, monkeypatch):
+    def interrupted(*_arguments, **_named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("_pytest.runner.runtestprotocol", interrupted)
+    ended = command("run", _reference(tmp_path), "--kubeconfig", _answering(tmp_path))
+    assert ended.exit_code == 130

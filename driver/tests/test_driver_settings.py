@@ -27,6 +27,10 @@ def start(*flags: str) -> tuple[int, str]:
         pytest.param("--feature-gates=Nope=true", "Nope", id="feature gate"),
         pytest.param("--consumable-shares=foo", "--consumable-shares 'foo'", id="shares"),
         pytest.param("--http-endpoint=foo", "--http-endpoint 'foo'", id="endpoint"),
+        pytest.param("--additional-xids-to-ignore=13,a", "'a' is no XID", id="xid"),
+        pytest.param("--additional-xids-to-ignore=0", "'0' is no XID", id="xid 0"),
+        pytest.param("--cdi-root=/proc/x", "--cdi-root '/proc/x'", id="cdi root in proc"),
+        pytest.param("--cdi-root=cdi", "--cdi-root 'cdi'", id="relative cdi root"),
         pytest.param("--healthcheck-port=70000", "--healthcheck-port 70000", id="port"),
     ],
 )

@@ -11,6 +11,8 @@ import pytest
 from claimwright.conformance.checks import CHECKS_FOLDER
 from claimwright.conformance.outcomes import USAGE_EXIT_CODE
 
+INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells have it
+
 
 def run_suite(
     declaration: Path,
@@ -35,10 +37,21 @@ def run_suite(
     arguments += [f"--run-id={run_id}"] if run_id else []
     arguments += ["-k", expression] if expression else []
     arguments += [f"--alluredir={allure}"] if allure else []
-    former = _stamp(out)
-    code = int(pytest.main([*arguments, *pytest_arguments]))
+    former, cut = _stamp(out), _CutShort()
+    code = int(pytest.main([*arguments, *pytest_arguments], plugins=[cut]))
+    if cut.short:
+        return INTERRUPTED_EXIT_CODE
     # pytest's code for wrong use is the suite's for a partial verdict: only a verdict writes a report.
     return USAGE_EXIT_CODE if code == pytest.ExitCode.USAGE_ERROR and _stamp(out) == former else code
+
+
+class _CutShort:
+    """Remembers that Ctrl-C ended the run: its bundle is partial, and the shell has to hear why."""
+
+    short = False
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self.short = True
 
 
 def _stamp(bundle: Path) -> tuple[int, int] | None:

@@ -14,6 +14,7 @@ from claimwright.driver.logs import Format
 
 GPU_DRIVER: Final = "gpu.nvidia.com"
 _NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_NO_PLACE_FOR_FILES: Final = (("proc",), ("sys",))
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,12 @@ class GpuPluginSettings:
             raise NodeUnusable(
                 f"--host-root {str(self.host_root)!r} is no folder: give the one with the host's sys, proc and dev"
             )
+        if not self.cdi_root.is_absolute() or self.cdi_root.parts[1:2] in _NO_PLACE_FOR_FILES:
+            raise NodeUnusable(
+                f"--cdi-root {str(self.cdi_root)!r}: expected an absolute folder where files can be made, "
+                "such as /var/run/cdi"
+            )
+        self._check_xids()
         if self.consumable_shares != "disabled":
             self._check_shares()
         if self.http_endpoint and parse_endpoint(self.http_endpoint) is None:
@@ -79,6 +86,14 @@ class GpuPluginSettings:
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         known["feature_gates"] = dict(self.feature_gates.values)
         return json.dumps(known, default=str, sort_keys=True)
+
+    def _check_xids(self) -> None:
+        for text in filter(None, (each.strip() for each in self.additional_xids_to_ignore.split(","))):
+            if not (text.isascii() and text.isdecimal() and 0 < int(text) < 1 << 32):
+                raise NodeUnusable(
+                    f"--additional-xids-to-ignore {self.additional_xids_to_ignore!r}: {text!r} is no XID; "
+                    "expected numbers such as 13,31"
+                )
 
     def _check_shares(self) -> None:
         text = self.consumable_shares
