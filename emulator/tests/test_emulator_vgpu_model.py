@@ -16,6 +16,7 @@ from claimwright.emulator.model import (
     OperationRefused,
     Refusal,
     build_node,
+    load_board,
     load_node_profile,
 )
 from claimwright.emulator.model.operations import vgpu
@@ -228,3 +229,19 @@ def test_every_mixed_count_divides_the_row() -> None:
         assert placement_size(kind, types.values(), mixed=True) * kind.mixed == slots_of(
             [kind, other, *types.values()]
         )
+
+
+@pytest.mark.parametrize(
+    ("board", "type_id", "name", "equal", "mixed"),
+    [
+        ("l40s", 1155, "L40S-24Q", 2, 2),
+        ("l40s", 1147, "L40S-1Q", 32, 32),
+        ("h200-sxm", 1428, "H200X-141C", 1, 1),
+        ("h200-sxm", 1414, "H200X-1-18C", 1, 1),
+    ],
+)
+def test_boards_know_the_types_that_were_seen_on_machines(
+    board: str, type_id: int, name: str, equal: int, mixed: int
+) -> None:
+    kind = types_of(load_board(board).vgpu)[type_id]
+    assert (kind.name, kind.per_gpu, kind.mixed) == (name, equal, mixed)
