@@ -7,6 +7,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from claimwright.emulator.model import GpuState, Nic, NodeState, NvSwitch
+from claimwright.emulator.model.fabric import Fabric, FabricManager, nvlink_matrix
 
 
 def describe(state: NodeState) -> dict[str, Any]:
@@ -27,7 +28,10 @@ def describe(state: NodeState) -> dict[str, Any]:
             {**describe_gpu(gpu), "driver": state.bus.driver_of(gpu.pci), "pcie_root": roots[gpu.pci]}
             for gpu in state.gpus
         ],
-        "nvlink_matrix": nvlink_matrix(state),
+        "nvlink_matrix": nvlink_matrix(state.gpus, state.fabric_manager),
+        "fabric_manager": _manager(state.fabric_manager),
+        "tray": to_jsonable_python(state.tray),
+        "imex": to_jsonable_python(state.imex),
         "nvswitches": [_nvswitch(each) for each in state.nvswitches],
         "nics": [{**_nic(each), "pcie_root": roots[each.pci]} for each in state.nics],
         "unverified": list(state.unverified),
@@ -65,6 +69,7 @@ def describe_gpu(gpu: GpuState) -> dict[str, Any]:
         "power_limit_milliwatts": gpu.power.limit_milliwatts,
         "graphics_clock_mhz": gpu.clocks.graphics,
         "performance_state": gpu.performance_state,
+        "fabric": _fabric(gpu.fabric),
         "nvlinks_active": sum(link.active for link in gpu.nvlinks),
         "processes": [
             {"pid": each.pid, "name": each.name, "memory_bytes": each.memory_bytes, "kind": each.kind.value}
@@ -73,13 +78,31 @@ def describe_gpu(gpu: GpuState) -> dict[str, Any]:
     }
 
 
-def nvlink_matrix(state: NodeState) -> list[list[int]]:
-    """Return how many NVLinks join each pair of GPUs: through switches, the links of the weaker end."""
-    active = [sum(link.active for link in gpu.nvlinks) for gpu in state.gpus]
-    return [
-        [0 if here == there else min(active[here], active[there]) for there in range(len(active))]
-        for here in range(len(active))
-    ]
+def _fabric(fabric: Fabric | None) -> dict[str, Any] | None:
+    if fabric is None:
+        return None
+    return {
+        "state": fabric.state.name.lower(),
+        "status": fabric.status,
+        "cluster_uuid": fabric.cluster_uuid,
+        "clique_id": fabric.clique_id,
+        "clique": fabric.clique,
+        "health": fabric.health.summary.name.lower(),
+        "health_mask": fabric.health.mask,
+    }
+
+
+def _manager(manager: FabricManager | None) -> dict[str, Any] | None:
+    if manager is None:
+        return None
+    return {
+        "mode": manager.mode.value,
+        "running": manager.running,
+        "partitions": [
+            {"id": each.id, "modules": list(each.modules), "active": each.id in manager.active}
+            for each in manager.partitions
+        ],
+    }
 
 
 def _pcie(state: NodeState) -> list[dict[str, Any]]:

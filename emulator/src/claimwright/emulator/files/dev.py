@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from claimwright.emulator.files.majors import NVIDIA_MAJOR, Majors
-from claimwright.emulator.files.procfs import MIG_CONFIG_MINOR, MIG_MONITOR_MINOR
+from claimwright.emulator.files.procfs import (
+    IMEX_MANAGEMENT_MINOR,
+    MIG_CONFIG_MINOR,
+    MIG_MONITOR_MINOR,
+)
 from claimwright.emulator.files.tree import CharDevice, Tree
 from claimwright.emulator.model import NodeState
 
@@ -21,9 +25,22 @@ def nodes(state: NodeState, majors: Majors) -> Tree:
         f"dev/nvidia-caps/nvidia-cap{MIG_CONFIG_MINOR}": CharDevice(majors.caps, MIG_CONFIG_MINOR, 0o400),
         f"dev/nvidia-caps/nvidia-cap{MIG_MONITOR_MINOR}": CharDevice(majors.caps, MIG_MONITOR_MINOR, 0o444),
     }
+    tree |= _imex(state, majors)
     if state.nvswitches:
         tree["dev/nvidia-nvswitchctl"] = CharDevice(majors.nvswitch, _NVSWITCH_CONTROL_MINOR)
         tree["dev/nvidia-nvlink"] = CharDevice(majors.nvlink, 0)
     for nvswitch in state.nvswitches:
         tree[f"dev/nvidia-nvswitch{nvswitch.index}"] = CharDevice(majors.nvswitch, nvswitch.index)
+    return tree
+
+
+def _imex(state: NodeState, majors: Majors) -> Tree:
+    """Return the node that nvidia-imex needs on a fabric, and those of the channels that were made."""
+    tree: Tree = {
+        f"dev/nvidia-caps-imex-channels/channel{channel}": CharDevice(majors.imex_channels, channel)
+        for channel in sorted(state.imex_channels.nodes)
+    }
+    if any(gpu.fabric for gpu in state.gpus):
+        minor = IMEX_MANAGEMENT_MINOR
+        tree[f"dev/nvidia-caps/nvidia-cap{minor}"] = CharDevice(majors.caps, minor, 0o400)
     return tree

@@ -46,8 +46,6 @@ _MODULE_PARAMETERS = {
     "EnableGpuFirmware": 18,
     "EnableStreamMemOPs": 0,
     "DmaRemapPeerMmio": 1,
-    "ImexChannelCount": 2048,
-    "CreateImexChannel0": 0,
 }
 _STRING_PARAMETERS = (
     "RegistryDwords",
@@ -100,7 +98,9 @@ def _major_of(line: str) -> int:
 def _driver_files(state: NodeState) -> Tree:
     release = "Release Build  (claimwright@emulator)"
     version = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {state.driver_version}  {release}\n"
-    parameters = "".join(f"{name}: {value}\n" for name, value in _MODULE_PARAMETERS.items())
+    channels = state.imex_channels
+    imex = {"ImexChannelCount": channels.count, "CreateImexChannel0": int(channels.create_channel0)}
+    parameters = "".join(f"{name}: {value}\n" for name, value in {**_MODULE_PARAMETERS, **imex}.items())
     strings = "".join(f'{name}: ""\n' for name in (*_STRING_PARAMETERS, "ExcludedGpus"))
     return {
         f"{_ROOT}/version": File(f"{version}GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n".encode()),

@@ -24,6 +24,7 @@ from claimwright.emulator.model.catalogue import (
     node_names,
     read_node_profile,
 )
+from claimwright.emulator.model.fabric import Fabric, FabricState
 from claimwright.emulator.model.node import NodeModel, Subscriber
 from claimwright.emulator.model.node_profile import Machine, NodeProfile, NumaNode
 from claimwright.emulator.model.pci import Bar, FunctionKind, PciAddress, PciFunction, PciIdentity
@@ -34,8 +35,6 @@ from claimwright.emulator.model.state import (
     ComputeMode,
     Ecc,
     EccErrors,
-    Fabric,
-    FabricState,
     GpuProcess,
     GpuState,
     Nic,

@@ -11,6 +11,17 @@ from claimwright.emulator.model import identity
 from claimwright.emulator.model.board import Board, NvLinkSpec
 from claimwright.emulator.model.bus import presence
 from claimwright.emulator.model.catalogue import load_board
+from claimwright.emulator.model.fabric import (
+    Fabric,
+    FabricHealth,
+    FabricManager,
+    FabricState,
+    ImexChannels,
+    Tray,
+    standard_partitions,
+)
+from claimwright.emulator.model.fabric.membership import HEALTHY
+from claimwright.emulator.model.fabric.routing import routed
 from claimwright.emulator.model.node_profile import (
     GpuSlot,
     NicSlot,
@@ -23,8 +34,6 @@ from claimwright.emulator.model.pci_tree import functions_of
 from claimwright.emulator.model.readings import idle_clocks
 from claimwright.emulator.model.state import (
     Ecc,
-    Fabric,
-    FabricState,
     GpuState,
     Nic,
     NodeState,
@@ -34,6 +43,7 @@ from claimwright.emulator.model.state import (
     Temperatures,
 )
 
+_ELSEWHERE = PciAddress(0, 0, 0)  # what NVML gives for a switch that the node cannot see
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -57,6 +67,8 @@ def build_node(
     boards = {slot.board: board(slot.board) for slot in endpoints(profile) if isinstance(slot, GpuSlot)}
     functions = functions_of(profile, boards)
     nvswitches = _nvswitches(profile, name)
+    manager = _fabric_manager(profile)
+    gpus = _gpus(profile, name, boards, functions, nvswitches)
     state = NodeState(
         name=name,
         profile=profile.key,
@@ -67,10 +79,13 @@ def build_node(
         boot_id=identity.boot_id(name, boot),
         numa=profile.numa,
         functions=functions,
-        gpus=_gpus(profile, name, boards, functions, nvswitches),
+        gpus=tuple(routed(gpu, manager) for gpu in gpus),
         nvswitches=nvswitches,
         nics=_nics(profile, name, functions),
         vgpu_manager=profile.vgpu_manager,
+        fabric_manager=manager,
+        imex_channels=_channels(profile),
+        tray=_tray(profile),
         unverified=profile.unverified,
     )
     return presence.booted(state, first_iommu_group)
@@ -130,7 +145,7 @@ def _idle_gpu(name: str, index: int, slot: GpuSlot, board: Board) -> GpuState:
         board=board,
         pci=PciAddress.parse(slot.at),
         numa_node=-1,
-        module_id=index + 1 if slot.module_id is None else slot.module_id,
+        module_id=_module_id(index, slot),
         power=PowerReading(round(power.idle_watts * 1000), power.default_watts * 1000),
         clocks=idle_clocks(board),
         temperature=Temperatures(board.thermals.idle, board.thermals.memory_idle),
@@ -152,14 +167,18 @@ def _nvlinks(
         for port in range(count):
             yield NvLink(link, True, nvswitch.pci, FunctionKind.NVSWITCH, gpu * count + port)
             link += 1
+    for port in range(profile.nvlink.elsewhere):
+        yield NvLink(
+            link + port, True, _ELSEWHERE, FunctionKind.NVSWITCH, gpu * profile.nvlink.elsewhere + port
+        )
 
 
 def _check_link_count(profile: NodeProfile, board: Board, spec: NvLinkSpec) -> None:
     assert profile.nvlink is not None
-    wired = sum(profile.nvlink.links_per_switch)
+    wired = sum(profile.nvlink.links_per_switch) + profile.nvlink.elsewhere
     if wired != spec.links:
         raise ProfileError(
-            f"node profile {profile.key!r}: nvlink.links_per_switch wires {wired} links per GPU, "
+            f"node profile {profile.key!r}: nvlink wires {wired} links per GPU, "
             f"board {board.key} has {spec.links}"
         )
 
@@ -168,4 +187,27 @@ def _fabric(profile: NodeProfile, board: Board) -> Fabric | None:
     if profile.fabric is None or not board.fabric_capable:
         return None
     state = FabricState[profile.fabric.state.upper()]
-    return Fabric(state, profile.fabric.cluster_uuid, profile.fabric.clique_id)
+    health = HEALTHY if profile.fabric.health_reported else FabricHealth()
+    return Fabric(state, profile.fabric.cluster_uuid, profile.fabric.clique_id, health=health)
+
+
+def _fabric_manager(profile: NodeProfile) -> FabricManager | None:
+    if profile.fabric_manager is None:
+        return None
+    slots = [slot for slot in endpoints(profile) if isinstance(slot, GpuSlot)]
+    modules = [_module_id(index, slot) for index, slot in enumerate(slots)]
+    return FabricManager(profile.fabric_manager.mode, standard_partitions(modules))
+
+
+def _module_id(index: int, slot: GpuSlot) -> int:
+    return index + 1 if slot.module_id is None else slot.module_id
+
+
+def _channels(profile: NodeProfile) -> ImexChannels:
+    first = profile.imex.create_channel0
+    return ImexChannels(profile.imex.channel_count, first, frozenset({0} if first else ()))
+
+
+def _tray(profile: NodeProfile) -> Tray | None:
+    place = profile.tray
+    return None if place is None else Tray(place.chassis_serial, place.slot, place.index, place.host_id)

@@ -9,6 +9,12 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from claimwright.emulator.model.board import Id16
 from claimwright.emulator.model.cpus import parse_cpu_list
+from claimwright.emulator.model.fabric.profile import (
+    FabricManagerSetup,
+    FabricMembership,
+    ImexSetup,
+    TrayPlace,
+)
 from claimwright.emulator.model.pci import PciAddress
 from claimwright.emulator.model.profile_text import Place, Profile
 
@@ -83,17 +89,14 @@ class PcieRoot(Profile):
 
 
 class NvLinkWiring(Profile):
-    """How many links of each GPU go to each NVSwitch, in the order of the switches' addresses."""
+    """How many links of each GPU go to each NVSwitch, in the order of the switches' addresses.
 
-    links_per_switch: tuple[NonNegativeInt, ...]
+    `elsewhere` counts links to switches that are no PCI function of this node: switch trays of a rack, and the
+    NVLink 5 chips of a baseboard.
+    """
 
-
-class FabricMembership(Profile):
-    """What the fabric manager told the GPUs; a zero cluster uuid means "no multi-node domain"."""
-
-    state: Literal["not_started", "in_progress", "completed"]
-    cluster_uuid: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-    clique_id: Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
+    links_per_switch: tuple[NonNegativeInt, ...] = ()
+    elsewhere: NonNegativeInt = 0
 
 
 class Machine(Profile):
@@ -117,6 +120,9 @@ class NodeProfile(Profile):
     pcie: tuple[PcieRoot, ...] = Field(min_length=1)
     nvlink: NvLinkWiring | None = None
     fabric: FabricMembership | None = None
+    fabric_manager: FabricManagerSetup | None = None
+    imex: ImexSetup = ImexSetup()
+    tray: TrayPlace | None = None
     unverified: tuple[str, ...] = ()
 
     def contradictions(self) -> Iterator[tuple[Place, str]]:

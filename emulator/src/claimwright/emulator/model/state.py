@@ -9,6 +9,7 @@ from enum import IntEnum, StrEnum
 from claimwright.emulator.model.board import Board
 from claimwright.emulator.model.bus.mediated import MediatedDevice
 from claimwright.emulator.model.bus.values import Bus
+from claimwright.emulator.model.fabric import Fabric, FabricManager, ImexChannels, ImexService, Tray
 from claimwright.emulator.model.node_profile import Machine, NumaNode
 from claimwright.emulator.model.pci import FunctionKind, PciAddress, PciFunction
 from claimwright.emulator.model.vgpu.state import Vgpu, VgpuSettings
@@ -38,14 +39,6 @@ class ProcessKind(StrEnum):
 
     COMPUTE = "compute"
     GRAPHICS = "graphics"
-
-
-class FabricState(IntEnum):
-    """`nvmlGpuFabricState_t`."""
-
-    NOT_STARTED = 1
-    IN_PROGRESS = 2
-    COMPLETED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,21 +124,6 @@ class NvLink:
     remote: PciAddress | None
     remote_kind: FunctionKind | None
     remote_link: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fabric:
-    """The GPU's place in an NVLink fabric; `status` is an NVML return code, meaningful once COMPLETED."""
-
-    state: FabricState
-    cluster_uuid: str
-    clique_id: int
-    status: int = 0
-
-    @property
-    def cluster_bytes(self) -> bytes:
-        """The cluster uuid as NVML's 16 bytes."""
-        return bytes.fromhex(self.cluster_uuid.replace("-", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +223,10 @@ class NodeState:
     nics: tuple[Nic, ...] = ()
     vgpu_manager: bool = False  # the host's driver is the one that makes vGPUs
     vgpus: tuple[Vgpu, ...] = ()
+    fabric_manager: FabricManager | None = None
+    imex_channels: ImexChannels = field(default_factory=ImexChannels)
+    imex: ImexService | None = None
+    tray: Tray | None = None
     revision: int = 0
     unverified: tuple[str, ...] = field(default=())
 

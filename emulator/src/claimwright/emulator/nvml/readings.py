@@ -94,8 +94,8 @@ def _fabric_values(gpu: GpuState) -> dict[str, Value]:
         "fabric_state": ABSENT if fabric is None else int(fabric.state),
         "fabric_status": fabric.status if fabric else 0,
         "fabric_clique": fabric.clique_id if fabric else 0,
-        "fabric_health_mask": 0,
-        "fabric_health_summary": 0,
+        "fabric_health_mask": fabric.health.mask if fabric else 0,
+        "fabric_health_summary": int(fabric.health.summary) if fabric else 0,
         "fabric_uuid": fabric.cluster_bytes if fabric else b"",
     }
 

@@ -6,6 +6,7 @@ from enum import IntEnum
 from itertools import product
 
 from claimwright.emulator.model import GpuState, NodeState
+from claimwright.emulator.model.fabric import nvlink_matrix
 from claimwright.emulator.nvml.layout import CAPACITY
 
 
@@ -33,12 +34,10 @@ def ancestor_levels(state: NodeState) -> bytes:
 
 def link_peers(state: NodeState) -> bytes:
     """Return 1 for each two GPUs that reach each other over NVLink, directly or through a switch."""
-    ends = {gpu.index: frozenset(link.remote for link in gpu.nvlinks if link.active) for gpu in state.gpus}
+    links = nvlink_matrix(state.gpus, state.fabric_manager)
     matrix = bytearray(CAPACITY * CAPACITY)
     for first, second in product(state.gpus, repeat=2):
-        shared = {end for end in ends[first.index] & ends[second.index] if end is not None}
-        if first is not second and (shared or second.pci in ends[first.index]):
-            matrix[first.index * CAPACITY + second.index] = 1
+        matrix[first.index * CAPACITY + second.index] = int(links[first.index][second.index] > 0)
     return bytes(matrix)
 
 
