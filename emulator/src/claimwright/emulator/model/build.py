@@ -22,6 +22,7 @@ from claimwright.emulator.model.fabric import (
 )
 from claimwright.emulator.model.fabric.membership import HEALTHY
 from claimwright.emulator.model.fabric.routing import routed
+from claimwright.emulator.model.mig.instances import Mig
 from claimwright.emulator.model.node_profile import (
     GpuSlot,
     NicSlot,
@@ -151,6 +152,7 @@ def _idle_gpu(name: str, index: int, slot: GpuSlot, board: Board) -> GpuState:
         temperature=Temperatures(board.thermals.idle, board.thermals.memory_idle),
         performance_state=board.idle_performance_state,
         ecc=Ecc(current=True, pending=True) if board.memory.ecc else None,
+        mig=Mig() if board.mig_capable else None,
     )
 
 

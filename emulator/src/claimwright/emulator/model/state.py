@@ -10,6 +10,7 @@ from claimwright.emulator.model.board import Board
 from claimwright.emulator.model.bus.mediated import MediatedDevice
 from claimwright.emulator.model.bus.values import Bus
 from claimwright.emulator.model.fabric import Fabric, FabricManager, ImexChannels, ImexService, Tray
+from claimwright.emulator.model.mig.instances import Mig
 from claimwright.emulator.model.node_profile import Machine, NumaNode
 from claimwright.emulator.model.pci import FunctionKind, PciAddress, PciFunction
 from claimwright.emulator.model.vgpu.state import Vgpu, VgpuSettings
@@ -43,12 +44,14 @@ class ProcessKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
-    """A process that holds a context on a GPU."""
+    """A process that holds a context on a GPU; with MIG on, in a compute instance of a GPU instance."""
 
     pid: int
     name: str
     memory_bytes: int
     kind: ProcessKind = ProcessKind.COMPUTE
+    gpu_instance: int | None = None
+    compute_instance: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,7 @@ class GpuState:
     processes: tuple[GpuProcess, ...] = ()
     nvlinks: tuple[NvLink, ...] = ()
     fabric: Fabric | None = None
+    mig: Mig | None = None
     vgpu: VgpuSettings = field(default_factory=VgpuSettings)
 
     @property
@@ -169,6 +173,19 @@ class GpuState:
     def memory_free_bytes(self) -> int:
         """What can still be allocated."""
         return self.board.memory.usable_bytes - self.memory_used_bytes
+
+    def instance_memory_used_bytes(self, gpu_instance: int) -> int:
+        """What processes inside a GPU instance have allocated."""
+        inside = (each for each in self.processes if each.gpu_instance == gpu_instance)
+        return sum(process.memory_bytes for process in inside)
+
+    def instance_memory_free_bytes(self, gpu_instance: int) -> int:
+        """What can still be allocated inside a GPU instance; KeyError when there is none of this id."""
+        held = self.mig and self.mig.gpu_instance(gpu_instance)
+        if not held or self.board.mig is None:
+            raise KeyError(f"GPU {self.index} has no GPU instance {gpu_instance}")
+        size = self.board.mig.by_id[held.profile].memory_mib << 20
+        return size - self.instance_memory_used_bytes(gpu_instance)
 
     @property
     def board_id(self) -> int:

@@ -35,8 +35,8 @@ def reading_values(gpu: GpuState, remotes: Mapping[PciAddress, PciIdentity]) -> 
         "persistence_mode": int(gpu.persistence_mode),
         "compute_mode": int(gpu.compute_mode),
         "time_slice": int(gpu.time_slice),
-        "mig_current": 0 if gpu.board.mig_capable else ABSENT,
-        "mig_pending": 0 if gpu.board.mig_capable else ABSENT,
+        "mig_current": ABSENT if gpu.mig is None else int(gpu.mig.current),
+        "mig_pending": ABSENT if gpu.mig is None else int(gpu.mig.pending),
         "performance_state": gpu.performance_state,
         "temperature": gpu.temperature.gpu,
         "memory_temperature": ABSENT if gpu.temperature.memory is None else gpu.temperature.memory,
@@ -110,8 +110,8 @@ def _process_values(gpu: GpuState) -> dict[str, Value]:
                 "pid": process.pid,
                 "kind": _KINDS[process.kind],
                 "used_bytes": process.memory_bytes,
-                "gpu_instance": _NO_INSTANCE,
-                "compute_instance": _NO_INSTANCE,
+                "gpu_instance": _instance(process.gpu_instance),
+                "compute_instance": _instance(process.compute_instance),
                 "sm_percent": gpu.utilization.gpu // share,
                 "memory_percent": gpu.utilization.memory // share,
             }
@@ -119,6 +119,10 @@ def _process_values(gpu: GpuState) -> dict[str, Value]:
         for process in held
     )
     return {"process_count": len(held), "processes": b"".join(records)}
+
+
+def _instance(number: int | None) -> int:
+    return _NO_INSTANCE if number is None else number
 
 
 def _link(link: NvLink, remotes: Mapping[PciAddress, PciIdentity]) -> bytes:

@@ -13,6 +13,7 @@ from claimwright.emulator.model.board.names import AddressingMode, Architecture,
 from claimwright.emulator.model.board.registers import BoardPci
 from claimwright.emulator.model.board.sections import Engines, Memory, NvLinkSpec, Parts, Power
 from claimwright.emulator.model.board.thermals import Thermals
+from claimwright.emulator.model.mig.profiles import MigSpec
 from claimwright.emulator.model.profile_text import Place, Profile, by_name
 from claimwright.emulator.model.vgpu.spec import VgpuSpec
 
@@ -56,6 +57,7 @@ class Board(Profile):
     black_box: bool = False  # the InfoROM keeps a flight recorder (BBX)
     fans: NonNegativeInt = 0
     nvlink: NvLinkSpec | None = None
+    mig: MigSpec | None = None
     vgpu: VgpuSpec | None = None
     unverified: tuple[str, ...] = ()
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from claimwright.emulator.model.board.clocks import Clocks
 from claimwright.emulator.model.board.names import AddressingMode, Architecture, C2cMode
 from claimwright.emulator.model.board.sections import ModulePower, Power
+from claimwright.emulator.model.mig.contradictions import mig_faults
+from claimwright.emulator.model.mig.room import board_totals
 from claimwright.emulator.model.profile_text import Place, Profile
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def contradictions_of(board: Board) -> Faults:
     yield from _register_faults(board)
     yield from _part_faults(board)
     yield from _link_faults(board)
+    yield from _mig_faults(board)
     yield from _vgpu_faults(board)
     for index, path in enumerate(board.unverified):
         if not _has_field(board, path):
@@ -182,6 +185,15 @@ def _link_faults(board: Board) -> Faults:
         yield ("fabric_capable",), "a board without nvlink cannot join a fabric"
     if board.fabric_guid is not None and not board.fabric_capable:
         yield ("fabric_guid",), "only a fabric_capable board has a GUID in the fabric"
+
+
+def _mig_faults(board: Board) -> Faults:
+    if board.mig_capable and board.mig is None:
+        yield ("mig_capable",), "a board with MIG needs a `mig:` section that says how it can be cut"
+    if board.mig is not None and not board.mig_capable:
+        yield ("mig",), "mig_capable is false, so there is nothing to cut"
+    if board.mig is not None:
+        yield from mig_faults(board.mig, board_totals(board))
 
 
 def _vgpu_faults(board: Board) -> Faults:

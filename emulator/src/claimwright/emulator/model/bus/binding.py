@@ -15,6 +15,7 @@ from claimwright.emulator.model.bus import groups
 from claimwright.emulator.model.bus.drivers import DRIVERS, DriverSpec
 from claimwright.emulator.model.bus.values import BusFunction, Leaving
 from claimwright.emulator.model.pci import FunctionKind, PciAddress
+from claimwright.emulator.model.resets import after_unload
 from claimwright.emulator.model.state import NVIDIA_DRIVER, ComputeMode, GpuState, NodeState
 
 
@@ -144,7 +145,7 @@ def _told_gpu(state: NodeState, address: PciAddress) -> NodeState:
     if gpu is None or gpu.nvml_visible == visible:
         return state
     changed = replace(
-        gpu,
+        after_unload(gpu),
         nvml_visible=visible,
         processes=(),
         persistence_mode=False,

@@ -10,7 +10,9 @@ from dataclasses import replace
 
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.change import of_gpu
+from claimwright.emulator.model.mig.processes import check_instance
 from claimwright.emulator.model.readings import settled
+from claimwright.emulator.model.resets import after_reset, without_instances
 from claimwright.emulator.model.state import (
     ClockLock,
     ComputeMode,
@@ -82,10 +84,20 @@ def unlock_clocks(gpu: GpuState) -> GpuState:
 
 @of_gpu
 def start_process(
-    gpu: GpuState, pid: int, name: str, memory_bytes: int, *, kind: ProcessKind = ProcessKind.COMPUTE
+    gpu: GpuState,
+    pid: int,
+    name: str,
+    memory_bytes: int,
+    *,
+    kind: ProcessKind = ProcessKind.COMPUTE,
+    gpu_instance: int | None = None,
+    compute_instance: int | None = None,
 ) -> GpuState:
-    """Give a process a context and memory, if the compute mode and the free memory allow it."""
-    process = GpuProcess(pid, name, memory_bytes, kind)
+    """Give a process a context and memory, if the compute mode and the free memory allow it.
+
+    With MIG on it must name the MIG device that it runs on, whose memory is then all it can have.
+    """
+    process = GpuProcess(pid, name, memory_bytes, kind, gpu_instance, compute_instance)
     _reachable(gpu)
     if not gpu.nvml_visible:
         raise OperationRefused(
@@ -99,9 +111,11 @@ def start_process(
         raise OperationRefused(
             Refusal.INVALID_ARGUMENT, f"process {process.pid} runs on GPU {gpu.index} already"
         )
+    check_instance(gpu, process)
     _check_compute_mode(gpu, process)
-    if process.memory_bytes > gpu.memory_free_bytes:
-        asked = f"{process.memory_bytes} bytes asked, {gpu.memory_free_bytes} free on GPU {gpu.index}"
+    free = gpu.memory_free_bytes if gpu_instance is None else gpu.instance_memory_free_bytes(gpu_instance)
+    if process.memory_bytes > free:
+        asked = f"{process.memory_bytes} bytes asked, {free} free on GPU {gpu.index}"
         raise OperationRefused(Refusal.MEMORY, asked)
     return settled(replace(gpu, processes=(*gpu.processes, process)))
 
@@ -182,14 +196,24 @@ def set_nvlink(gpu: GpuState, link: int, *, active: bool) -> GpuState:
 @of_gpu
 def lose(gpu: GpuState) -> GpuState:
     """Let the GPU fall off the bus: its processes die, and NVML answers GPU_IS_LOST from now on."""
-    return settled(replace(gpu, lost=True, processes=(), utilization=Utilization()))
+    dead = without_instances(replace(gpu, lost=True, processes=(), utilization=Utilization()))
+    return settled(dead)
 
 
 @of_gpu
 def recover(gpu: GpuState) -> GpuState:
     """Bring a lost GPU back, as after a reset: volatile counts and locks are gone."""
-    ecc = gpu.ecc and replace(gpu.ecc, volatile=EccErrors(), current=gpu.ecc.pending)
-    return settled(replace(gpu, lost=False, ecc=ecc, clock_lock=None))
+    return after_reset(replace(gpu, lost=False))
+
+
+@of_gpu
+def reset_gpu(gpu: GpuState) -> GpuState:
+    """Reset a GPU (`nvidia-smi -r`): pending modes take effect; refused while a process uses it."""
+    _reachable(gpu)
+    if gpu.processes:
+        pids = ", ".join(str(process.pid) for process in gpu.processes)
+        raise OperationRefused(Refusal.IN_USE, f"processes {pids} use GPU {gpu.index}; stop them first")
+    return after_reset(gpu)
 
 
 def _reachable(gpu: GpuState) -> GpuState:
@@ -209,7 +233,12 @@ def _check_compute_mode(gpu: GpuState, process: GpuProcess) -> None:
         return
     if gpu.compute_mode is ComputeMode.PROHIBITED:
         raise OperationRefused(Refusal.IN_USE, f"GPU {gpu.index} prohibits compute processes")
-    others = [other.pid for other in gpu.processes if other.kind is ProcessKind.COMPUTE]
+    place = (process.gpu_instance, process.compute_instance)
+    others = [
+        other.pid
+        for other in gpu.processes
+        if other.kind is ProcessKind.COMPUTE and (other.gpu_instance, other.compute_instance) == place
+    ]
     if gpu.compute_mode is ComputeMode.EXCLUSIVE_PROCESS and others:
         raise OperationRefused(Refusal.IN_USE, f"GPU {gpu.index} is exclusive to process {others[0]}")
 
@@ -235,4 +264,5 @@ OPERATIONS = (
     set_nvlink,
     lose,
     recover,
+    reset_gpu,
 )

@@ -244,13 +244,13 @@ def free_on(
 
 def mig_is_on(gpu: GpuState) -> bool:
     """Tell whether the GPU is cut into instances, which then back its vGPUs."""
-    return bool(getattr(gpu, "mig", None))
+    return gpu.mig is not None and gpu.mig.current
 
 
 def instances_on(gpu: GpuState) -> tuple[Instance, ...]:
     """Return the GPU instances that could back a vGPU."""
-    mig = getattr(gpu, "mig", None)
-    return tuple(Instance(each.id, each.profile) for each in mig.instances) if mig else ()
+    instances = gpu.mig.gpu_instances if gpu.mig else ()
+    return tuple(Instance(each.id, each.profile) for each in instances)
 
 
 def _host(state: NodeState, gpu: int) -> GpuState:
