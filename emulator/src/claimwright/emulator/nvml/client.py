@@ -7,8 +7,9 @@ import socket
 import struct
 from dataclasses import dataclass, field
 
-from claimwright.emulator.nvml.layout import REQUEST
+from claimwright.emulator.nvml.layout import PACKET_BYTES
 
+_ROOM = PACKET_BYTES + 1
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 
 
@@ -41,7 +42,7 @@ class Client:
     def receive(self) -> bytes | None:
         """Return one packet, empty when the client is gone, None when there is none after all."""
         try:
-            return self.stream.recv(REQUEST.size + 1)
+            return self.stream.recv(_ROOM)
         except BlockingIOError:
             return None
         except OSError:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from claimwright.emulator.model import GpuState, NodeModel, OperationRefused
 from claimwright.emulator.model.operations import gpus
+from claimwright.emulator.nvml.answers import wire
+from claimwright.emulator.nvml.answers.answering import answer_call
 from claimwright.emulator.nvml.client import Client
 from claimwright.emulator.nvml.layout import MAGIC, REPLY, REQUEST, Operation, Result
 
@@ -43,13 +45,31 @@ class Commands:
 
     def answer(self, client: Client, packet: bytes) -> bytes | None:
         """Return the reply to one packet, or None when it is no request and the client should go."""
-        if len(packet) != REQUEST.size:
+        if len(packet) < REQUEST.size:
             return None
-        magic, number, slot, *arguments = REQUEST.packing.unpack(packet)
-        if magic != MAGIC:
+        magic, number, slot, *arguments = REQUEST.packing.unpack_from(packet)
+        if magic != MAGIC or (len(packet) > REQUEST.size and number != Operation.CALL):
             return None
-        result = self._carry_out(client, number, slot, arguments)
-        return REPLY.pack({"magic": MAGIC, "result": int(result), "operation": number, "values": ()})
+        if number == Operation.CALL:
+            return self._call(client, packet, slot)
+        return _reply(self._carry_out(client, number, slot, arguments), number)
+
+    def delay(self, packet: bytes, delay_of: Callable[[str, int], float]) -> float:
+        """Return how late the answer to a packet is to be."""
+        if len(packet) < REQUEST.size:
+            return 0.0
+        _, number, slot, *_ = REQUEST.packing.unpack_from(packet)
+        if number != Operation.CALL:
+            return 0.0
+        return delay_of(*wire.call_target(packet, slot))
+
+    def _call(self, client: Client, packet: bytes, function: int) -> bytes | None:
+        try:
+            result, parts = answer_call(self._model, client, packet, function)
+        except wire.Malformed as error:
+            _log.warning("client %d sent no call: %s", client.pid, error)
+            return None
+        return _reply(result, Operation.CALL) + parts
 
     def _carry_out(self, client: Client, number: int, slot: int, arguments: Sequence[int]) -> Result:
         if number == Operation.REGISTER_EVENTS:
@@ -79,3 +99,7 @@ class Commands:
             return Result.INVALID_ARGUMENT
         receiver.registered[slot] = receiver.registered.get(slot, 0) | kinds
         return Result.SUCCESS
+
+
+def _reply(result: Result, operation: int) -> bytes:
+    return REPLY.pack({"magic": MAGIC, "result": int(result), "operation": operation, "values": ()})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from claimwright.emulator.nvml.errors import HeaderMissing
+from claimwright.emulator.nvml.header_types import CType, read_types
 
 HEADER_DISTRIBUTION = "nvidia-nvml-dev"
 
@@ -23,11 +24,12 @@ _PREPROCESS = ("gcc", "-E", "-P", "-DNVML_NO_UNVERSIONED_FUNC_DEFS", "-D__attrib
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter: its name, the named C type under it, and how many stars stand before it."""
+    """One parameter: its name, the named C type under it, how many stars stand before it, and whether it is const."""
 
     name: str
     type_name: str
     pointers: int
+    constant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Header:
     functions: tuple[Function, ...]
     sizes: Mapping[str, int]  # bytes of each record type
     version_words: Mapping[str, int]  # record type -> the word its `version` member must hold
+    types: tuple[CType, ...] = ()  # every named type, in the header's order
 
 
 def installed_header() -> tuple[Path, str]:
@@ -69,7 +72,7 @@ def read_header(path: Path, version: str) -> Header:
     records = tuple(_records(tree))
     versioned = _versioned_records(path)
     sizes, words = _ask_compiler(path, records, versioned)
-    return Header(version, tuple(_functions(tree)), sizes, words)
+    return Header(version, tuple(_functions(tree)), sizes, words, read_types(tree))
 
 
 def _functions(tree: Any) -> Iterator[Function]:  # noqa: ANN401 - pycparser has no types
@@ -88,7 +91,7 @@ def _parameter(node: Any) -> Parameter:  # noqa: ANN401 - pycparser has no types
     pointers, kind = 0, node.type
     while isinstance(kind, c_ast.PtrDecl):
         pointers, kind = pointers + 1, kind.type
-    return Parameter(node.name, " ".join(kind.type.names), pointers)
+    return Parameter(node.name, " ".join(kind.type.names), pointers, "const" in kind.quals)
 
 
 def _records(tree: Any) -> Iterator[str]:  # noqa: ANN401 - pycparser has no types

@@ -10,12 +10,13 @@ from enum import IntEnum, IntFlag
 from claimwright.emulator.nvml.records import record
 
 MAGIC = 0x4D564E4C57414C43  # "CLAWLNVM" in memory order
-ABI = 1
+ABI = 2
 CAPACITY = 32  # GPUs of one node; NVML's own PCI limits allow no more on any board we model
 HEADER_BYTES = 4096
 PAGE_BYTES = 8192
 LINKS = 36  # NVML_NVLINK_MAX_LINKS of header 13.5
 PROCESSES = 64
+PACKET_BYTES = 160 << 10  # the longest packet: NVML's longest record has 113 KiB
 
 ABSENT = 0xFFFFFFFF
 ABSENT_I32 = -0x80000000
@@ -41,6 +42,7 @@ class Operation(IntEnum):
     RESET_GPU_CLOCKS = 7
     SET_TIME_SLICE = 8
     REGISTER_EVENTS = 9
+    CALL = 10  # a function of NVML by its number, `slot`; the parts of shapes.py follow
 
 
 class Result(IntEnum):
@@ -138,7 +140,8 @@ GPU = record(
     size=PAGE_BYTES, parts=(LINK, PROCESS),
 )  # fmt: skip
 
-GREETING = record("greeting", "u64 magic", "u32 abi", "i32 result", "u64 bytes", "u64 connection", size=64)
+GREETING = record("greeting", "u64 magic", "u32 abi", "i32 result", "u64 bytes", "u64 connection", "u32 calls",
+                  size=64)  # fmt: skip
 REQUEST = record("request", "u64 magic", "u32 operation", "u32 slot", "u64 arguments[6]", size=64)
 REPLY = record("reply", "u64 magic", "i32 result", "u32 operation", "u64 values[6]", size=64)
 EVENT = record("event", "u64 magic", "u32 slot", "u32 unused", "u64 type", "u64 data",

@@ -16,6 +16,7 @@ from typing import Self
 
 from claimwright.emulator.model import NodeModel
 from claimwright.emulator.model.change import GpuEvent
+from claimwright.emulator.nvml._generated.functions import DIGEST
 from claimwright.emulator.nvml.client import Client
 from claimwright.emulator.nvml.commands import Commands
 from claimwright.emulator.nvml.errors import SocketTaken
@@ -47,6 +48,8 @@ class NvmlServer:
         self._unsubscribe: Callable[[], None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
+        self.delay_of: Callable[[str, int], float] = lambda _function, _gpu: 0.0
+        """How many seconds late a remote answer is, by function and GPU (-1: none); see answers/__init__.py."""
 
     @property
     def client_pids(self) -> frozenset[int]:
@@ -161,6 +164,15 @@ class NvmlServer:
         packet = client.receive()
         if packet is None:
             return
+        delay = self._commands.delay(packet, self.delay_of)
+        if delay > 0:
+            asyncio.get_running_loop().call_later(delay, self._answer, client, packet)
+        else:
+            self._answer(client, packet)
+
+    def _answer(self, client: Client, packet: bytes) -> None:
+        if client.connection not in self._clients:
+            return  # gone while its answer was due
         reply = self._commands.answer(client, packet)
         if reply is None or not client.send(reply):
             self._end(client)
@@ -184,6 +196,7 @@ def _greet(client: Client, memfd: int) -> bool:
             "result": Result.SUCCESS,
             "bytes": TOTAL_BYTES,
             "connection": client.connection,
+            "calls": DIGEST,
         }
     )
     try:

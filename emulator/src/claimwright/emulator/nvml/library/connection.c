@@ -19,12 +19,12 @@
 #define SOCKET_NAME "socket"
 #define PATHS 4096
 
-enum { COMMAND_SECONDS = 10 };
+/* How long an answer may take. A slow driver answers late (a lookup by UUID has been seen to take 10 s under load), and
+ * a node imitates that; one that does not answer at all within this time is TIMEOUT. */
+enum { ANSWER_SECONDS = 30 };
 
 /* Guards what follows, and init and shutdown. */
 static pthread_mutex_t connection_lock = PTHREAD_MUTEX_INITIALIZER;
-static int connection = -1;
-static pid_t connection_owner;
 static char driver_root[PATHS];
 static dev_t mapped_device;
 static ino_t mapped_inode;
@@ -89,7 +89,7 @@ static int connect_to_node(void) {
         snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/" SOCKET_NAME, directory);
     }
     int made = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    struct timeval limit = {.tv_sec = COMMAND_SECONDS};
+    struct timeval limit = {.tv_sec = ANSWER_SECONDS};
     if (made >= 0) {
         setsockopt(made, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
         setsockopt(made, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
@@ -146,65 +146,92 @@ static int accept_greeting(int made) {
     int pages = receive_greeting(made, &greeting);
     if (pages < 0) return DRIVER_NOT_LOADED;
     size_t expected = CW_HEADER_BYTES + (size_t)CW_CAPACITY * CW_PAGE_BYTES;
-    int result = greeting.abi != CW_ABI || greeting.bytes != expected ? LIB_RM_VERSION_MISMATCH : SUCCESS;
+    int result = greeting.abi != CW_ABI || greeting.calls != CW_CALLS || greeting.bytes != expected ? LIB_RM_VERSION_MISMATCH : SUCCESS;
     if (result == SUCCESS) result = map_pages(pages, expected);
     close(pages);
     return result;
 }
 
-static void drop_connection(void) {
-    if (connection >= 0) close(connection);
-    connection = -1;
+/* Idle connections. A call takes one out, so that threads do not wait for each other's answers. */
+enum { IDLE_CONNECTIONS = 8 };
+static int idle[IDLE_CONNECTIONS];
+static int idle_count;
+static pid_t idle_owner;
+
+/* With the lock held. In a child of fork these are the parent's streams: shared, replies would mix. */
+static void drop_connections(void) {
+    while (idle_count) close(idle[--idle_count]);
+    idle_owner = getpid();
 }
 
-/* With the lock held. */
-static int make_connection(void) {
+static int make_connection(int *out) {
     int made = connect_to_node();
     if (made < 0) return errno == EACCES || errno == EPERM ? NO_PERMISSION : DRIVER_NOT_LOADED;
     int result = accept_greeting(made);
-    if (result != SUCCESS) {
+    if (result != SUCCESS)
         close(made);
-        return result;
+    else
+        *out = made;
+    return result;
+}
+
+/* With the lock held: a connection to the node whose pages are mapped, and to no successor of it. */
+static int take_connection(int *out) {
+    if (idle_owner != getpid()) drop_connections();
+    if (idle_count) {
+        *out = idle[--idle_count];
+        return SUCCESS;
     }
-    connection = made;
-    connection_owner = getpid();
+    dev_t device = mapped_device;
+    ino_t inode = mapped_inode;
+    if (make_connection(out) != SUCCESS) return GPU_IS_LOST;
+    if (device == mapped_device && inode == mapped_inode) return SUCCESS;
+    close(*out);
+    return GPU_IS_LOST;
+}
+
+static void keep_connection(int stream) {
+    pthread_mutex_lock(&connection_lock);
+    bool keep = idle_count < IDLE_CONNECTIONS && idle_owner == getpid() && atomic_load(&node.references);
+    if (keep) idle[idle_count++] = stream;
+    pthread_mutex_unlock(&connection_lock);
+    if (!keep) close(stream);
+}
+
+static int exchange(int stream, const void *request, size_t bytes, void *reply, size_t room, size_t *got) {
+    ssize_t moved;
+    do moved = send(stream, request, bytes, MSG_NOSIGNAL);
+    while (moved < 0 && errno == EINTR);
+    if (moved != (ssize_t)bytes) return errno == EAGAIN || errno == EWOULDBLOCK ? TIMEOUT : GPU_IS_LOST;
+    do moved = recv(stream, reply, room, 0);
+    while (moved < 0 && errno == EINTR);
+    if (moved < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return TIMEOUT;
+    if (moved < (ssize_t)sizeof(struct cw_reply) || ((struct cw_reply *)reply)->magic != CW_MAGIC) return GPU_IS_LOST;
+    *got = (size_t)moved;
     return SUCCESS;
 }
 
-/* With the lock held. A child of fork must not share its parent's stream: replies would mix. */
-static int ensure_connection(void) {
-    if (connection >= 0 && connection_owner == getpid()) return SUCCESS;
-    dev_t device = mapped_device;
-    ino_t inode = mapped_inode;
-    drop_connection();
-    int result = make_connection();
-    if (result != SUCCESS) return GPU_IS_LOST;
-    return device == mapped_device && inode == mapped_inode ? SUCCESS : GPU_IS_LOST;
-}
-
-static int exchange(const struct cw_request *request, struct cw_reply *reply) {
-    ssize_t moved;
-    do moved = send(connection, request, sizeof *request, MSG_NOSIGNAL);
-    while (moved < 0 && errno == EINTR);
-    if (moved != (ssize_t)sizeof *request) return GPU_IS_LOST;
-    do moved = recv(connection, reply, sizeof *reply, 0);
-    while (moved < 0 && errno == EINTR);
-    if (moved < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return TIMEOUT;
-    return moved == (ssize_t)sizeof *reply && reply->magic == CW_MAGIC ? SUCCESS : GPU_IS_LOST;
+/* One packet there, one back. A connection that failed is closed: a late reply would be taken for the next one's. */
+static int converse(const void *request, size_t bytes, void *reply, size_t room, size_t *got) {
+    int stream = -1;
+    pthread_mutex_lock(&connection_lock);
+    int result = node_is_dead() ? GPU_IS_LOST : take_connection(&stream);
+    pthread_mutex_unlock(&connection_lock);
+    if (result != SUCCESS) return result;
+    result = exchange(stream, request, bytes, reply, room, got);
+    if (result == SUCCESS)
+        keep_connection(stream);
+    else
+        close(stream);
+    return result;
 }
 
 static int command(uint32_t operation, uint32_t slot, const uint64_t *arguments, size_t count) {
     struct cw_request request = {.magic = CW_MAGIC, .operation = operation, .slot = slot};
     struct cw_reply reply;
+    size_t got;
     memcpy(request.arguments, arguments, count * sizeof *arguments);
-    pthread_mutex_lock(&connection_lock);
-    int result = node_is_dead() ? GPU_IS_LOST : ensure_connection();
-    if (result == SUCCESS) {
-        result = exchange(&request, &reply);
-        /* A late reply would be taken for the next one's: start anew. */
-        if (result != SUCCESS) drop_connection();
-    }
-    pthread_mutex_unlock(&connection_lock);
+    int result = converse(&request, sizeof request, &reply, sizeof reply, &got);
     return result == SUCCESS ? reply.result : result;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "_generated/pages.h"
+#include "_generated/split.h"
 #include "abi.h"
 
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
@@ -21,16 +22,22 @@
 #define ABSENT_I32 INT32_MIN
 #define ABSENT_U64 UINT64_MAX
 
-#define API(name) __attribute__((visibility("default"))) int name
+#define EXPORTED __attribute__((visibility("default")))
+/* A function that also answers for MIG devices by asking the node is static here: its exported body, generated,
+ * chooses (SPLIT_<name> in _generated/split.h). */
+#define API(name) CHOOSE(SPLIT_##name, static int hot_##name, EXPORTED int name, ~)
+#define CHOOSE(...) CHOOSE_THIRD(__VA_ARGS__)
+#define CHOOSE_THIRD(first, second, third, ...) third
 #define TEXT_API(name) __attribute__((visibility("default"))) const char *name
 #define ALIAS(name, target) \
     extern __typeof__(target) name __attribute__((alias(#target), visibility("default"), copy(target)))
 
-/* A handle is the address of one of these: its place in the array is the GPU's place in the pages. */
+/* A handle is the address of one of these. Its place in the array is its number: a GPU's is its place in the pages,
+ * then come MIG devices, GPU instances and compute instances (handles.py), so that no handle needs to be remembered. */
 struct device {
     char unused;
 };
-static struct device devices[CW_CAPACITY];
+static struct device devices[CW_HANDLES];
 
 static struct {
     _Atomic int references;
@@ -89,6 +96,8 @@ static inline uint32_t slot_of(const void *device) {
     return (uint32_t)((const struct device *)device - devices);
 }
 
+static inline bool is_instance(const void *device) { return is_handle(device) && slot_of(device) >= CW_CAPACITY; }
+
 /* The page behind a handle, or why there is none. */
 static inline int open_page(const void *device, const struct cw_gpu **page) {
     if (UNLIKELY(!atomic_load_explicit(&node.references, memory_order_relaxed))) return UNINITIALIZED;
@@ -130,6 +139,7 @@ static inline int give_u32(uint32_t value, uint32_t *out) {
 
 static int give_text(const char *text, size_t capacity, char *out, unsigned length);
 static int give_members(const uint32_t *members, uint32_t found, uint32_t *count, uint32_t *out);
+static int converse(const void *request, size_t bytes, void *reply, size_t room, size_t *got);
 static int command(uint32_t operation, uint32_t slot, const uint64_t *arguments, size_t count);
 static bool is_listed(uint32_t slot);
 static void *handle_at(uint32_t slot);

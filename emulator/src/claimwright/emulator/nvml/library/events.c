@@ -45,7 +45,7 @@ static int open_event_connection(uint64_t *id) {
     struct cw_greeting greeting;
     int pages = receive_greeting(made, &greeting);
     if (pages >= 0) close(pages);
-    if (pages < 0 || greeting.abi != CW_ABI) {
+    if (pages < 0 || greeting.abi != CW_ABI || greeting.calls != CW_CALLS) {
         close(made);
         return -1;
     }

@@ -19,4 +19,5 @@
 #include "fields.c"
 #include "mig.c"
 #include "settings.c"
+#include "remote.c"
 #include "unsupported.c"

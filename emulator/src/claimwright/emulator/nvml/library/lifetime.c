@@ -45,12 +45,14 @@ static int start(unsigned flags) {
     static bool fork_handled;
     if (!fork_handled) fork_handled = !pthread_atfork(before_fork, after_fork, after_fork);
     find_driver_root();
-    int result = make_connection();
+    drop_connections(); /* of a node before this one */
+    int stream, result = make_connection(&stream);
     if (result != SUCCESS) return result;
+    idle[idle_count++] = stream;
     if (node_is_dead()) result = DRIVER_NOT_LOADED;
     if (result == SUCCESS) look_at_device_nodes();
     if (result == SUCCESS && !(flags & NO_GPUS) && !count_listed()) result = GPU_NOT_FOUND;
-    if (result != SUCCESS) drop_connection();
+    if (result != SUCCESS) drop_connections();
     return result;
 }
 
@@ -82,7 +84,7 @@ API(nvmlShutdown)(void) {
     int references = atomic_load(&node.references);
     if (references) atomic_store(&node.references, references - 1);
     if (references == 1) {
-        if (connection_owner == getpid()) drop_connection();
+        drop_connections();
         forget_event_sets();
     }
     pthread_mutex_unlock(&connection_lock);

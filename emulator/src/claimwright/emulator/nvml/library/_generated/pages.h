@@ -5,14 +5,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define CW_CALLS 0x33ede380
+#define CW_INSTANCES 15
+#define CW_COMPUTE_INSTANCES 8
+#define CW_MIG_DEVICES 32
+#define CW_GPU_INSTANCES 3872
+#define CW_COMPUTE_INSTANCE_HANDLES 4352
+#define CW_HANDLES 8192
 #define CW_MAGIC 0x4d564e4c57414c43
-#define CW_ABI 0x1
+#define CW_ABI 0x2
 #define CW_CAPACITY 0x20
 #define CW_HEADER_BYTES 0x1000
 #define CW_PAGE_BYTES 0x2000
 #define CW_OWNER_OFFSET 0xf80
 #define CW_LINKS 0x24
 #define CW_PROCESSES 0x40
+#define CW_PACKET_BYTES 0x28000
 
 enum cw_page_flag {
     CW_LISTED = 1,
@@ -29,6 +37,7 @@ enum cw_operation {
     CW_RESET_GPU_CLOCKS = 7,
     CW_SET_TIME_SLICE = 8,
     CW_REGISTER_EVENTS = 9,
+    CW_CALL = 10,
 };
 
 struct cw_link {
@@ -342,7 +351,8 @@ struct cw_greeting {
     int32_t result;
     uint64_t bytes;
     uint64_t connection;
-    uint8_t tail[32];
+    uint32_t calls;
+    uint8_t tail[28];
 };
 _Static_assert(sizeof(struct cw_greeting) == 64, "greeting");
 _Static_assert(offsetof(struct cw_greeting, magic) == 0, "greeting.magic");
@@ -350,6 +360,7 @@ _Static_assert(offsetof(struct cw_greeting, abi) == 8, "greeting.abi");
 _Static_assert(offsetof(struct cw_greeting, result) == 12, "greeting.result");
 _Static_assert(offsetof(struct cw_greeting, bytes) == 16, "greeting.bytes");
 _Static_assert(offsetof(struct cw_greeting, connection) == 24, "greeting.connection");
+_Static_assert(offsetof(struct cw_greeting, calls) == 32, "greeting.calls");
 
 struct cw_request {
     uint64_t magic;

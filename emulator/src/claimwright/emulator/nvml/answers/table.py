@@ -1,0 +1,24 @@
+"""All answers by function name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+Answer = Callable[..., Any]
+
+SUBJECTS = ("retirement",)  # modules of this package
+
+
+@cache
+def answers() -> Mapping[str, Answer]:
+    """Return every subject's answers; a function may be answered by one subject only."""
+    found: dict[str, Answer] = {}
+    for subject in SUBJECTS:
+        table: Mapping[str, Answer] = import_module(f"{__package__}.{subject}").ANSWERS
+        twice = found.keys() & table.keys()
+        assert not twice, f"answered twice: {', '.join(sorted(twice))}"
+        found |= table
+    return found
