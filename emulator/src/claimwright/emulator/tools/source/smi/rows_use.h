@@ -1,0 +1,86 @@
+/* Rows: what the GPU is doing, and what holds it back. */
+LEAF(1, "fan_speed", "Fan Speed", PERCENTAGE, read_number, "nvmlDeviceGetFanSpeed", 0, "fan.speed",
+     "Speed that the fan is told to run at, of its most; boards cooled by their server have none."),
+LEAF(1, "performance_state", "Performance State", STATE, read_number, "nvmlDeviceGetPerformanceState", 0, "pstate",
+     "Performance state, P0 (most) to P15 (least).", .sections = PERFORMANCE),
+GROUP(1, "clocks_event_reasons", "Clocks Event Reasons", .sections = PERFORMANCE),
+ASKED(HEX_16, read_u64, "nvmlDeviceGetSupportedClocksEventReasons", 0,
+      "clocks_event_reasons.supported clocks_throttle_reasons.supported", "Mask of the reasons that the GPU can report."),
+ASKED(HEX_16, read_u64, "nvmlDeviceGetCurrentClocksEventReasons", 0,
+      "clocks_event_reasons.active clocks_throttle_reasons.active", "Mask of the reasons that hold now."),
+#define REASON(depth, tag, label, bit, name, help)                                                                     \
+    LEAF(depth, "clocks_event_reason_" tag, label, ACTIVE, read_bit, "nvmlDeviceGetCurrentClocksEventReasons", bit, \
+         "clocks_event_reasons." name " clocks_throttle_reasons." name, help)
+REASON(2, "gpu_idle", "Idle", 0x1, "gpu_idle", "Nothing runs, clocks are low."),
+REASON(2, "applications_clocks_setting", "Applications Clocks Setting", 0x2, "applications_clocks_setting",
+       "Applications clocks (-ac) bound the clocks."),
+REASON(2, "sw_power_cap", "SW Power Cap", 0x4, "sw_power_cap", "The power limit (-pl) bounds the clocks."),
+REASON(2, "hw_slowdown", "HW Slowdown", 0x8, "hw_slowdown", "Hardware halves the clocks, or worse."),
+REASON(2, "hw_thermal_slowdown", "    HW Thermal Slowdown", 0x40, "hw_thermal_slowdown", "... because it is too hot."),
+REASON(2, "hw_power_brake_slowdown", "    HW Power Brake Slowdown", 0x80, "hw_power_brake_slowdown",
+       "... because the power supply asks for it."),
+REASON(2, "sync_boost", "Sync Boost", 0x10, "sync_boost", "A group of GPUs keeps the clock of its slowest."),
+REASON(2, "sw_thermal_slowdown", "SW Thermal Slowdown", 0x20, "sw_thermal_slowdown",
+       "The driver lowers the clocks to stay below the highest operating temperature."),
+REASON(2, "display_clocks_setting", "Display Clock Setting", 0x100, "display_clocks_setting", "A display bounds the clocks."),
+#undef REASON
+#define COUNTER(tag, label, field, name)                                                                           \
+    LEAF(2, "clocks_event_reasons_counters_" tag, label, MICROSECONDS, read_field, "", field,                       \
+         "clocks_event_reasons_counters." name, "For how long this reason held, since the driver was loaded.")
+GROUP(1, "clocks_event_reasons_counters", "Clocks Event Reasons Counters", .since = 580000, .sections = PERFORMANCE),
+COUNTER("sw_power_cap", "SW Power Capping", 74, "sw_power_cap"),
+COUNTER("sync_boost", "Sync Boost", 76, "sync_boost"),
+COUNTER("sw_therm_slowdown", "SW Thermal Slowdown", 269, "sw_thermal_slowdown"),
+COUNTER("hw_therm_slowdown", "HW Thermal Slowdown", 270, "hw_thermal_slowdown"),
+COUNTER("hw_power_brake", "HW Power Braking", 271, "hw_power_brake_slowdown"),
+#undef COUNTER
+LEAF(1, "sparse_operation_mode", "Sparse Operation Mode", PLAIN_TEXT, read_fact, "sparse_operation_mode", 0, NULL, NULL,
+     .sections = PERFORMANCE),
+GROUP(1, "fb_memory_usage", "FB Memory Usage", .sections = MEMORY),
+LEAF(2, "total", "Total", MEBIBYTES, read_memory, "", TOTAL, "memory.total", "All of the GPU's memory."),
+LEAF(2, "reserved", "Reserved", MEBIBYTES, read_memory, "", RESERVED, "memory.reserved",
+     "Memory that driver and firmware keep."),
+LEAF(2, "used", "Used", MEBIBYTES, read_memory, "", USED, "memory.used", "Memory that processes allocated."),
+LEAF(2, "free", "Free", MEBIBYTES, read_memory, "", FREE, "memory.free", "Memory that can still be allocated."),
+GROUP(1, "bar1_memory_usage", "BAR1 Memory Usage", .sections = MEMORY),
+LEAF(2, "total", "Total", MEBIBYTES, read_memory_v1, "nvmlDeviceGetBAR1MemoryInfo", TOTAL, NULL, NULL),
+LEAF(2, "used", "Used", MEBIBYTES, read_memory_v1, "nvmlDeviceGetBAR1MemoryInfo", USED, NULL, NULL),
+LEAF(2, "free", "Free", MEBIBYTES, read_memory_v1, "nvmlDeviceGetBAR1MemoryInfo", FREE, NULL, NULL),
+GROUP(1, "cc_protected_memory_usage", "Conf Compute Protected Memory Usage", .sections = MEMORY),
+#define PROTECTED(tag, label, member)                                                                               \
+    LEAF(2, tag, label, MEBIBYTES, read_memory_v1, "nvmlDeviceGetConfComputeProtectedMemoryUsage", member,          \
+         "protected_memory." tag, "Memory protected by confidential computing: " tag ".")
+PROTECTED("total", "Total", TOTAL),
+PROTECTED("used", "Used", USED),
+PROTECTED("free", "Free", FREE),
+#undef PROTECTED
+LEAF(1, "compute_mode", "Compute Mode", COMPUTE_MODE, read_number, "nvmlDeviceGetComputeMode", 0, "compute_mode",
+     "Who may use the GPU: Default (all), Exclusive_Process (one), Prohibited (none). Set with -c.", .sections = COMPUTE),
+GROUP(1, "utilization", "Utilization", .sections = UTILIZATION),
+LEAF(2, "gpu_util", "GPU", PERCENTAGE, read_numbers, "nvmlDeviceGetUtilizationRates", 0, "utilization.gpu",
+     "Share of the last sample period in which kernels ran."),
+LEAF(2, "memory_util", "Memory", PERCENTAGE, read_numbers, "nvmlDeviceGetUtilizationRates", 1, "utilization.memory",
+     "Share of the last sample period in which memory was read or written."),
+#define ENGINE(tag, label, function, name)                                                                            \
+    LEAF(2, tag, label, PERCENTAGE, read_pair, function, 0, "utilization." name, "Share of time that this engine was busy.")
+ENGINE("encoder_util", "Encoder", "nvmlDeviceGetEncoderUtilization", "encoder"),
+ENGINE("decoder_util", "Decoder", "nvmlDeviceGetDecoderUtilization", "decoder"),
+ENGINE("jpeg_util", "JPEG", "nvmlDeviceGetJpgUtilization", "jpeg"),
+ENGINE("ofa_util", "OFA", "nvmlDeviceGetOfaUtilization", "ofa"),
+#undef ENGINE
+GROUP(1, "encoder_stats", "Encoder Stats", .sections = ENCODER_STATS),
+LEAF(2, "session_count", "Active Sessions", NUMBER, read_triple, "nvmlDeviceGetEncoderStats", 0,
+     "encoder.stats.sessionCount", "Encoder sessions."),
+LEAF(2, "average_fps", "Average FPS", NUMBER, read_triple, "nvmlDeviceGetEncoderStats", 1, "encoder.stats.averageFps",
+     "Frames that encoder sessions give, per second, on average."),
+LEAF(2, "average_latency", "Average Latency", NUMBER, read_triple, "nvmlDeviceGetEncoderStats", 2,
+     "encoder.stats.averageLatency", "Microseconds that a frame takes, on average."),
+GROUP(1, "fbc_stats", "FBC Stats", .sections = FBC_STATS),
+LEAF(2, "session_count", "Active Sessions", NUMBER, read_numbers, "nvmlDeviceGetFBCStats", 0, NULL, NULL),
+LEAF(2, "average_fps", "Average FPS", NUMBER, read_numbers, "nvmlDeviceGetFBCStats", 1, NULL, NULL),
+LEAF(2, "average_latency", "Average Latency", NUMBER, read_numbers, "nvmlDeviceGetFBCStats", 2, NULL, NULL),
+GROUP(1, "dram_encryption_mode", "DRAM Encryption Mode"),
+LEAF(2, "current_dram_encryption", "Current", ENABLED, read_dram_encryption, "", 0, "dramEncryption.mode.current",
+     "Whether memory is encrypted."),
+LEAF(2, "pending_dram_encryption", "Pending", ENABLED, read_dram_encryption, "", 1, "dramEncryption.mode.pending",
+     "Whether memory is encrypted after the next reboot."),

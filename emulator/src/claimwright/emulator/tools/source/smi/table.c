@@ -1,0 +1,172 @@
+/* The plain table, and -L. */
+
+#define PROPERTY(variable, name) \
+    char variable[MOST_CELL];    \
+    read_property(gpu, name, variable, sizeof variable)
+
+static const char *const RULE = "+-----------------------------------------+------------------------+----------------------+";
+static const char *const WIDE_RULE = "+-----------------------------------------------------------------------------------------+";
+
+static void write_amounts(const char *used, const char *total, char *out, size_t size) {
+    snprintf(out, size, "%.10sMiB / %6.10sMiB", used, total);
+}
+
+static void show_gpu(void *gpu) {
+    PROPERTY(name, "name");
+    PROPERTY(persistence, "persistence_mode");
+    PROPERTY(bus, "pci.bus_id");
+    PROPERTY(display, "display_active");
+    PROPERTY(errors, "ecc.errors.uncorrected.volatile.total");
+    PROPERTY(fan, "fan.speed");
+    PROPERTY(heat, "temperature.gpu");
+    PROPERTY(state, "pstate");
+    PROPERTY(draw, "power.draw");
+    PROPERTY(limit, "power.limit");
+    PROPERTY(used, "memory.used");
+    PROPERTY(total, "memory.total");
+    PROPERTY(busy, "utilization.gpu");
+    PROPERTY(mode, "compute_mode");
+    PROPERTY(mig, "mig.mode.current");
+    char watts[48], memory[48], speed[16], load[16];
+    snprintf(watts, sizeof watts, "%.0fW / %4.0fW", atof(draw), atof(limit));
+    write_amounts(used, total, memory, sizeof memory);
+    snprintf(speed, sizeof speed, isdigit((unsigned char)*fan) ? "%.3s%%" : "%.3s", fan);
+    snprintf(load, sizeof load, isdigit((unsigned char)*busy) ? "%.3s%%" : "%.3s", busy);
+    if (!strcmp(mode, "Exclusive_Process")) snprintf(mode, sizeof mode, "E. Process");
+    printf("| %3u  %-27.27s %6s | %18s %3s | %20.20s |\n", index_of(gpu), name, *persistence == 'E' ? "On" : "Off", bus,
+           *display == 'E' ? "On" : "Off", errors);
+    printf("| %-4s %3.3sC    %-3.3s %22s | %22s | %7s %12.12s |\n", speed, heat, state, watts, memory, load, mode);
+    printf("| %39s | %22s | %20s |\n", "", "", mig);
+    puts(RULE);
+}
+
+static void show_mig_device(void *gpu, void *device, unsigned index) {
+    struct attributes has = {0};
+    struct memory_v2 memory = VERSIONED(memory, 2);
+    struct memory_v1 bar1 = {0};
+    unsigned instance = 0, compute = 0;
+    uint64_t errors = 0;
+    char usage[48], window[48];
+    CALL("nvmlDeviceGetAttributes_v2", (void *, void *), device, &has);
+    CALL("nvmlDeviceGetGpuInstanceId", (void *, unsigned *), device, &instance);
+    CALL("nvmlDeviceGetComputeInstanceId", (void *, unsigned *), device, &compute);
+    CALL("nvmlDeviceGetMemoryInfo_v2", (void *, void *), device, &memory);
+    CALL("nvmlDeviceGetBAR1MemoryInfo", (void *, void *), device, &bar1);
+    CALL("nvmlDeviceGetMemoryErrorCounter", (void *, unsigned, unsigned, unsigned, uint64_t *), device, 1u, 0u,
+         (unsigned)SRAM, &errors);
+    snprintf(usage, sizeof usage, "%" PRIu64 "MiB / %5" PRIu64 "MiB", mebibytes(memory.used), mebibytes(memory.total));
+    snprintf(window, sizeof window, "%" PRIu64 "MiB / %5" PRIu64 "MiB", mebibytes(bar1.used), mebibytes(bar1.total));
+    printf("| %2u  %3u  %2u  %2u  | %28s     | %3u  %4" PRIu64 " | %2u  %2u  %3u  %3u  %3u  |\n", index_of(gpu), instance,
+           compute, index, usage, has.multiprocessors, errors, has.copy_engines, has.encoders, has.decoders,
+           has.ofa_engines, has.jpeg_engines);
+    printf("|                  | %28s     |           |                       |\n", window);
+    puts("+------------------+----------------------------------+-----------+-----------------------+");
+}
+
+static void show_mig_devices(void) {
+    bool in_mode = false, any = false;
+    for (unsigned at = 0; at < chosen_count; at++) in_mode |= is_in_mig_mode(chosen[at]);
+    if (!in_mode) return;
+    printf("\n%s\n", WIDE_RULE);
+    puts("| MIG devices:                                                                            |");
+    puts("+------------------+----------------------------------+-----------+-----------------------+");
+    puts("| GPU  GI  CI  MIG |                     Memory-Usage |        Vol|        Shared         |");
+    puts("|      ID  ID  Dev |                       BAR1-Usage | SM     Unc| CE ENC  DEC  OFA  JPG |");
+    puts("|                  |                                  |        ECC|                       |");
+    puts("|==================+==================================+===========+=======================|");
+    for (unsigned at = 0; at < chosen_count; at++) {
+        unsigned most = is_in_mig_mode(chosen[at]) ? most_mig_devices(chosen[at]) : 0;
+        for (unsigned index = 0; index < most; index++) {
+            void *device = mig_device_at(chosen[at], index);
+            if (device) show_mig_device(chosen[at], device, index);
+            any |= device != NULL;
+        }
+    }
+    if (!any) printf("|  No MIG devices found                                                                   |\n%s\n", WIDE_RULE);
+}
+
+static unsigned show_processes(void *gpu, const char *function, const char *kind) {
+    static struct process found[MOST_PROCESSES];
+    int result;
+    unsigned count = find_processes(gpu, function, found, &result);
+    for (unsigned at = 0; at < count; at++) {
+        char name[1024], memory[32], instance[16], compute[16];
+        name_process(found[at].pid, name, sizeof name);
+        write_process_memory(found[at].bytes, "MiB", memory, sizeof memory);
+        write_instance(found[at].gpu_instance, instance, sizeof instance);
+        write_instance(found[at].compute_instance, compute, sizeof compute);
+        printf("| %4u %5s %4s %15u %6s   %-35.35s %10s |\n", index_of(gpu), instance, compute, found[at].pid, kind, name,
+               memory);
+    }
+    return count;
+}
+
+static void show_all_processes(void) {
+    unsigned count = 0;
+    printf("\n%s\n", WIDE_RULE);
+    puts("| Processes:                                                                              |");
+    puts("|  GPU   GI   CI              PID   Type   Process name                        GPU Memory |");
+    puts("|        ID   ID                                                               Usage      |");
+    puts("|=========================================================================================|");
+    for (unsigned at = 0; at < chosen_count; at++) {
+        count += show_processes(chosen[at], "nvmlDeviceGetGraphicsRunningProcesses_v3", "G");
+        count += show_processes(chosen[at], "nvmlDeviceGetComputeRunningProcesses_v3", "C");
+        count += show_processes(chosen[at], "nvmlDeviceGetMPSComputeRunningProcesses_v3", "M+C");
+    }
+    if (!count) puts("|  No running processes found                                                             |");
+    puts(WIDE_RULE);
+}
+
+static int show_table(void) {
+    char date[64], cuda[16];
+    write_date(date, sizeof date);
+    write_cuda_version(cuda, sizeof cuda);
+    puts(date);
+    puts(WIDE_RULE);
+    printf("| NVIDIA-SMI %-22.22s Driver Version: %-14.14s CUDA Version: %-8.8s |\n", driver_version, driver_version, cuda);
+    puts(RULE);
+    puts("| GPU  Name                 Persistence-M | Bus-Id          Disp.A | Volatile Uncorr. ECC |");
+    puts("| Fan  Temp   Perf          Pwr:Usage/Cap |           Memory-Usage | GPU-Util  Compute M. |");
+    puts("|                                         |                        |               MIG M. |");
+    puts("|=========================================+========================+======================|");
+    for (unsigned at = 0; at < chosen_count; at++) show_gpu(chosen[at]);
+    show_mig_devices();
+    show_all_processes();
+    return OK;
+}
+
+/* The profile part of a MIG device's name, "NVIDIA H100 80GB HBM3 MIG 1g.10gb". */
+static const char *profile_in(const char *name) {
+    const char *mark = strstr(name, " MIG ");
+    return mark ? mark + 5 : name;
+}
+
+static void list_mig_of(void *gpu) {
+    unsigned most = is_in_mig_mode(gpu) ? most_mig_devices(gpu) : 0;
+    for (unsigned index = 0; index < most; index++) {
+        char name[96] = "", uuid[96] = "";
+        void *device = mig_device_at(gpu, index);
+        if (!device) continue;
+        CALL("nvmlDeviceGetName", (void *, char *, unsigned), device, name, sizeof name);
+        CALL("nvmlDeviceGetUUID", (void *, char *, unsigned), device, uuid, sizeof uuid);
+        printf("  MIG %-11s Device %2u: (UUID: %s)\n", profile_in(name), index, uuid);
+    }
+}
+
+static int list_gpu(void *gpu) {
+    char name[96] = "", uuid[96] = "";
+    int result = CALL("nvmlDeviceGetName", (void *, char *, unsigned), gpu, name, sizeof name);
+    if (!result) result = CALL("nvmlDeviceGetUUID", (void *, char *, unsigned), gpu, uuid, sizeof uuid);
+    if (result) return complain(result);
+    printf("GPU %u: %s (UUID: %s)\n", index_of(gpu), name, uuid);
+    return OK;
+}
+
+static int list_gpus(void) {
+    for (unsigned at = 0; at < chosen_count; at++) {
+        int result = list_gpu(chosen[at]);
+        if (result) return result;
+        list_mig_of(chosen[at]);
+    }
+    return OK;
+}
