@@ -13,3 +13,7 @@ class TableInvalid(LabError):
 
 class WorldBroken(LabError):
     """A world cannot be brought back to its first state, so that nothing learnt in it would count."""
+
+
+class LabIncomplete(LabError):
+    """Parts of the lab are not there; the message names them and the command that brings them."""

@@ -1,0 +1,89 @@
+"""`claimwright kernel-lab`: bring the lab, run the table in it, run anything in it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from claimwright.cluster import for_stream
+from claimwright.e2e.kernel_lab.errors import LabError
+from claimwright.e2e.kernel_lab.machine import Lab, Request, boot, find_lab, lab_folder, prepare_lab
+from claimwright.e2e.kernel_lab.running_inside import KernelRun, run_on_kernel
+
+_REFUSED = 2
+_TABLE_SECONDS = 180.0
+
+
+@click.group("kernel-lab", context_settings={"help_option_names": ["-h", "--help"]})
+def kernel_lab() -> None:
+    """A real kernel in QEMU, with an IOMMU and devices to bind: what the emulator's files are compared with."""
+
+
+@kernel_lab.command()
+def prepare() -> None:
+    """Bring what the lab needs, once: QEMU and busybox where the system has none, and a kernel built for it.
+
+    Packages of the distribution are unpacked into the cache and never installed. The kernel takes four to five
+    minutes on two cores.
+    """
+    try:
+        lab = prepare_lab(for_stream(sys.stderr))
+    except LabError as error:
+        _refuse(error)
+    click.echo(f"the kernel lab is ready: Linux {lab.kernel.release}, in {lab_folder()}")
+
+
+@kernel_lab.command()
+@click.option("--all", "every", is_flag=True, help="Print what passes as well.")
+def table(*, every: bool) -> None:
+    """Run the operations table on the lab's kernel; the exit code is 1 when a step comes out otherwise."""
+    try:
+        with for_stream(sys.stderr).step("running the operations table on a real kernel"):
+            run = run_on_kernel(find_lab(), deadline_seconds=_TABLE_SECONDS)
+    except LabError as error:
+        _refuse(error)
+    for result in run.results:
+        if every or result.wrong:
+            click.echo(result)
+    click.echo(_summary(run))
+    sys.exit(1 if run.failed else 0)
+
+
+@kernel_lab.command(context_settings={"ignore_unknown_options": True})
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option(
+    "--timeout", "seconds", type=float, default=600.0, show_default=True, help="Seconds until it is ended."
+)
+def run(argv: tuple[str, ...], seconds: float) -> None:
+    """Run a program of this machine inside, in this folder: `kernel-lab run -- pytest driver/tests/test_x.py`.
+
+    It sees this machine's files (what it writes stays inside), this Python, the lab's devices and its kernel, as root.
+    """
+    try:
+        code = _run_inside(find_lab(), Request(argv, Path.cwd()), seconds)
+    except LabError as error:
+        _refuse(error)
+    sys.exit(code)
+
+
+def _run_inside(lab: Lab, request: Request, seconds: float) -> int:
+    code = 0
+    for told in boot(lab, request, deadline_seconds=seconds):
+        if told["kind"] == "output":
+            click.echo(told["text"], nl=False)
+        elif told["kind"] == "end":
+            code = int(told["code"])
+    return code
+
+
+def _summary(run: KernelRun) -> str:
+    cases = len({(result.subject, result.case) for result in run.results})
+    told = f"{cases} cases, {len(run.results)} steps, {len(run.failed)} otherwise than the table says"
+    return f"Linux {run.kernel}: {told}"
+
+
+def _refuse(error: LabError) -> None:
+    click.echo(f"error: {error}", err=True)
+    sys.exit(_REFUSED)
