@@ -199,6 +199,29 @@ def test_a_killed_node_is_undone_by_down(namespace: Namespace) -> None:
     assert namespace.mounts() == before
 
 
+def test_mig_nodes_made_later_are_undone_too_when_the_node_is_killed() -> None:
+    """In a /dev of the namespace's own nothing but the record says which nodes are ours."""
+    namespace = Namespace("mount -t tmpfs t /dev && mknod /dev/null c 1 3")
+    try:
+        node = running.up("hgx-h100", name="one", mount_namespace=namespace.path)
+        node.call("set_mig_mode", gpu=0, enabled=True)
+        node.call("create_gpu_instance", gpu=0, profile=19)
+        node.call("create_compute_instance", gpu=0, gpu_instance=13)
+        during = namespace.run(
+            "ls /dev/nvidia-caps; cd /proc/driver/nvidia/capabilities; cat gpu0/mig/gi13/ci0/access"
+        )
+        os.kill(node.pid, signal.SIGKILL)
+        wait_until(lambda: holder(NodeFolder(node.folder)) is None)
+        running.down("one")
+        after = namespace.run("ls /dev")
+    finally:
+        namespace.close()
+
+    assert {"nvidia-cap120", "nvidia-cap121"} <= set(during.split())
+    assert "DeviceFileMinor: 121\n" in during
+    assert after == "null\n"
+
+
 @pytest.mark.parametrize("moment", ["one/mounts.json", "one/control.sock", "one/node.json"])
 def test_up_killed_while_it_attaches_is_undone_by_down(
     namespace: Namespace, tmp_path: Path, moment: str

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from claimwright.emulator.model import GpuState, Nic, NodeState, NvSwitch
+from claimwright.emulator.model import Board, GpuState, Nic, NodeState, NvSwitch
 from claimwright.emulator.model.fabric import Fabric, FabricManager, nvlink_matrix
+from claimwright.emulator.model.mig import GpuInstance, MigSpec, compute_profile_name, profile_name
 
 
 def describe(state: NodeState) -> dict[str, Any]:
@@ -72,8 +73,53 @@ def describe_gpu(gpu: GpuState) -> dict[str, Any]:
         "fabric": _fabric(gpu.fabric),
         "nvlinks_active": sum(link.active for link in gpu.nvlinks),
         "processes": [
-            {"pid": each.pid, "name": each.name, "memory_bytes": each.memory_bytes, "kind": each.kind.value}
+            {
+                "pid": each.pid,
+                "name": each.name,
+                "memory_bytes": each.memory_bytes,
+                "kind": each.kind.value,
+                "gpu_instance": each.gpu_instance,
+                "compute_instance": each.compute_instance,
+            }
             for each in gpu.processes
+        ],
+        "mig": _mig(gpu),
+    }
+
+
+def _mig(gpu: GpuState) -> dict[str, Any] | None:
+    mig, spec = gpu.mig, gpu.board.mig
+    if mig is None or spec is None:
+        return None
+    return {
+        "current": mig.current,
+        "pending": mig.pending,
+        "compute_slices": spec.compute_slices,
+        "memory_slices": spec.memory_slices,
+        "gpu_instances": [_gpu_instance(gpu.board, spec, each) for each in mig.gpu_instances],
+    }
+
+
+def _gpu_instance(board: Board, spec: MigSpec, instance: GpuInstance) -> dict[str, Any]:
+    profile, total = spec.by_id[instance.profile], board.memory.total_mib
+    offered = spec.compute(instance.profile)
+    return {
+        "id": instance.id,
+        "profile": profile_name(profile, total),
+        "profile_id": profile.id,
+        "start": instance.placement.start,
+        "size": instance.placement.size,
+        "memory_bytes": profile.memory_mib << 20,
+        "compute_instances": [
+            {
+                "id": each.id,
+                "profile": compute_profile_name(offered[each.profile], profile, total),
+                "profile_id": each.profile,
+                "start": each.placement.start,
+                "size": each.placement.size,
+                "uuid": each.uuid,
+            }
+            for each in instance.compute_instances
         ],
     }
 

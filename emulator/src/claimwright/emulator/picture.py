@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from claimwright.emulator.mig_picture import layouts
+
 Description = Mapping[str, Any]
 _MIB = 1 << 20
 _NARROWEST = 110  # a GPU's line with its UUID
@@ -29,6 +31,8 @@ def draw(node: Description) -> Iterator[RenderableType]:
     yield _headline(node)
     yield _gpus(node)
     yield _tree(node)
+    if (cut := layouts(node)) is not None:
+        yield cut
     if any(any(row) for row in node["nvlink_matrix"]):
         yield _matrix(node)
     if node["unverified"]:

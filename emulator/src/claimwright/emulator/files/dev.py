@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from claimwright.emulator.files import mig
 from claimwright.emulator.files.majors import NVIDIA_MAJOR, Majors
 from claimwright.emulator.files.procfs import (
     IMEX_MANAGEMENT_MINOR,
@@ -25,7 +26,7 @@ def nodes(state: NodeState, majors: Majors) -> Tree:
         f"dev/nvidia-caps/nvidia-cap{MIG_CONFIG_MINOR}": CharDevice(majors.caps, MIG_CONFIG_MINOR, 0o400),
         f"dev/nvidia-caps/nvidia-cap{MIG_MONITOR_MINOR}": CharDevice(majors.caps, MIG_MONITOR_MINOR, 0o444),
     }
-    tree |= _imex(state, majors)
+    tree |= mig.device_nodes(state, majors) | _imex(state, majors)
     if state.nvswitches:
         tree["dev/nvidia-nvswitchctl"] = CharDevice(majors.nvswitch, _NVSWITCH_CONTROL_MINOR)
         tree["dev/nvidia-nvlink"] = CharDevice(majors.nvlink, 0)

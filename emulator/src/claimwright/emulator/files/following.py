@@ -70,5 +70,5 @@ def _following(model: NodeModel, show: Callable[[NodeState], None]) -> Iterator[
 
 def _facts(state: NodeState) -> object:
     """Return the changing part of a state that files tell: readings such as power are not in files."""
-    gpus = [(gpu.pci, gpu.uuid, gpu.minor, gpu.nvml_visible, gpu.lost) for gpu in state.gpus]
+    gpus = [(gpu.pci, gpu.uuid, gpu.minor, gpu.nvml_visible, gpu.lost, gpu.mig) for gpu in state.gpus]
     return gpus, state.functions, state.bus, state.mediated, state.hugepages, state.imex_channels

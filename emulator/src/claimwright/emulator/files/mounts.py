@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from claimwright.dra.files import write_atomically
@@ -50,12 +50,19 @@ class Attachment:
         devices = tuple((path, number) for path, number in said["devices"])
         return cls(said["namespace"], said["inode"], said["label"], devices)
 
+    def write(self, record: Path) -> None:
+        """Put it on record, for whoever has to undo it."""
+        write_atomically(record, json.dumps(asdict(self)), mode=0o600)
+
 
 class Attached:
     """A namespace's emulated trees, open to follow changes; the namespace itself may end."""
 
-    def __init__(self, attachment: Attachment, handles: Mapping[str, int], shown: Tree) -> None:
+    def __init__(
+        self, attachment: Attachment, handles: Mapping[str, int], shown: Tree, *, record: Path
+    ) -> None:
         self.attachment = attachment
+        self._record = record
         self._handles = handles
         self._trees = {
             point: PlainTree(
@@ -65,7 +72,11 @@ class Attached:
         }
 
     def show(self, tree: Tree) -> None:
-        """Make the attached files say what `tree` says."""
+        """Make the attached files say what `tree` says; nodes are on record before they are made."""
+        if new := set(device_numbers(tree)) - set(self.attachment.devices):
+            devices = (*self.attachment.devices, *sorted(new))
+            self.attachment = replace(self.attachment, devices=devices)
+            self.attachment.write(self._record)
         for point, plain in self._trees.items():
             plain.show(below(tree, point))
 
@@ -84,9 +95,9 @@ def attach(label: str, tree: Tree, devices: Tree, listing: str, *, namespace: Pa
     if inode == Path("/proc/self/ns/mnt").stat().st_ino:
         raise MountRefused(f"{namespace} is the mount namespace of this machine, not of a node")
     attachment = Attachment(os.fspath(namespace), inode, label, device_numbers(devices))
-    write_atomically(record, json.dumps(asdict(attachment)), mode=0o600)
+    attachment.write(record)
     handles = _work(AttachJob(attachment.namespace, label, tree, devices, listing))
-    return Attached(attachment, handles, tree | devices)
+    return Attached(attachment, handles, tree | devices, record=record)
 
 
 def detach(attachment: Attachment) -> None:

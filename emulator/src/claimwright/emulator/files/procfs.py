@@ -173,6 +173,12 @@ def capability(minor: int, mode: int) -> File:
     return File(f"DeviceFileMinor: {minor}\nDeviceFileMode: {mode}\nDeviceFileModify: 1\n".encode(), mode)
 
 
+def instance_minor(gpu_minor: int, gpu_instance: int, compute_instance: int | None = None) -> int:
+    """Return the minor of an instance's capability, as `mig_minors` lists it."""
+    first = _FIRST_GPU_MINOR + (gpu_minor * _GPU_INSTANCES + gpu_instance) * _INSTANCE_MINORS
+    return first if compute_instance is None else first + 1 + compute_instance
+
+
 @cache
 def mig_minors() -> str:
     """Return the static table of MIG capability minors: it names instances whether they exist or not."""
