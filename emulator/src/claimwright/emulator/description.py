@@ -8,6 +8,7 @@ from pydantic_core import to_jsonable_python
 
 from claimwright.emulator.model import Board, GpuState, Nic, NodeState, NvSwitch
 from claimwright.emulator.model.fabric import Fabric, FabricManager, nvlink_matrix
+from claimwright.emulator.model.faults import ActiveFault
 from claimwright.emulator.model.mig import GpuInstance, MigSpec, compute_profile_name, profile_name
 
 
@@ -35,7 +36,19 @@ def describe(state: NodeState) -> dict[str, Any]:
         "imex": to_jsonable_python(state.imex),
         "nvswitches": [_nvswitch(each) for each in state.nvswitches],
         "nics": [{**_nic(each), "pcie_root": roots[each.pci]} for each in state.nics],
+        "driver_condition": state.driver_condition.value,
+        "faults": [_fault(each) for each in state.faults],
         "unverified": list(state.unverified),
+    }
+
+
+def _fault(active: ActiveFault) -> dict[str, Any]:
+    fault = active.fault
+    return {
+        "number": active.number,
+        "name": fault.name,
+        "gpu": fault.on_gpu,
+        "parameters": fault.parameters(),
     }
 
 
@@ -59,6 +72,7 @@ def describe_gpu(gpu: GpuState) -> dict[str, Any]:
         "module_id": gpu.module_id,
         "nvml_visible": gpu.nvml_visible,
         "lost": gpu.lost,
+        "recovery_action": gpu.health.recovery.name.lower(),
         "persistence_mode": gpu.persistence_mode,
         "compute_mode": gpu.compute_mode.name.lower(),
         "time_slice": gpu.time_slice.name.lower(),

@@ -29,10 +29,19 @@ def _clocks(gpu: GpuState, *, busy: bool) -> ClockReading:
     board = gpu.board
     top = board.max_clocks
     reading = ClockReading(top.graphics, top.sm, top.memory, top.video) if busy else idle_clocks(board)
-    if gpu.clock_lock is None:
+    graphics = _graphics(gpu, reading.graphics)
+    if graphics == reading.graphics:
         return reading
-    graphics = min(max(reading.graphics, gpu.clock_lock.lowest), gpu.clock_lock.highest)
     return replace(reading, graphics=graphics, sm=min(graphics, top.sm))
+
+
+def _graphics(gpu: GpuState, wanted: int) -> int:
+    """Return the clock that is run: a lock widens or narrows what the load wants, faults have the last word."""
+    if gpu.health.clock_stuck is not None:
+        return gpu.health.clock_stuck
+    if gpu.clock_lock is not None:
+        wanted = min(max(wanted, gpu.clock_lock.lowest), gpu.clock_lock.highest)
+    return wanted if gpu.health.clock_ceiling is None else min(wanted, gpu.health.clock_ceiling)
 
 
 def _draw(gpu: GpuState) -> int:

@@ -7,13 +7,21 @@ from dataclasses import replace
 from claimwright.emulator.model.board import Architecture
 from claimwright.emulator.model.mig.instances import Mig
 from claimwright.emulator.model.readings import settled
-from claimwright.emulator.model.state import EccErrors, GpuState
+from claimwright.emulator.model.state import EccErrors, GpuState, NvLinkErrors, Utilization
 
 
 def after_reset(gpu: GpuState) -> GpuState:
     """Return the GPU as it comes back from a reset: pending modes hold, volatile counts, locks, instances are gone."""
     ecc = gpu.ecc and replace(gpu.ecc, volatile=EccErrors(), current=gpu.ecc.pending)
-    return settled(replace(gpu, ecc=ecc, clock_lock=None, mig=_mig_after_reset(gpu)))
+    health = replace(gpu.health, rows=replace(gpu.health.rows, pending=False), pcie_replays=0)
+    links = tuple(replace(link, errors=NvLinkErrors()) for link in gpu.nvlinks)
+    mig = _mig_after_reset(gpu)
+    return settled(replace(gpu, ecc=ecc, clock_lock=None, mig=mig, health=health, nvlinks=links))
+
+
+def fallen_off(gpu: GpuState) -> GpuState:
+    """Return the GPU gone from the bus: its processes are dead, nothing on it answers."""
+    return settled(without_instances(replace(gpu, lost=True, processes=(), utilization=Utilization())))
 
 
 def without_instances(gpu: GpuState) -> GpuState:

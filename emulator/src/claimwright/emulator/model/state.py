@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
 
 from claimwright.emulator.model.board import Board
 from claimwright.emulator.model.bus.mediated import MediatedDevice
 from claimwright.emulator.model.bus.values import Bus
 from claimwright.emulator.model.fabric import Fabric, FabricManager, ImexChannels, ImexService, Tray
+from claimwright.emulator.model.health import Health
 from claimwright.emulator.model.mig.instances import Mig
 from claimwright.emulator.model.node_profile import Machine, NumaNode
 from claimwright.emulator.model.pci import FunctionKind, PciAddress, PciFunction
 from claimwright.emulator.model.vgpu.state import Vgpu, VgpuSettings
+
+if TYPE_CHECKING:
+    from claimwright.emulator.model.faults.fault import ActiveFault
 
 NVIDIA_DRIVER = "nvidia"
 
@@ -40,6 +45,14 @@ class ProcessKind(StrEnum):
 
     COMPUTE = "compute"
     GRAPHICS = "graphics"
+
+
+class DriverCondition(StrEnum):
+    """The kernel driver of the node: UNLOADED while it is being loaded anew, MISMATCHED after half an update."""
+
+    LOADED = "loaded"
+    UNLOADED = "unloaded"
+    MISMATCHED = "mismatched"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,17 @@ class Ecc:
 
 
 @dataclass(frozen=True, slots=True)
+class NvLinkErrors:
+    """Counts of `nvmlNvLinkErrorCounter_t`, in its order."""
+
+    replay: int = 0
+    recovery: int = 0
+    crc_flit: int = 0
+    crc_data: int = 0
+    ecc_data: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NvLink:
     """One link of a GPU; the far end is an NVSwitch or None when nothing is wired."""
 
@@ -127,6 +151,7 @@ class NvLink:
     remote: PciAddress | None
     remote_kind: FunctionKind | None
     remote_link: int
+    errors: NvLinkErrors = NvLinkErrors()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +188,7 @@ class GpuState:
     fabric: Fabric | None = None
     mig: Mig | None = None
     vgpu: VgpuSettings = field(default_factory=VgpuSettings)
+    health: Health = field(default_factory=Health)
 
     @property
     def memory_used_bytes(self) -> int:
@@ -244,6 +270,9 @@ class NodeState:
     imex_channels: ImexChannels = field(default_factory=ImexChannels)
     imex: ImexService | None = None
     tray: Tray | None = None
+    driver_condition: DriverCondition = DriverCondition.LOADED
+    faults: tuple[ActiveFault, ...] = ()
+    faults_injected: int = 0
     revision: int = 0
     unverified: tuple[str, ...] = field(default=())
 

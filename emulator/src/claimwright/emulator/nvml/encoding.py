@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 from claimwright.emulator.model import GpuState, NodeState
+from claimwright.emulator.model.faults import call_faults
+from claimwright.emulator.model.state import DriverCondition
 from claimwright.emulator.nvml.errors import TooManyGpus
 from claimwright.emulator.nvml.identity import GpuIdentity, identify
-from claimwright.emulator.nvml.layout import ABI, CAPACITY, GPU, HEADER, HEADER_BYTES, MAGIC, PAGE_BYTES
+from claimwright.emulator.nvml.layout import (
+    ABI,
+    ABSENT,
+    CALL_FAULT,
+    CAPACITY,
+    GPU,
+    HEADER,
+    HEADER_BYTES,
+    MAGIC,
+    PAGE_BYTES,
+    Result,
+)
 from claimwright.emulator.nvml.readings import reading_values
+from claimwright.emulator.nvml.records import Value
 from claimwright.emulator.nvml.relations import ancestor_levels, link_peers
 
 
@@ -36,8 +52,25 @@ def encode_header(state: NodeState, *, topology_generation: int) -> bytes:
             "node_name": state.name[:63],
             "topology": ancestor_levels(state),
             "nvlink_peers": link_peers(state),
+            "library_mismatch": int(state.driver_condition is DriverCondition.MISMATCHED),
+            **_call_faults(state),
         }
     )
+
+
+def _call_faults(state: NodeState) -> dict[str, Value]:
+    faults = [
+        CALL_FAULT.pack(
+            {
+                "function": crc32(call.function.encode()),
+                "slot": ABSENT if call.gpu is None else call.gpu,
+                "delay_ms": round(call.delay_seconds * 1000),
+                "result": Result.SUCCESS if call.code is None else Result[call.code],
+            }
+        )
+        for call in call_faults(state)
+    ]
+    return {"call_fault_count": len(faults), "call_faults": b"".join(faults)}
 
 
 def encode_gpu(gpu: GpuState, identity: GpuIdentity, *, sequence: int = 0) -> bytes:

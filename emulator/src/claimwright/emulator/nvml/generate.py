@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from claimwright.emulator.nvml import handles, layout
 from claimwright.emulator.nvml.answers.table import answers
@@ -27,6 +28,7 @@ PYTHON = Path(__file__).parent / "_generated"
 COMMAND = "python -m claimwright.emulator.nvml.generate"
 
 _HANDLES = {"nvmlGpuInstance_t", "nvmlComputeInstance_t", "nvmlUnit_t", "nvmlGpmSample_t"}
+_ALIASED = re.compile(r"^ALIAS\((nvml\w+),", re.MULTILINE)
 _HAND_WRITTEN = re.compile(r"^[A-Z_]+\((nvml\w+)[,)]", re.MULTILINE)
 _NUMBERS = {"u8": "uint8_t", "u32": "uint32_t", "i32": "int32_t", "u64": "uint64_t", "char": "char"}
 
@@ -62,6 +64,7 @@ def tables() -> Mapping[Path, str]:
             f"{note}: functions whose hand-written body answers for GPUs alone.",
             (f"#define SPLIT_{name} ~, ~" for name in sorted(answered & own)),
         ),
+        GENERATED / "exports.h": _c(f"{of_header}: what goes out, each with its code.", _exports(header)),
         GENERATED / "calls.h": _c(
             f"{of_header}: functions that the node answers.", calls.lines(answered, own)
         ),
@@ -101,8 +104,11 @@ def bare_names(header: Header) -> Mapping[str, str]:
 
 def hand_written() -> frozenset[str]:
     """Return the functions that a source in library/ defines itself."""
-    sources = sorted(LIBRARY.glob("*.c"))
-    return frozenset(name for source in sources for name in _HAND_WRITTEN.findall(source.read_text()))
+    return frozenset(name for text in _sources() for name in _HAND_WRITTEN.findall(text))
+
+
+def _sources() -> tuple[str, ...]:
+    return tuple(source.read_text() for source in sorted(LIBRARY.glob("*.c")))
 
 
 def _differs(path: Path, text: str, *, write: bool) -> bool:
@@ -145,6 +151,7 @@ def _pages(digest: int) -> Iterator[str]:
         "LINKS",
         "PROCESSES",
         "PACKET_BYTES",
+        "CALL_FAULTS",
     ):
         yield f"#define CW_{name} {getattr(layout, name):#x}"
     for kind in (layout.PageFlag, layout.Operation):
@@ -188,6 +195,35 @@ def _layouts(header: Header) -> Iterator[str]:
         yield f"#define VERSION_{name} {word:#x}u"
 
 
+def _exports(header: Header) -> Iterator[str]:
+    """Yield a wrapper for every function with a body of its own; aliases lead to one of those."""
+    known = {function.name: function for function in header.functions}
+    own = hand_written()
+    bare = {name: known[target] for name, target in bare_names(header).items() if name in own}
+    aliases = frozenset(name for text in _sources() for name in _ALIASED.findall(text))
+    for name, function in sorted({**known, **bare}.items()):
+        if name not in aliases | {"nvmlErrorString"}:
+            yield f"#ifndef CODE_{name}\n#define CODE_{name} {crc32(name.encode()):#010x}u\n#endif"
+            yield _export(name, function)
+
+
+def _export(name: str, function: Function) -> str:
+    declared = ", ".join(_declared(item) for item in function.parameters)
+    given = ", ".join(item.name for item in function.parameters)
+    first = function.parameters[0] if function.parameters else None
+    handle = (
+        first.name
+        if first and first.type_name in {"nvmlDevice_t", *_HANDLES} and not first.pointers
+        else "NULL"
+    )
+    return f"EXPORT({name}, CODE_{name}, ({declared or 'void'}), ({given}), {handle})"
+
+
+def _declared(parameter: Parameter) -> str:
+    """A number in a register as wide as it comes: the body takes of it what it needs."""
+    return f"{'void *' if _is_address(parameter) else 'unsigned long '}{parameter.name}"
+
+
 def _stubs(header: Header, own: frozenset[str]) -> Iterator[str]:
     for function in header.functions:
         if function.name not in own:
@@ -199,9 +235,7 @@ def _stubs(header: Header, own: frozenset[str]) -> Iterator[str]:
 
 
 def _stub(function: Function, header: Header) -> str:
-    declared = ", ".join(
-        f"{'void *' if _is_address(item) else 'unsigned long '}{item.name}" for item in function.parameters
-    )
+    declared = ", ".join(_declared(item) for item in function.parameters)
     counted = any(
         item.pointers and re.search("count|size", item.name, re.IGNORECASE) for item in function.parameters
     )

@@ -83,10 +83,14 @@ class Result(IntEnum):
 
 
 LINK = record("link", "u32 active", "u32 remote_type", "u32 domain", "u32 bus", "u32 device", "u32 function",
-              "u32 device_id", "u32 subsystem_id", "u32 remote_link", "u32 wired")  # fmt: skip
+              "u32 device_id", "u32 subsystem_id", "u32 remote_link", "u32 wired", "u32 errors[5]")  # fmt: skip
 
 PROCESS = record("process", "u32 pid", "u32 kind", "u64 used_bytes", "u32 gpu_instance", "u32 compute_instance",
                  "u32 sm_percent", "u32 memory_percent")  # fmt: skip
+
+# A function that is slow or fails: CRC-32 of its name, a GPU's slot or ABSENT, and the result (0: its own).
+CALL_FAULTS = 32
+CALL_FAULT = record("call_fault", "u32 function", "u32 slot", "u32 delay_ms", "i32 result")
 
 # What the server alone writes once, then the owner's robust mutex: the kernel marks it when the owner dies.
 HEADER = record(
@@ -95,12 +99,14 @@ HEADER = record(
     "i32 cuda_version", "u32 topology_generation",
     "char driver_version[80]", "char nvml_version[80]", "char branch[80]", "char node_name[64]",
     "u8 topology[1024]", "u8 nvlink_peers[1024]",
-    size=HEADER_BYTES - 128,
+    "u32 library_mismatch", "u32 call_fault_count", "call_fault call_faults[32]",
+    size=HEADER_BYTES - 128, parts=(CALL_FAULT,),
 )  # fmt: skip
 
-OWNER = record("owner", "u32 lock", "u32 unused[15]", "u32 closed", size=128)
+OWNER = record("owner", "u32 lock", "u32 unused[15]", "u32 closed", "u32 driver_gone", size=128)
 OWNER_OFFSET = HEADER_BYTES - OWNER.size
 CLOSED_OFFSET = OWNER_OFFSET + OWNER.fields[2].offset
+DRIVER_GONE_OFFSET = OWNER_OFFSET + OWNER.fields[3].offset
 
 # Members that change while a node runs come first, so that one command rewrites few bytes.
 GPU = record(
@@ -118,6 +124,10 @@ GPU = record(
     "u64 memory_used", "u64 bar1_used", "u64 event_reasons", "u64 energy_mj",
     "u32 fabric_state", "u32 fabric_status", "u32 fabric_clique", "u32 fabric_health_mask",
     "u32 fabric_health_summary", "u8 fabric_uuid[16]",
+    "u32 recovery_action", "u32 rows_corrected", "u32 rows_uncorrected", "u32 rows_pending", "u32 rows_failed",
+    "u32 pages_single_bit", "u32 pages_double_bit", "u32 pages_pending_single_bit", "u32 pages_pending_double_bit",
+    "u32 retires_pages",
+    "u32 link_generation", "u32 link_width", "u32 replays", "u32 inforom_valid", "u32 failed_fans",
     "u32 process_count", "process processes[64]",
     "u32 link_count", "u32 link_version", "u32 link_speed_mbps", "link links[36]",
     "u32 minor", "u32 module_id", "u32 brand", "u32 architecture", "u32 cuda_major", "u32 cuda_minor",
@@ -147,4 +157,4 @@ REPLY = record("reply", "u64 magic", "i32 result", "u32 operation", "u64 values[
 EVENT = record("event", "u64 magic", "u32 slot", "u32 unused", "u64 type", "u64 data",
                "u32 gpu_instance", "u32 compute_instance", size=64)  # fmt: skip
 
-RECORDS = (LINK, PROCESS, HEADER, OWNER, GPU, GREETING, REQUEST, REPLY, EVENT)
+RECORDS = (LINK, PROCESS, CALL_FAULT, HEADER, OWNER, GPU, GREETING, REQUEST, REPLY, EVENT)

@@ -7,9 +7,10 @@ from types import TracebackType
 from typing import Self
 
 from claimwright.emulator.model import GpuState, NodeState
+from claimwright.emulator.model.state import DriverCondition
 from claimwright.emulator.nvml.encoding import encode_gpu, encode_header, encode_pages
 from claimwright.emulator.nvml.identity import GpuIdentity, identify
-from claimwright.emulator.nvml.layout import GPU, HEADER_BYTES, PAGE_BYTES
+from claimwright.emulator.nvml.layout import DRIVER_GONE_OFFSET, GPU, HEADER_BYTES, PAGE_BYTES
 from claimwright.emulator.nvml.memory import TOTAL_BYTES, Owner, create_memory, map_and_seal
 
 __all__ = ["TOTAL_BYTES", "PageWriter", "create_memory", "encode_pages"]
@@ -35,6 +36,7 @@ class PageWriter:
         self._header = b""
         self._listed: tuple[int, ...] = ()
         self._links: tuple[object, ...] = ()
+        self._faults: tuple[object, ...] = ()
         self._generation = 0
 
     @classmethod
@@ -48,6 +50,8 @@ class PageWriter:
             if self._known.get(gpu.index) is not gpu:
                 self._write_gpu(gpu, state)
         self._write_header(state)
+        gone = int(state.driver_condition is DriverCondition.UNLOADED)
+        self._memory[DRIVER_GONE_OFFSET : DRIVER_GONE_OFFSET + 4] = gone.to_bytes(4, "little")
         if self._owner is None:  # last: a reader that finds the owner finds whole pages
             self._owner = Owner(self._memory)
 
@@ -86,10 +90,16 @@ class PageWriter:
         """Count a new topology after the pages: a reader that sees the number finds the pages of it."""
         listed = tuple(gpu.index for gpu in state.gpus if gpu.nvml_visible)
         links = tuple(gpu.nvlinks for gpu in state.gpus)
-        if self._header and listed == self._listed and _same(links, self._links):
+        faults = (state.faults, state.driver_condition)
+        if (
+            self._header
+            and listed == self._listed
+            and _same(links, self._links)
+            and _same(faults, self._faults)
+        ):
             return
         self._generation += listed != self._listed
-        self._listed, self._links = listed, links
+        self._listed, self._links, self._faults = listed, links, faults
         header = encode_header(state, topology_generation=self._generation)
         if header != self._header:
             self._memory[: len(header)] = header

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from claimwright.emulator.model import FunctionKind, GpuState, NvLink, PciAddress, PciIdentity, ProcessKind
+from claimwright.emulator.model.state import NvLinkErrors
 from claimwright.emulator.nvml.layout import (
     ABSENT,
     ABSENT_I32,
@@ -26,6 +27,7 @@ _REMOTE_TYPES = {FunctionKind.GPU: 0, FunctionKind.NVSWITCH: 2}
 _NOWHERE = PciAddress(0, 0, 0)
 _NOBODY = PciIdentity(0, 0, 0, 0, 0, 0)
 _NO_INSTANCE = 0xFFFFFFFF
+_MOST = 0xFFFFFFFE
 
 
 def reading_values(gpu: GpuState, remotes: Mapping[PciAddress, PciIdentity]) -> dict[str, Value]:
@@ -51,6 +53,7 @@ def reading_values(gpu: GpuState, remotes: Mapping[PciAddress, PciIdentity]) -> 
         **_load_values(gpu),
         **_ecc_values(gpu),
         **_fabric_values(gpu),
+        **_health_values(gpu),
         **_process_values(gpu),
         "links": b"".join(_link(link, remotes) for link in gpu.nvlinks[:LINKS]),
     }
@@ -72,7 +75,7 @@ def _load_values(gpu: GpuState) -> dict[str, Value]:
         "decoder_percent": busy.decoder,
         "jpeg_percent": busy.jpeg,
         "ofa_percent": busy.optical_flow,
-        "event_reasons": idle | (_SETTING if gpu.clock_lock else 0),
+        "event_reasons": idle | (_SETTING if gpu.clock_lock else 0) | int(gpu.health.clock_reasons),
     }
 
 
@@ -97,6 +100,28 @@ def _fabric_values(gpu: GpuState) -> dict[str, Value]:
         "fabric_health_mask": fabric.health.mask if fabric else 0,
         "fabric_health_summary": int(fabric.health.summary) if fabric else 0,
         "fabric_uuid": fabric.cluster_bytes if fabric else b"",
+    }
+
+
+def _health_values(gpu: GpuState) -> dict[str, Value]:
+    health, link = gpu.health, gpu.board.pci
+    retired = health.retired
+    return {
+        "recovery_action": int(health.recovery),
+        "rows_corrected": health.rows.corrected,
+        "rows_uncorrected": health.rows.uncorrected,
+        "rows_pending": int(health.rows.pending),
+        "rows_failed": int(health.rows.failed),
+        "pages_single_bit": len(retired.single_bit),
+        "pages_double_bit": len(retired.double_bit),
+        "pages_pending_single_bit": int(retired.pending_single_bit),
+        "pages_pending_double_bit": int(retired.pending_double_bit),
+        "retires_pages": int(gpu.ecc is not None and not gpu.board.memory.remap_banks),
+        "link_generation": health.pcie_generation or link.link_generation,
+        "link_width": health.pcie_width or link.link_width,
+        "replays": health.pcie_replays,
+        "inforom_valid": int(health.inforom_valid),
+        "failed_fans": health.failed_fans,
     }
 
 
@@ -125,6 +150,12 @@ def _instance(number: int | None) -> int:
     return _NO_INSTANCE if number is None else number
 
 
+def _capped(errors: NvLinkErrors) -> tuple[int, ...]:
+    """The hardware's counters saturate too."""
+    counts = (errors.replay, errors.recovery, errors.crc_flit, errors.crc_data, errors.ecc_data)
+    return tuple(min(count, _MOST) for count in counts)
+
+
 def _link(link: NvLink, remotes: Mapping[PciAddress, PciIdentity]) -> bytes:
     at = link.remote or _NOWHERE
     far = remotes.get(at, _NOBODY)
@@ -141,5 +172,6 @@ def _link(link: NvLink, remotes: Mapping[PciAddress, PciIdentity]) -> bytes:
             "device_id": far.device << 16 | far.vendor,
             "subsystem_id": far.subsystem_device << 16 | far.subsystem_vendor,
             "remote_link": link.remote_link,
+            "errors": _capped(link.errors),
         }
     )

@@ -12,7 +12,7 @@ from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.change import of_gpu
 from claimwright.emulator.model.mig.processes import check_instance
 from claimwright.emulator.model.readings import settled
-from claimwright.emulator.model.resets import after_reset, without_instances
+from claimwright.emulator.model.resets import after_reset, fallen_off
 from claimwright.emulator.model.state import (
     ClockLock,
     ComputeMode,
@@ -112,6 +112,8 @@ def start_process(
             Refusal.INVALID_ARGUMENT, f"process {process.pid} runs on GPU {gpu.index} already"
         )
     check_instance(gpu, process)
+    if gpu.health.reset_required:
+        raise OperationRefused(Refusal.RESET_REQUIRED, f"GPU {gpu.index} runs nothing new before a reset")
     _check_compute_mode(gpu, process)
     free = gpu.memory_free_bytes if gpu_instance is None else gpu.instance_memory_free_bytes(gpu_instance)
     if process.memory_bytes > free:
@@ -196,24 +198,13 @@ def set_nvlink(gpu: GpuState, link: int, *, active: bool) -> GpuState:
 @of_gpu
 def lose(gpu: GpuState) -> GpuState:
     """Let the GPU fall off the bus: its processes die, and NVML answers GPU_IS_LOST from now on."""
-    dead = without_instances(replace(gpu, lost=True, processes=(), utilization=Utilization()))
-    return settled(dead)
+    return fallen_off(gpu)
 
 
 @of_gpu
 def recover(gpu: GpuState) -> GpuState:
     """Bring a lost GPU back, as after a reset: volatile counts and locks are gone."""
     return after_reset(replace(gpu, lost=False))
-
-
-@of_gpu
-def reset_gpu(gpu: GpuState) -> GpuState:
-    """Reset a GPU (`nvidia-smi -r`): pending modes take effect; refused while a process uses it."""
-    _reachable(gpu)
-    if gpu.processes:
-        pids = ", ".join(str(process.pid) for process in gpu.processes)
-        raise OperationRefused(Refusal.IN_USE, f"processes {pids} use GPU {gpu.index}; stop them first")
-    return after_reset(gpu)
 
 
 def _reachable(gpu: GpuState) -> GpuState:
@@ -264,5 +255,4 @@ OPERATIONS = (
     set_nvlink,
     lose,
     recover,
-    reset_gpu,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from claimwright.emulator.model.health import RetiredPages
 from claimwright.emulator.nvml.answers.call import Call, Refused
 from claimwright.emulator.nvml.handles import Handle
 from claimwright.emulator.nvml.layout import Result
@@ -13,8 +14,8 @@ def get_retired_pages(call: Call, device: Handle, cause: int) -> list[int]:
     """Return the addresses of pages retired for this cause (nvmlDeviceGetRetiredPages)."""
     if cause >= _CAUSES:
         raise Refused(Result.INVALID_ARGUMENT)
-    _need_retirement(call, device)
-    return []
+    retired = _need_retirement(call, device)
+    return list(retired.double_bit if cause else retired.single_bit)
 
 
 def get_retired_pages_v2(call: Call, device: Handle, cause: int) -> tuple[list[int], list[int]]:
@@ -25,15 +26,15 @@ def get_retired_pages_v2(call: Call, device: Handle, cause: int) -> tuple[list[i
 
 def get_pending_status(call: Call, device: Handle) -> int:
     """Return whether a page waits for the next reset (nvmlDeviceGetRetiredPagesPendingStatus)."""
-    _need_retirement(call, device)
-    return 0
+    return int(_need_retirement(call, device).pending)
 
 
-def _need_retirement(call: Call, device: Handle) -> None:
+def _need_retirement(call: Call, device: Handle) -> RetiredPages:
     """nvml.h: supported by ECC boards; those that remap rows instead answer NOT_SUPPORTED (Ampere and later)."""
     gpu = call.gpu(device)
     if gpu.ecc is None or gpu.board.memory.remap_banks:
         raise Refused(Result.NOT_SUPPORTED)
+    return gpu.health.retired
 
 
 ANSWERS = {

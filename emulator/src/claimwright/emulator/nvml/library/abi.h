@@ -16,6 +16,7 @@ enum result {
     NOT_FOUND = 6,
     INSUFFICIENT_SIZE = 7,
     DRIVER_NOT_LOADED = 9,
+    CORRUPTED_INFOROM = 14,
     TIMEOUT = 10,
     GPU_IS_LOST = 15,
     OPERATING_SYSTEM = 17,

@@ -154,10 +154,24 @@ API(nvmlDeviceGetTemperatureThreshold)(void *device, uint32_t threshold, uint32_
     return finish();
 }
 
+enum { FAN_PERCENT = 30 };
+
 API(nvmlDeviceGetFanSpeed)(void *device, uint32_t *out) {
     OPEN(device, page);
     NEED(out);
     if (!load(&page->fan_count)) return NOT_SUPPORTED;
-    *out = 30;
+    *out = load(&page->failed_fans) ? 0 : FAN_PERCENT; /* the first fan's */
+    return finish();
+}
+
+/* Fans fail from the first on. */
+API(nvmlDeviceGetFanSpeed_v2)(void *device, uint32_t fan, uint32_t *out) {
+    uint32_t count, failed;
+    OPEN(device, page);
+    NEED(out);
+    CONSISTENTLY(page, count = page->fan_count; failed = page->failed_fans);
+    if (!count) return NOT_SUPPORTED;
+    NEED(fan < count);
+    *out = fan < failed ? 0 : FAN_PERCENT;
     return finish();
 }

@@ -23,11 +23,13 @@
 #define ABSENT_U64 UINT64_MAX
 
 #define EXPORTED __attribute__((visibility("default")))
-/* A function that also answers for MIG devices by asking the node is static here: its exported body, generated,
- * chooses (SPLIT_<name> in _generated/split.h). */
-#define API(name) CHOOSE(SPLIT_##name, static int hot_##name, EXPORTED int name, ~)
+/* A body; exports.c has the function of that name, which calls it unless a fault is injected. One that also answers for
+ * MIG devices by asking the node is called by a generated one, which chooses (SPLIT_<name> in _generated/split.h). */
+#define API(name) CHOOSE(SPLIT_##name, static int hot_##name, static int body_##name, ~)
 #define CHOOSE(...) CHOOSE_THIRD(__VA_ARGS__)
 #define CHOOSE_THIRD(first, second, third, ...) third
+/* A name that is not of NVML: exported as it stands. */
+#define OWN_API(name) EXPORTED int name
 #define TEXT_API(name) __attribute__((visibility("default"))) const char *name
 #define ALIAS(name, target) \
     extern __typeof__(target) name __attribute__((alias(#target), visibility("default"), copy(target)))
@@ -59,13 +61,19 @@ static inline uint32_t load(const uint32_t *word) {
     return atomic_load_explicit((_Atomic const uint32_t *)word, memory_order_relaxed);
 }
 
-/* The node process holds a robust mutex in the page: the kernel marks it when the process dies, however it dies. */
+/* The node process holds a robust mutex in the page: the kernel marks it when the process dies, however it dies. A
+ * driver that is being loaded anew is as good as dead. */
 static inline bool node_is_dead(void) {
     const uint8_t *pages = atomic_load_explicit(&node.pages, memory_order_relaxed);
     const struct cw_owner *owner = (const struct cw_owner *)(pages + CW_OWNER_OFFSET);
-    return (load(&owner->lock) & OWNER_DIED) | load(&owner->closed);
+    return (load(&owner->lock) & OWNER_DIED) | load(&owner->closed) | load(&owner->driver_gone);
 }
 
+#define EXPORT(name, code, parameters, arguments, handle) EXPORTED int name parameters;
+#include "_generated/exports.h"
+#undef EXPORT
+static int64_t monotonic_ms(void);
+static int suffer(uint32_t function, const void *handle);
 static uint32_t await_writer(const struct cw_gpu *page);
 
 static inline uint32_t read_begin(const struct cw_gpu *page) {

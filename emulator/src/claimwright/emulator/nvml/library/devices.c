@@ -132,7 +132,17 @@ TEXT(nvmlDeviceGetUUID, uuid)
 TEXT(nvmlDeviceGetSerial, serial)
 TEXT(nvmlDeviceGetBoardPartNumber, board_part)
 TEXT(nvmlDeviceGetVbiosVersion, vbios)
-TEXT(nvmlDeviceGetInforomImageVersion, inforom_image)
+
+/* A corrupted infoROM gives nothing away. */
+static int check_inforom(void *device) {
+    OPEN(device, page);
+    return load(&page->inforom_valid) ? SUCCESS : CORRUPTED_INFOROM;
+}
+
+API(nvmlDeviceGetInforomImageVersion)(void *device, char *out, unsigned length) {
+    int result = check_inforom(device);
+    return result == SUCCESS ? device_text(device, offsetof(struct cw_gpu, inforom_image), 32, out, length) : result;
+}
 
 API(nvmlDeviceGetInforomVersion)(void *device, uint32_t object, char *out, unsigned length) {
     static const size_t members[] = {
@@ -140,6 +150,8 @@ API(nvmlDeviceGetInforomVersion)(void *device, uint32_t object, char *out, unsig
     ENTER();
     NEED(object <= COUNT_OF(members));
     if (object == COUNT_OF(members)) return NOT_SUPPORTED; /* the DEN object */
+    int result = check_inforom(device);
+    if (result != SUCCESS) return result;
     return device_text(device, members[object], sizeof ((struct cw_gpu *)0)->inforom_oem, out, length);
 }
 

@@ -30,6 +30,8 @@ static uint32_t count_links(const struct cw_gpu *page, bool to_switch) {
     return count;
 }
 
+enum link_counter { REPLAYS, RECOVERIES, CRC_FLIT, CRC_DATA, ECC_DATA, SPEED };
+
 /* Fields of one link take the link's number as their scope. */
 static int link_field(const struct cw_gpu *page, uint32_t field, uint32_t link, struct field_answer *out) {
     if (!page->link_count) return NOT_SUPPORTED;
@@ -40,21 +42,36 @@ static int link_field(const struct cw_gpu *page, uint32_t field, uint32_t link, 
         case 164: return answer_u32(out, state->active ? page->link_speed_mbps : 0);
         case 165: return answer_u32(out, state->active);
         case 166: return answer_u32(out, page->link_version);
-        default: return answer_u64(out, 0); /* error counts */
+        case 161: return answer_u64(out, state->errors[REPLAYS]);
+        case 162: return answer_u64(out, state->errors[RECOVERIES]);
+        default: return answer_u64(out, (uint64_t)state->errors[CRC_FLIT] + state->errors[CRC_DATA]); /* 163 */
     }
+}
+
+static int link_errors(const struct cw_gpu *page, uint32_t link, uint32_t counter, struct field_answer *out) {
+    if (!page->link_count) return NOT_SUPPORTED;
+    return link < page->link_count && link < CW_LINKS ? answer_u64(out, page->links[link].errors[counter]) : INVALID_ARGUMENT;
+}
+
+static int all_link_errors(const struct cw_gpu *page, uint32_t counter, struct field_answer *out) {
+    uint64_t sum = 0;
+    if (!page->link_count) return NOT_SUPPORTED;
+    for (uint32_t link = 0; link < page->link_count && link < CW_LINKS; link++) sum += page->links[link].errors[counter];
+    return answer_u64(out, sum);
 }
 
 /* Per-link ids of the first generations: six links, later twelve, one id each. */
 static int old_link_field(const struct cw_gpu *page, uint32_t field, struct field_answer *out) {
-    static const struct { uint32_t first, links, first_link; bool speed; } runs[] = {
-        {32, 6, 0, false}, {39, 6, 0, false}, {46, 6, 0, false}, {53, 6, 0, false}, {84, 6, 0, true},
-        {96, 6, 6, false}, {102, 6, 6, false}, {108, 6, 6, false}, {114, 6, 6, false}, {132, 6, 6, true},
-        {148, 12, 0, false},
+    static const struct { uint32_t first, links, first_link; enum link_counter what; } runs[] = {
+        {32, 6, 0, CRC_FLIT}, {39, 6, 0, CRC_DATA}, {46, 6, 0, REPLAYS}, {53, 6, 0, RECOVERIES}, {84, 6, 0, SPEED},
+        {96, 6, 6, CRC_FLIT}, {102, 6, 6, CRC_DATA}, {108, 6, 6, REPLAYS}, {114, 6, 6, RECOVERIES}, {132, 6, 6, SPEED},
+        {148, 12, 0, ECC_DATA},
     };
     for (size_t index = 0; index < COUNT_OF(runs); index++) {
         uint32_t link = field - runs[index].first;
         if (link >= runs[index].links) continue;
-        return link_field(page, runs[index].speed ? 164 : 161, link + runs[index].first_link, out);
+        link += runs[index].first_link;
+        return runs[index].what == SPEED ? link_field(page, 164, link, out) : link_errors(page, link, runs[index].what, out);
     }
     return NOT_SUPPORTED;
 }
@@ -97,17 +114,33 @@ static int heat_field(const struct cw_gpu *page, uint32_t field, struct field_an
 }
 
 static int general_field(const struct cw_gpu *page, uint32_t field, struct field_answer *out) {
-    enum { HOPPER = 9 };
+    enum { HOPPER = 9, GPU_RESET = 1, DRAIN_AND_RESET = 4 };
     switch (field) {
-        case 38: case 45: case 52: case 59: case 160: return page->link_count ? answer_u64(out, 0) : NOT_SUPPORTED;
+        case 38: return all_link_errors(page, CRC_FLIT, out);
+        case 45: return all_link_errors(page, CRC_DATA, out);
+        case 52: return all_link_errors(page, REPLAYS, out);
+        case 59: return all_link_errors(page, RECOVERIES, out);
+        case 160: return all_link_errors(page, ECC_DATA, out);
+        case 29: return page->retires_pages ? answer_u64(out, page->pages_single_bit) : NOT_SUPPORTED;
+        case 30: return page->retires_pages ? answer_u64(out, page->pages_double_bit) : NOT_SUPPORTED;
+        case 31: return page->retires_pages
+            ? answer_u32(out, page->pages_pending_single_bit | page->pages_pending_double_bit) : NOT_SUPPORTED;
+        case 92: return page->retires_pages ? answer_u32(out, page->pages_pending_single_bit) : NOT_SUPPORTED;
+        case 93: return page->retires_pages ? answer_u32(out, page->pages_pending_double_bit) : NOT_SUPPORTED;
         case 90: return page->link_count ? answer_u32(out, page->link_speed_mbps) : NOT_SUPPORTED;
         case 91: return page->link_count ? answer_u32(out, page->link_count) : NOT_SUPPORTED;
-        case 94: case 95: return answer_u32(out, 0);
-        case 142: case 143: case 144: case 145: return page->remap_banks ? answer_u32(out, 0) : NOT_SUPPORTED;
+        case 94: return answer_u32(out, page->replays);
+        case 95: return answer_u32(out, 0);
+        case 142: return page->remap_banks ? answer_u32(out, page->rows_corrected) : NOT_SUPPORTED;
+        case 143: return page->remap_banks ? answer_u32(out, page->rows_uncorrected) : NOT_SUPPORTED;
+        case 144: return page->remap_banks ? answer_u32(out, page->rows_pending) : NOT_SUPPORTED;
+        case 145: return page->remap_banks ? answer_u32(out, page->rows_failed) : NOT_SUPPORTED;
         case 147: return page->link_count ? answer_u32(out, count_links(page, true)) : NOT_SUPPORTED;
         case 170: return answer_u32(out, 0); /* chip-to-chip links */
         case 184: case 199: return answer_u32(out, page->mig_current != ABSENT && page->architecture >= HOPPER);
-        case 226: case 227: case 230: return answer_u32(out, 0); /* no reset, drain or recovery asked for */
+        case 226: return answer_u32(out, page->recovery_action == GPU_RESET);
+        case 227: return answer_u32(out, page->recovery_action == DRAIN_AND_RESET);
+        case 230: return answer_u32(out, page->recovery_action);
         default: return NOT_SUPPORTED;
     }
 }

@@ -70,15 +70,24 @@ API(nvmlDeviceGetRemappedRows)(void *device, uint32_t *corrected, uint32_t *unco
     OPEN(device, page);
     NEED(corrected && uncorrected && pending && failure);
     if (!load(&page->remap_banks)) return NOT_SUPPORTED;
-    *corrected = *uncorrected = *pending = *failure = 0;
+    CONSISTENTLY(page, *corrected = page->rows_corrected; *uncorrected = page->rows_uncorrected;
+                 *pending = page->rows_pending; *failure = page->rows_failed);
     return finish();
+}
+
+/* A row that waits for the reset is not in use yet: the last uncorrected one, while a remap is pending. */
+static void fill_remaps(const struct cw_gpu *page, struct remapped_rows *out) {
+    uint32_t waiting = page->rows_pending && page->rows_uncorrected;
+    *out = (struct remapped_rows){
+        .corrected = page->rows_corrected, .uncorrected = page->rows_uncorrected - waiting,
+        .uncorrected_inactive = waiting, .pending = page->rows_pending, .failure = page->rows_failed};
 }
 
 API(nvmlDeviceGetRemappedRows_v2)(void *device, struct remapped_rows *out) {
     OPEN(device, page);
     NEED(out);
     if (!load(&page->remap_banks)) return NOT_SUPPORTED;
-    *out = (struct remapped_rows){0};
+    CONSISTENTLY(page, fill_remaps(page, out));
     return finish();
 }
 
@@ -87,7 +96,11 @@ API(nvmlDeviceGetRowRemapperHistogram)(void *device, struct row_remapper *out) {
     NEED(out);
     uint32_t banks = load(&page->remap_banks);
     if (!banks) return NOT_SUPPORTED;
-    *out = (struct row_remapper){.max = banks};
+    /* Each remap takes a spare row of a bank of its own, as long as there are banks. */
+    uint32_t used;
+    CONSISTENTLY(page, used = page->rows_corrected + page->rows_uncorrected);
+    used = used < banks ? used : banks;
+    *out = (struct row_remapper){.max = banks - used, .high = used};
     return finish();
 }
 
@@ -97,5 +110,20 @@ API(nvmlDeviceGetRepairStatus)(void *device, struct repair_status *out) {
     NEED_VERSION(out->version, VERSION_nvmlRepairStatus_v1_t);
     if (load(&page->ecc_current) == ABSENT) return NOT_SUPPORTED;
     out->channel_pending = out->tpc_pending = 0;
+    return finish();
+}
+
+API(nvmlDeviceValidateInforom)(void *device) {
+    OPEN(device, page);
+    return load(&page->inforom_valid) ? finish() : CORRUPTED_INFOROM;
+}
+
+API(nvmlDeviceGetInforomConfigurationChecksum)(void *device, uint32_t *out) {
+    OPEN(device, page);
+    NEED(out);
+    if (!load(&page->inforom_valid)) return CORRUPTED_INFOROM;
+    uint32_t sum = 2166136261u; /* FNV-1a over the image's name: the same on every board with that image */
+    CONSISTENTLY(page, for (const char *at = page->inforom_image; *at; at++) sum = (sum ^ (uint8_t)*at) * 16777619u);
+    *out = sum;
     return finish();
 }

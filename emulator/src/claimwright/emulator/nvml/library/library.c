@@ -21,3 +21,4 @@
 #include "settings.c"
 #include "remote.c"
 #include "unsupported.c"
+#include "exports.c"

@@ -46,10 +46,13 @@ static int start(unsigned flags) {
     if (!fork_handled) fork_handled = !pthread_atfork(before_fork, after_fork, after_fork);
     find_driver_root();
     drop_connections(); /* of a node before this one */
+    bool first = !atomic_load(&node.pages); /* later ones are looked at before this is called */
     int stream, result = make_connection(&stream);
     if (result != SUCCESS) return result;
     idle[idle_count++] = stream;
     if (node_is_dead()) result = DRIVER_NOT_LOADED;
+    if (result == SUCCESS && load(&header()->library_mismatch)) result = LIB_RM_VERSION_MISMATCH;
+    if (result == SUCCESS && first) result = suffer(CODE_nvmlInit_v2, NULL);
     if (result == SUCCESS) look_at_device_nodes();
     if (result == SUCCESS && !(flags & NO_GPUS) && !count_listed()) result = GPU_NOT_FOUND;
     if (result != SUCCESS) drop_connections();

@@ -64,8 +64,8 @@ API(nvmlDeviceGetNvLinkRemoteDeviceType)(void *device, uint32_t link, uint32_t *
 
 API(nvmlDeviceGetNvLinkErrorCounter)(void *device, uint32_t link, uint32_t counter, uint64_t *out) {
     OPEN_LINK(device, link, out, state);
-    NEED(counter < 5);
-    *out = 0;
+    NEED(counter < COUNT_OF(state.errors));
+    *out = state.errors[counter];
     return SUCCESS;
 }
 

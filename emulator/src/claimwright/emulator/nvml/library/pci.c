@@ -66,10 +66,10 @@ API(nvmlDeviceGetPciInfoExt)(void *device, struct pci_info_ext *out) {
 
 NUMBER(nvmlDeviceGetMaxPcieLinkGeneration, link_generation_max)
 NUMBER(nvmlDeviceGetGpuMaxPcieLinkGeneration, link_generation_max)
-NUMBER(nvmlDeviceGetCurrPcieLinkGeneration, link_generation_max)
+NUMBER(nvmlDeviceGetCurrPcieLinkGeneration, link_generation)
 NUMBER(nvmlDeviceGetMaxPcieLinkWidth, link_width_max)
-NUMBER(nvmlDeviceGetCurrPcieLinkWidth, link_width_max)
-CONSTANT(nvmlDeviceGetPcieReplayCounter, 0)
+NUMBER(nvmlDeviceGetCurrPcieLinkWidth, link_width)
+NUMBER(nvmlDeviceGetPcieReplayCounter, replays)
 
 static const uint32_t lane_mbps[] = {0, 2500, 5000, 8000, 16000, 32000, 64000};
 
@@ -77,7 +77,7 @@ static int link_speed(void *device, uint32_t *out) {
     OPEN(device, page);
     NEED(out);
     uint32_t generation;
-    CONSISTENTLY(page, generation = page->link_generation_max);
+    CONSISTENTLY(page, generation = page->link_generation);
     if (generation >= COUNT_OF(lane_mbps)) return NOT_SUPPORTED;
     *out = lane_mbps[generation];
     return finish();

@@ -259,13 +259,13 @@ static int ask(uint32_t number, const struct part *parts, size_t count, const ui
 }
 
 #define REMOTE(name, number, parameters, ...)                            \
-    EXPORTED int name parameters {                                       \
+    static int body_##name parameters {                                  \
         const uint64_t given_[] = {__VA_ARGS__};                         \
         return ask(number, parts_##name, COUNT_OF(parts_##name), given_); \
     }
 /* A getter that reads the page for GPUs, and asks the node for MIG devices. */
 #define REMOTE_FOR_INSTANCES(name, number, parameters, arguments, ...)                  \
-    EXPORTED int name parameters {                                                      \
+    static int body_##name parameters {                                                 \
         if (LIKELY(!is_instance(device))) return hot_##name arguments;                  \
         const uint64_t given_[] = {__VA_ARGS__};                                        \
         return ask(number, parts_##name, COUNT_OF(parts_##name), given_);               \

@@ -54,4 +54,4 @@ API(nvmlDeviceSetGpuLockedClocks)(void *device, uint32_t lowest, uint32_t highes
 API(nvmlDeviceResetGpuLockedClocks)(void *device) { return set_one(device, CW_RESET_GPU_CLOCKS, 0, 0); }
 
 /* Not an NVML name: the time slice is set by nvidia-smi through a private call of the driver, and ours asks here. */
-API(claimwrightDeviceSetTimeSlice)(void *device, uint32_t slice) { return set_one(device, CW_SET_TIME_SLICE, slice, 0); }
+OWN_API(claimwrightDeviceSetTimeSlice)(void *device, uint32_t slice) { return set_one(device, CW_SET_TIME_SLICE, slice, 0); }
