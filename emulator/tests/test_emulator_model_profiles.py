@@ -92,8 +92,7 @@ def test_a_wrong_board_is_refused_with_its_line_and_field(old: str, new: str, fi
 @pytest.mark.parametrize(
     ("old", "new", "field", "said"),
     [
-        ("numa: 0\n    ports:", "numa: 7\n    ports:", "pcie.0.numa", "no NUMA node 7"),
-        ('at: "0000:64:00.0"', 'at: "0000:53:00.0"', "behind", "bus 0000:53 must be new"),
+        ("numa: 0\n    tree:", "numa: 7\n    tree:", "pcie.0.numa", "no NUMA node 7"),
         ("distances: [10, 21]}", "distances: [10]}", "numa.0.distances", "1 distances for 2 nodes"),
         ("distances: [10, 21]}", "distances: [11, 21]}", "numa.0.distances", "SLIT"),
         ('cpus: "56-111,168-223"', 'cpus: "55-111"', "numa.1.cpus", "CPU 55 belongs to node 0"),
@@ -105,8 +104,21 @@ def test_a_wrong_board_is_refused_with_its_line_and_field(old: str, new: str, fi
             "2 entries for 4",
         ),
         ("- {id: 1,", "- {id: 3,", "numa.1.id", "without holes"),
-        ("kind: gpu, at", "kind: gpo, at", "pcie", "gpo"),
-        ('- root: "0000:61"', '- root: "0000:50"', "pcie", "two roots"),
+        ('- root: "0000:61"', '- root: "0000:50"', "pcie.3.root", "bus 0000:50 is opened twice"),
+        ("        64:00.0 h100", "        53:00.0 h100", "pcie.3.tree", "bus 0000:53 must be new"),
+        ("54:00.0 cx7-ib: {name: mlx5_0}", "54:00.0 cx7-ib: {nome: mlx5_0}", "nome", "unknown key"),
+        ("54:00.0 cx7-ib: {name: mlx5_0}", "54:00.0 cx7-ib: 3", "54:00.0 cx7-ib", "settings"),
+        ("mlx5_1}", "mlx5_0}", "pcie", "two nics are named 'mlx5_0'"),
+        ("physical_id: 1", "physical_id: 0", "pcie", "physical_id 0 is given to two"),
+        ("52:00.0 switch:", "52:00.0 swich:", "swich", "not listed under devices"),
+        ("52:00.0 switch:", "5G:00.0 switch:", "5G:00.0 switch", "expected `ADDRESS DEVICE`"),
+        (
+            "53:00.0 h100-sxm5-80: {module_id: 7}",
+            "53:00.0 switch:",
+            "53:00.0 switch",
+            "needs something behind",
+        ),
+        ("unverified: [numa,", "unverified: [nume,", "unverified.0", "names no field"),
     ],
 )
 def test_a_wrong_node_is_refused_by_field(old: str, new: str, field: str, said: str) -> None:

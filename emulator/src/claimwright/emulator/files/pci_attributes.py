@@ -71,13 +71,12 @@ def _placement_files(state: NodeState, function: PciFunction, present: BusFuncti
 
 
 def _link_files(function: PciFunction) -> Tree:
-    speed = text(f"{_SPEEDS[function.link_generation]} GT/s PCIe")
-    width = text(function.link_width)
+    trained = function.trained_generation or function.link_generation
     return {
-        "current_link_speed": speed,
-        "max_link_speed": speed,
-        "current_link_width": width,
-        "max_link_width": width,
+        "current_link_speed": text(f"{_SPEEDS[trained]} GT/s PCIe"),
+        "max_link_speed": text(f"{_SPEEDS[function.link_generation]} GT/s PCIe"),
+        "current_link_width": text(function.trained_width or function.link_width),
+        "max_link_width": text(function.link_width),
     }
 
 
@@ -156,7 +155,10 @@ def _config(state: NodeState, function: PciFunction) -> bytes:
     space[0x34] = _PCIE_CAPABILITY
     port_type = 0x4 if bridge else 0x0
     struct.pack_into("<BBH", space, _PCIE_CAPABILITY, 0x10, 0x00, port_type << 4 | 0x2)
-    speed_width = function.link_width << 4 | function.link_generation
-    struct.pack_into("<I", space, _PCIE_CAPABILITY + 0x0C, speed_width)
-    struct.pack_into("<H", space, _PCIE_CAPABILITY + 0x12, speed_width)
+    struct.pack_into(
+        "<I", space, _PCIE_CAPABILITY + 0x0C, function.link_width << 4 | function.link_generation
+    )
+    trained = function.trained_generation or function.link_generation
+    lanes = function.trained_width or function.link_width
+    struct.pack_into("<H", space, _PCIE_CAPABILITY + 0x12, lanes << 4 | trained)
     return bytes(space)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from claimwright.emulator.files.pci_attributes import function_files, function_folder
 from claimwright.emulator.files.tree import Dir, File, Link, Tree, text, up_from
+from claimwright.emulator.files.vpd import vpd
 from claimwright.emulator.model import NodeState
 from claimwright.emulator.model.cpus import cpu_list, cpu_mask, parse_cpu_list
 
@@ -103,6 +104,8 @@ def _rdma(state: NodeState) -> Tree:
         folder = f"{device}/infiniband/{nic.name}"
         layer = "InfiniBand" if nic.link_layer == "infiniband" else "Ethernet"
         tree[f"{folder}/device"] = Link(up_from(folder, device))
+        if nic.manages_nvlink:
+            tree[f"{device}/vpd"] = File(vpd(nic.model, "SW_MNG"), 0o600)
         tree[f"{folder}/node_guid"] = text(nic.guid)
         tree[f"{folder}/node_type"] = text("1: CA")
         tree[f"{folder}/ports/1/link_layer"] = text(layer)

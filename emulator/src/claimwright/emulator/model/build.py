@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from claimwright.emulator.errors import ProfileError
 from claimwright.emulator.model import identity
-from claimwright.emulator.model.board import Board, NvLinkSpec
+from claimwright.emulator.model.board import Board
 from claimwright.emulator.model.bus import presence
 from claimwright.emulator.model.catalogue import load_board
 from claimwright.emulator.model.fabric import (
     Fabric,
-    FabricHealth,
     FabricManager,
     FabricState,
     ImexChannels,
     Tray,
     standard_partitions,
 )
-from claimwright.emulator.model.fabric.membership import HEALTHY
 from claimwright.emulator.model.fabric.routing import routed
 from claimwright.emulator.model.mig.instances import Mig
 from claimwright.emulator.model.node_profile import (
@@ -30,6 +28,7 @@ from claimwright.emulator.model.node_profile import (
     NvSwitchSlot,
     endpoints,
 )
+from claimwright.emulator.model.numa import memory_node, numa_nodes
 from claimwright.emulator.model.pci import FunctionKind, PciAddress, PciFunction
 from claimwright.emulator.model.pci_tree import functions_of
 from claimwright.emulator.model.readings import idle_clocks
@@ -38,13 +37,12 @@ from claimwright.emulator.model.state import (
     GpuState,
     Nic,
     NodeState,
-    NvLink,
     NvSwitch,
     PowerReading,
     Temperatures,
 )
+from claimwright.emulator.model.wiring import nvlinks
 
-_ELSEWHERE = PciAddress(0, 0, 0)  # what NVML gives for a switch that the node cannot see
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -65,7 +63,9 @@ def build_node(
         raise ProfileError(
             f"{name!r} is no node name; expected lower-case letters, digits and '-', at most 63 (RFC 1123)"
         )
-    boards = {slot.board: board(slot.board) for slot in endpoints(profile) if isinstance(slot, GpuSlot)}
+    slots = [slot for slot in endpoints(profile) if isinstance(slot, GpuSlot)]
+    own = {each.key: each for each in profile.boards}
+    boards = {slot.board: own.get(slot.board) or board(slot.board) for slot in slots}
     functions = functions_of(profile, boards)
     nvswitches = _nvswitches(profile, name)
     manager = _fabric_manager(profile)
@@ -78,7 +78,7 @@ def build_node(
         cuda_driver_version=profile.cuda_driver_version,
         machine=profile.machine,
         boot_id=identity.boot_id(name, boot),
-        numa=profile.numa,
+        numa=numa_nodes(profile, slots, boards),
         functions=functions,
         gpus=tuple(routed(gpu, manager) for gpu in gpus),
         nvswitches=nvswitches,
@@ -103,11 +103,16 @@ def _nvswitches(profile: NodeProfile, name: str) -> tuple[NvSwitch, ...]:
 def _nics(profile: NodeProfile, name: str, functions: tuple[PciFunction, ...]) -> tuple[Nic, ...]:
     numa = {function.address: function.numa_node for function in functions}
     slots = [slot for slot in endpoints(profile) if isinstance(slot, NicSlot)]
-    names = [slot.name for slot in slots]
-    for twice in sorted({each for each in names if names.count(each) > 1}):
-        raise ProfileError(f"node profile {profile.key!r}: two nic slots are named {twice!r}")
     return tuple(
-        Nic(slot.name, slot.model, at, numa[at], slot.link_layer, identity.node_guid(name, slot.name))
+        Nic(
+            name=slot.name,
+            model=slot.model,
+            pci=at,
+            numa_node=numa[at],
+            link_layer=slot.link_layer,
+            guid=identity.node_guid(name, slot.name),
+            manages_nvlink=slot.manages_nvlink,
+        )
         for slot in slots
         for at in (PciAddress.parse(slot.at),)
     )
@@ -120,29 +125,52 @@ def _gpus(
     functions: tuple[PciFunction, ...],
     nvswitches: tuple[NvSwitch, ...],
 ) -> tuple[GpuState, ...]:
-    numa = {
-        function.address: function.numa_node for function in functions if function.kind is FunctionKind.GPU
-    }
+    at = {function.address: function for function in functions if function.kind is FunctionKind.GPU}
     slots = [slot for slot in endpoints(profile) if isinstance(slot, GpuSlot)]
-    idle = (_idle_gpu(name, index, slot, boards[slot.board]) for index, slot in enumerate(slots))
+    serials = _serials(name, slots)
+    idle = (
+        _idle_gpu(name, index, slot, _revised(boards[slot.board], slot.board_part), serials[index])
+        for index, slot in enumerate(slots)
+    )
     return tuple(
         replace(
             gpu,
-            numa_node=numa[gpu.pci],
-            nvlinks=tuple(_nvlinks(profile, gpu.index, gpu.board, nvswitches)),
+            numa_node=at[gpu.pci].numa_node,
+            link_generation=at[gpu.pci].trained_generation,
+            link_width=at[gpu.pci].trained_width,
+            memory_node=memory_node(profile, slots, boards, str(gpu.pci)),
+            persistence_mode=profile.persistence_mode,
+            nvlinks=tuple(nvlinks(profile, gpu.index, gpu.board, nvswitches)),
             fabric=_fabric(profile, gpu.board),
         )
         for gpu in idle
     )
 
 
-def _idle_gpu(name: str, index: int, slot: GpuSlot, board: Board) -> GpuState:
+def _serials(name: str, slots: Sequence[GpuSlot]) -> list[str]:
+    """Give one serial number to each GPU, but one to all on the same carrier."""
+    first: dict[int, int] = {}
+    owners = (
+        index if slot.carrier is None else first.setdefault(slot.carrier, index)
+        for index, slot in enumerate(slots)
+    )
+    return [identity.serial(name, owner) for owner in owners]
+
+
+def _revised(board: Board, part: str | None) -> Board:
+    """Return the board under the part number of another revision."""
+    if part is None:
+        return board
+    return board.model_copy(update={"parts": board.parts.model_copy(update={"board": part})})
+
+
+def _idle_gpu(name: str, index: int, slot: GpuSlot, board: Board, serial: str) -> GpuState:
     power = board.power
     return GpuState(
         index=index,
         minor=index,
         uuid=identity.gpu_uuid(name, index),
-        serial=identity.serial(name, index),
+        serial=serial,
         board=board,
         pci=PciAddress.parse(slot.at),
         numa_node=-1,
@@ -156,40 +184,11 @@ def _idle_gpu(name: str, index: int, slot: GpuSlot, board: Board) -> GpuState:
     )
 
 
-def _nvlinks(
-    profile: NodeProfile, gpu: int, board: Board, nvswitches: tuple[NvSwitch, ...]
-) -> Iterator[NvLink]:
-    """Wire each GPU's links to the switches in turn; a switch gives each GPU its own block of ports."""
-    spec = board.nvlink
-    if spec is None or profile.nvlink is None:
-        return
-    _check_link_count(profile, board, spec)
-    link = 0
-    for nvswitch, count in zip(nvswitches, profile.nvlink.links_per_switch, strict=True):
-        for port in range(count):
-            yield NvLink(link, True, nvswitch.pci, FunctionKind.NVSWITCH, gpu * count + port)
-            link += 1
-    for port in range(profile.nvlink.elsewhere):
-        yield NvLink(
-            link + port, True, _ELSEWHERE, FunctionKind.NVSWITCH, gpu * profile.nvlink.elsewhere + port
-        )
-
-
-def _check_link_count(profile: NodeProfile, board: Board, spec: NvLinkSpec) -> None:
-    assert profile.nvlink is not None
-    wired = sum(profile.nvlink.links_per_switch) + profile.nvlink.elsewhere
-    if wired != spec.links:
-        raise ProfileError(
-            f"node profile {profile.key!r}: nvlink wires {wired} links per GPU, "
-            f"board {board.key} has {spec.links}"
-        )
-
-
 def _fabric(profile: NodeProfile, board: Board) -> Fabric | None:
     if profile.fabric is None or not board.fabric_capable:
         return None
     state = FabricState[profile.fabric.state.upper()]
-    health = HEALTHY if profile.fabric.health_reported else FabricHealth()
+    health = profile.fabric.healthy
     return Fabric(state, profile.fabric.cluster_uuid, profile.fabric.clique_id, health=health)
 
 

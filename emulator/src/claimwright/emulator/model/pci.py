@@ -132,6 +132,10 @@ class PciFunction:
     secondary_bus: int | None = None
     sriov: Sriov | None = None
     physical: PciAddress | None = None
+    trained_generation: int = (
+        0  # what both ends of the link can do; 0: no link of its own (a virtual function)
+    )
+    trained_width: int = 0
 
     @property
     def root(self) -> str:

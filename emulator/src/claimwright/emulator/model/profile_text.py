@@ -52,7 +52,7 @@ def parse_profile(kind: type[ProfileT], text: str, source: str) -> ProfileT:
         profile = kind.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         raise _refusal(
-            kind, source, lines, [(fault["loc"], _said(fault)) for fault in error.errors()]
+            kind, source, lines, [(fault["loc"], said(fault)) for fault in error.errors()]
         ) from None
     found = list(profile.contradictions())
     if found:
@@ -121,7 +121,7 @@ def _dotted(place: Place) -> str:
     return ".".join(str(part) for part in place) or "(whole file)"
 
 
-def _said(fault: ErrorDetails) -> str:
+def said(fault: ErrorDetails) -> str:
     """Say what is wrong with a field in the words of this project, where pydantic's are about its models."""
     plain = {
         "missing": "this field is required",

@@ -178,6 +178,9 @@ class GpuState:
     ecc: Ecc | None
     nvml_visible: bool = True
     lost: bool = False
+    link_generation: int = 0  # what the link trained to: both ends can do it
+    link_width: int = 0
+    memory_node: int | None = None  # the NUMA node that its memory is, on coherent boards
     persistence_mode: bool = False
     compute_mode: ComputeMode = ComputeMode.DEFAULT
     time_slice: TimeSlice = TimeSlice.DEFAULT
@@ -239,6 +242,7 @@ class Nic:
     numa_node: int
     link_layer: str
     guid: str
+    manages_nvlink: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def _values(gpu: GpuState, state: NodeState) -> dict[str, Value]:
         "module_id": gpu.module_id,
         "board_id": gpu.board_id,
         "pdi": int(gpu.uuid.removeprefix("GPU-").replace("-", "")[:16], 16),
-        "numa_node": ABSENT,  # memory of its own as a NUMA node: coherent boards only
+        "numa_node": ABSENT if gpu.memory_node is None else gpu.memory_node,
         "link_version": _LINK_VERSIONS[board.nvlink.version] if board.nvlink else 0,
         "link_speed_mbps": board.nvlink.megabytes_per_second if board.nvlink else 0,
         "link_count": len(gpu.nvlinks),
@@ -132,7 +132,7 @@ def _clock_values(board: Board) -> dict[str, Value]:
 
 
 def _pci_values(gpu: GpuState, state: NodeState) -> dict[str, Value]:
-    pci = gpu.board.pci
+    pci, function = gpu.board.pci, state.function(gpu.pci)
     return {
         "pci_domain": gpu.pci.domain,
         "pci_bus": gpu.pci.bus,
@@ -142,9 +142,10 @@ def _pci_values(gpu: GpuState, state: NodeState) -> dict[str, Value]:
         "pci_subsystem_id": pci.nvml_subsystem_id,
         "pci_base_class": pci.class_code >> 16,
         "pci_sub_class": pci.class_code >> 8 & 0xFF,
-        "link_generation_max": pci.link_generation,
+        "link_generation_max": function.trained_generation,
+        "link_generation_device": pci.link_generation,
         "link_width_max": pci.link_width,
-        "irq": state.function(gpu.pci).irq,
+        "irq": function.irq,
     }
 
 

@@ -134,7 +134,7 @@ GPU = record(
     "u32 board_id", "u32 addressing_mode", "u32 c2c_mode", "u32 numa_node", "u32 fan_count",
     "u32 pci_domain", "u32 pci_bus", "u32 pci_device", "u32 pci_function", "u32 pci_device_id",
     "u32 pci_subsystem_id", "u32 pci_base_class", "u32 pci_sub_class",
-    "u32 link_generation_max", "u32 link_width_max", "u32 irq",
+    "u32 link_generation_max", "u32 link_generation_device", "u32 link_width_max", "u32 irq",
     "i32 shutdown_tlimit", "i32 slowdown_tlimit", "i32 max_operating_tlimit", "i32 memory_max_tlimit",
     "i32 shutdown_at", "i32 slowdown_at", "i32 max_operating_at", "i32 memory_max_at",
     "u32 power_min_mw", "u32 power_default_mw", "u32 power_max_mw",

@@ -104,7 +104,7 @@ def _fabric_values(gpu: GpuState) -> dict[str, Value]:
 
 
 def _health_values(gpu: GpuState) -> dict[str, Value]:
-    health, link = gpu.health, gpu.board.pci
+    health = gpu.health
     retired = health.retired
     return {
         "recovery_action": int(health.recovery),
@@ -117,8 +117,8 @@ def _health_values(gpu: GpuState) -> dict[str, Value]:
         "pages_pending_single_bit": int(retired.pending_single_bit),
         "pages_pending_double_bit": int(retired.pending_double_bit),
         "retires_pages": int(gpu.ecc is not None and not gpu.board.memory.remap_banks),
-        "link_generation": health.pcie_generation or link.link_generation,
-        "link_width": health.pcie_width or link.link_width,
+        "link_generation": health.pcie_generation or gpu.link_generation,
+        "link_width": health.pcie_width or gpu.link_width,
         "replays": health.pcie_replays,
         "inforom_valid": int(health.inforom_valid),
         "failed_fans": health.failed_fans,

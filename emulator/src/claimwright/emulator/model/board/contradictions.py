@@ -157,8 +157,8 @@ def _register_faults(board: Board) -> Faults:
             if slot > 5 or slot in taken:
                 yield ("pci", "bars", index), f"register {slot} is beyond 5 or taken by a BAR before"
             taken[slot] = index
-        if bar.mib & (bar.mib - 1):
-            yield ("pci", "bars", index), f"{bar.mib} MiB is no power of two"
+        if bar.size_bytes == 0 or bar.size_bytes & (bar.size_bytes - 1):
+            yield ("pci", "bars", index), f"{bar.size_bytes} bytes is no power of two"
     if board.pci.class_code not in {0x030000, 0x030200}:
         yield (
             ("pci", "class_code"),

@@ -6,7 +6,7 @@ from functools import reduce
 from operator import or_
 from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt
 
 from claimwright.emulator.model.board.names import PcieAtomic
 from claimwright.emulator.model.pci import PciIdentity
@@ -20,9 +20,15 @@ class BarSpec(Profile):
     """One base address register the board asks for."""
 
     index: Annotated[int, Field(ge=0, le=5)]
-    mib: PositiveInt
+    mib: NonNegativeInt = 0
+    kib: NonNegativeInt = 0
     wide: bool = True  # 64 bit: takes the next index too
     prefetchable: bool = True
+
+    @property
+    def size_bytes(self) -> int:
+        """How much address space it decodes."""
+        return self.mib << 20 | self.kib << 10
 
     @property
     def flags(self) -> int:

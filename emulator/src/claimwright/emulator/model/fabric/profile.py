@@ -7,11 +7,17 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt
 
 from claimwright.emulator.model.fabric.manager import FabricMode
+from claimwright.emulator.model.fabric.membership import FabricHealth, FabricMisconfiguration
 from claimwright.emulator.model.profile_text import Profile
 
 
 def _mode(value: object) -> object:
     return FabricMode(value) if isinstance(value, str) and value in set(FabricMode) else value
+
+
+HealthFact = Literal[
+    "degraded_bandwidth", "route_recovery", "route_unhealthy", "access_timeout_recovery", "misconfiguration"
+]
 
 
 class FabricMembership(Profile):
@@ -20,7 +26,19 @@ class FabricMembership(Profile):
     state: Literal["not_started", "in_progress", "completed"]
     cluster_uuid: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
     clique_id: Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
-    health_reported: bool = False
+    health: tuple[HealthFact, ...] = ()  # what of a GPU's health in the fabric is told; the rest reads N/A
+
+    @property
+    def healthy(self) -> FabricHealth:
+        """The health of a GPU that nothing is wrong with."""
+        told = set(self.health)
+        return FabricHealth(
+            degraded_bandwidth=False if "degraded_bandwidth" in told else None,
+            route_recovery=False if "route_recovery" in told else None,
+            route_unhealthy=False if "route_unhealthy" in told else None,
+            access_timeout_recovery=False if "access_timeout_recovery" in told else None,
+            misconfiguration=FabricMisconfiguration("misconfiguration" in told),
+        )
 
 
 class FabricManagerSetup(Profile):
@@ -37,9 +55,9 @@ class ImexSetup(Profile):
 
 
 class TrayPlace(Profile):
-    """Where the node sits in its rack."""
+    """Where the node sits in its rack, as far as it is told: an HGX baseboard has a host id alone."""
 
-    chassis_serial: Annotated[str, Field(min_length=1, max_length=15)]  # NVML holds 16 bytes
-    slot: NonNegativeInt
-    index: NonNegativeInt
+    chassis_serial: Annotated[str, Field(max_length=15)] = ""  # NVML holds 16 bytes
+    slot: NonNegativeInt | None = None
+    index: NonNegativeInt | None = None
     host_id: NonNegativeInt = 1

@@ -10,6 +10,6 @@ class Tray:
     """A compute tray; `index` counts compute trays only, `slot` all trays of the chassis."""
 
     chassis_serial: str
-    slot: int
-    index: int
+    slot: int | None
+    index: int | None
     host_id: int = 1

@@ -53,7 +53,7 @@ class PcieDegraded(GpuFault):
 
     def strike(self, state: NodeState) -> Change[None]:
         """Refuse what is no degradation of this board's link."""
-        link = gpu_at(state, self.gpu).board.pci
+        link = gpu_at(state, self.gpu)
         if self.generation is None and self.width is None:
             raise OperationRefused(Refusal.INVALID_ARGUMENT, "give generation=, width= or both")
         if self.generation is not None and self.generation >= link.link_generation:

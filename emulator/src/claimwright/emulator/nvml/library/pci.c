@@ -65,7 +65,7 @@ API(nvmlDeviceGetPciInfoExt)(void *device, struct pci_info_ext *out) {
 }
 
 NUMBER(nvmlDeviceGetMaxPcieLinkGeneration, link_generation_max)
-NUMBER(nvmlDeviceGetGpuMaxPcieLinkGeneration, link_generation_max)
+NUMBER(nvmlDeviceGetGpuMaxPcieLinkGeneration, link_generation_device)
 NUMBER(nvmlDeviceGetCurrPcieLinkGeneration, link_generation)
 NUMBER(nvmlDeviceGetMaxPcieLinkWidth, link_width_max)
 NUMBER(nvmlDeviceGetCurrPcieLinkWidth, link_width)
