@@ -19,7 +19,7 @@ from claimwright.emulator.model import (
     load_board,
     load_node_profile,
 )
-from claimwright.emulator.model.operations import vgpu
+from claimwright.emulator.model.operations import bus, gpus, vgpu
 from claimwright.emulator.model.vgpu import VgpuSpec, types_of
 from claimwright.emulator.model.vgpu.capacity import Placed, creatable_types, placement_size, slots_of
 
@@ -42,7 +42,11 @@ VMS = ("c7d9c3a5-0000-4000-8000-000000000001", "c7d9c3a5-0000-4000-8000-00000000
 def host(spec: VgpuSpec = SPEC) -> NodeState:
     state = build_node(load_node_profile("l4"), "node-a")
     board = state.gpus[0].board.model_copy(update={"vgpu": spec})
-    return replace(state, vgpu_manager=True, gpus=(replace(state.gpus[0], board=board),))
+    state = replace(state, vgpu_manager=True, gpus=(replace(state.gpus[0], board=board),))
+    return bus.set_virtual_functions(state, "0000:41:00.0", 24).state
+
+
+VFS = vgpu.virtual_functions(host(), host().gpus[0])
 
 
 @pytest.fixture
@@ -72,64 +76,73 @@ def test_ids_seen_on_machines_are_kept_and_the_others_are_distinct() -> None:
 
 
 def test_with_equal_sizes_the_first_vgpu_decides_the_size_of_all(model: NodeModel) -> None:
-    model.perform(vgpu.create_vgpu, 0, named("L4-12Q"), "0000:41:00.4")
+    model.perform(vgpu.create_vgpu, 0, named("L4-12Q"), VFS[0])
     assert creatable(model.snapshot()) == ["L4-12C", "L4-12Q"]
-    model.perform(vgpu.create_vgpu, 0, named("L4-12C"), "0000:41:00.5")
+    model.perform(vgpu.create_vgpu, 0, named("L4-12C"), VFS[1])
     assert creatable(model.snapshot()) == []
     with pytest.raises(OperationRefused) as refused:
-        model.perform(vgpu.create_vgpu, 0, named("L4-12Q"), "0000:41:00.6")
+        model.perform(vgpu.create_vgpu, 0, named("L4-12Q"), VFS[2])
     assert refused.value.reason is Refusal.INSUFFICIENT_RESOURCES
-    model.perform(vgpu.remove_vgpu, "0000:41:00.4")
+    model.perform(vgpu.remove_vgpu, VFS[0])
     assert creatable(model.snapshot()) == ["L4-12C", "L4-12Q"]
 
 
 def test_mixed_sizes_share_the_row_of_slots(model: NodeModel) -> None:
     model.perform(vgpu.set_mixed_sizes, 0, enabled=True)
-    model.perform(vgpu.create_vgpu, 0, named("L4-6Q"), "a", placement=1)
+    model.perform(vgpu.create_vgpu, 0, named("L4-6Q"), VFS[0], placement=1)
     assert set(creatable(model.snapshot())) == {"L4-12C", "L4-4Q", "L4-6Q", "L4-8Q", "L4-12Q"}
-    made = model.perform(vgpu.create_vgpu, 0, named("L4-12Q"), "b")
+    made = model.perform(vgpu.create_vgpu, 0, named("L4-12Q"), VFS[1])
     assert made.placement == 2
     with pytest.raises(OperationRefused, match="INSUFFICIENT_RESOURCES"):
-        model.perform(vgpu.create_vgpu, 0, named("L4-12C"), "c")
+        model.perform(vgpu.create_vgpu, 0, named("L4-12C"), VFS[2])
 
 
 def test_how_vgpus_share_a_gpu_cannot_change_while_there_are_any(model: NodeModel) -> None:
-    model.perform(vgpu.create_vgpu, 0, named("L4-6Q"), "a")
+    model.perform(vgpu.create_vgpu, 0, named("L4-6Q"), VFS[0])
     with pytest.raises(OperationRefused, match="IN_USE"):
         model.perform(vgpu.set_mixed_sizes, 0, enabled=True)
 
 
 def test_a_running_machine_holds_its_vgpu_and_its_frame_buffer(model: NodeModel) -> None:
-    model.perform(vgpu.create_vgpu, 0, named("L4-12Q"), "a")
-    model.perform(vgpu.start_vm, "a", VMS[0], 4711)
+    model.perform(vgpu.create_vgpu, 0, named("L4-12Q"), VFS[0])
+    model.perform(vgpu.start_vm, VFS[0], VMS[0], 4711)
     assert model.snapshot().gpus[0].memory_used_bytes == 12 << 30
     for refused in (
-        lambda: model.perform(vgpu.remove_vgpu, "a"),
-        lambda: model.perform(vgpu.start_vm, "a", VMS[1], 4712),
+        lambda: model.perform(vgpu.remove_vgpu, VFS[0]),
+        lambda: model.perform(vgpu.start_vm, VFS[0], VMS[1], 4712),
         lambda: model.perform(vgpu.set_vgpu_scheduler, 0, 2),
     ):
         with pytest.raises(OperationRefused, match="IN_USE"):
             refused()
-    model.perform(vgpu.stop_vm, "a")
-    model.perform(vgpu.remove_vgpu, "a")
+    model.perform(vgpu.stop_vm, VFS[0])
+    model.perform(vgpu.remove_vgpu, VFS[0])
     assert model.snapshot().gpus[0].memory_used_bytes == 0
     assert model.snapshot().vgpus == ()
 
 
 def test_a_guests_finished_processes_are_kept_only_with_accounting(model: NodeModel) -> None:
-    model.perform(vgpu.create_vgpu, 0, named("L4-12Q"), "a")
-    model.perform(vgpu.start_vm, "a", VMS[0], 4711)
+    model.perform(vgpu.create_vgpu, 0, named("L4-12Q"), VFS[0])
+    model.perform(vgpu.start_vm, VFS[0], VMS[0], 4711)
     for enabled, kept in ((False, 0), (True, 1)):
-        model.perform(vgpu.set_guest_accounting, "a", enabled=enabled)
-        model.perform(vgpu.run_in_guest, "a", 10, "cad", gpu_percent=40)
-        after = model.perform(vgpu.end_in_guest, "a", 10)
+        model.perform(vgpu.set_guest_accounting, VFS[0], enabled=enabled)
+        model.perform(vgpu.run_in_guest, VFS[0], 10, "cad", gpu_percent=40)
+        after = model.perform(vgpu.end_in_guest, VFS[0], 10)
         assert after.vm is not None
         assert len(after.vm.finished) == kept
 
 
 REFUSALS: list[tuple[str, Callable[[NodeModel], object], str]] = [
-    ("a type of another board", lambda model: model.perform(vgpu.create_vgpu, 0, 1, "a"), "INVALID_ARGUMENT"),
-    ("no such GPU", lambda model: model.perform(vgpu.create_vgpu, 7, 919, "a"), "NOT_FOUND"),
+    (
+        "a type of another board",
+        lambda model: model.perform(vgpu.create_vgpu, 0, 1, VFS[0]),
+        "INVALID_ARGUMENT",
+    ),
+    (
+        "no virtual function",
+        lambda model: model.perform(vgpu.create_vgpu, 0, 919, "0000:41:00.0"),
+        "NOT_FOUND",
+    ),
+    ("no such GPU", lambda model: model.perform(vgpu.create_vgpu, 7, 919, VFS[0]), "NOT_FOUND"),
     ("a carrier that carries nothing", lambda model: model.perform(vgpu.remove_vgpu, "x"), "NOT_FOUND"),
     ("a machine on nothing", lambda model: model.perform(vgpu.start_vm, "x", VMS[0], 1), "NOT_FOUND"),
     ("policy 0", lambda model: model.perform(vgpu.set_vgpu_scheduler, 0, 0), "INVALID_ARGUMENT"),
@@ -154,7 +167,7 @@ def test_refusals_name_the_reason_and_change_nothing(
 def test_without_the_vgpu_manager_there_are_no_vgpus() -> None:
     model = NodeModel(replace(host(), vgpu_manager=False))
     with pytest.raises(OperationRefused, match=r"NOT_SUPPORTED.*manager"):
-        model.perform(vgpu.create_vgpu, 0, 919, "a")
+        model.perform(vgpu.create_vgpu, 0, 919, VFS[0])
 
 
 def fits_by_search(mixed: bool, placed: list[Placed], asked: int) -> bool:
@@ -187,13 +200,13 @@ def test_what_is_creatable_agrees_with_a_drawing_of_the_gpu(
     for asked, carrier, create in steps:
         state = model.snapshot()
         placed = list(vgpu.placed_on(state, state.gpus[0]))
-        free = str(carrier) not in {each.carrier for each in state.vgpus}
+        free = VFS[carrier] not in {each.carrier for each in state.vgpus}
         expected = fits_by_search(mixed, placed, asked) and free
         try:
             if create:
-                model.perform(vgpu.create_vgpu, 0, asked, str(carrier))
+                model.perform(vgpu.create_vgpu, 0, asked, VFS[carrier])
             else:
-                model.perform(vgpu.remove_vgpu, str(carrier))
+                model.perform(vgpu.remove_vgpu, VFS[carrier])
             done = True
         except OperationRefused:
             done = False
@@ -245,3 +258,21 @@ def test_boards_know_the_types_that_were_seen_on_machines(
 ) -> None:
     kind = types_of(load_board(board).vgpu)[type_id]
     assert (kind.name, kind.per_gpu, kind.mixed) == (name, equal, mixed)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda model: model.perform(gpus.lose, 0),
+        lambda model: model.perform(bus.set_virtual_functions, "0000:41:00.0", 0),
+    ],
+    ids=["the GPU is lost", "its virtual functions go"],
+)
+def test_a_vgpu_and_its_machine_end_with_what_carries_them(
+    model: NodeModel, end: Callable[[NodeModel], object]
+) -> None:
+    model.perform(vgpu.create_vgpu, 0, named("L4-12Q"), VFS[0])
+    model.perform(vgpu.start_vm, VFS[0], VMS[0], 4711)
+    end(model)
+    assert model.snapshot().vgpus == ()
+    assert model.snapshot().gpus[0].processes == ()

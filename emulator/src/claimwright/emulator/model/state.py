@@ -15,7 +15,7 @@ from claimwright.emulator.model.health import Health
 from claimwright.emulator.model.mig.instances import Mig
 from claimwright.emulator.model.node_profile import Machine, NumaNode
 from claimwright.emulator.model.pci import FunctionKind, PciAddress, PciFunction
-from claimwright.emulator.model.vgpu.state import Vgpu, VgpuSettings
+from claimwright.emulator.model.vgpu.state import VGPU_VERSIONS, Vgpu, VgpuSettings
 
 if TYPE_CHECKING:
     from claimwright.emulator.model.faults.fault import ActiveFault
@@ -270,6 +270,7 @@ class NodeState:
     nics: tuple[Nic, ...] = ()
     vgpu_manager: bool = False  # the host's driver is the one that makes vGPUs
     vgpus: tuple[Vgpu, ...] = ()
+    vgpu_versions: tuple[int, int] = VGPU_VERSIONS
     fabric_manager: FabricManager | None = None
     imex_channels: ImexChannels = field(default_factory=ImexChannels)
     imex: ImexService | None = None

@@ -13,6 +13,8 @@ from claimwright.emulator.nvml.records import Value
 # nvmlEventType*: ECC single and double bit, performance state, XID, clock.
 _EVENTS = 0x1F
 
+_HOST_VGPU = 3  # nvmlGpuVirtualizationMode_t; 0 is bare metal
+
 # nvmlNvlinkVersion_t by NVLink generation.
 _LINK_VERSIONS = {1: 1, 2: 2, 3: 4, 4: 6, 5: 7}
 
@@ -39,6 +41,7 @@ def _values(gpu: GpuState, state: NodeState) -> dict[str, Value]:
         "serial": gpu.serial,
         "module_id": gpu.module_id,
         "board_id": gpu.board_id,
+        "virtualization_mode": _HOST_VGPU if state.vgpu_manager and board.vgpu else 0,
         "pdi": int(gpu.uuid.removeprefix("GPU-").replace("-", "")[:16], 16),
         "numa_node": ABSENT if gpu.memory_node is None else gpu.memory_node,
         "link_version": _LINK_VERSIONS[board.nvlink.version] if board.nvlink else 0,

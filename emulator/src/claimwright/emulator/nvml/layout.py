@@ -131,7 +131,7 @@ GPU = record(
     "u32 process_count", "process processes[64]",
     "u32 link_count", "u32 link_version", "u32 link_speed_mbps", "link links[36]",
     "u32 minor", "u32 module_id", "u32 brand", "u32 architecture", "u32 cuda_major", "u32 cuda_minor",
-    "u32 board_id", "u32 addressing_mode", "u32 c2c_mode", "u32 numa_node", "u32 fan_count",
+    "u32 board_id", "u32 virtualization_mode", "u32 addressing_mode", "u32 c2c_mode", "u32 numa_node", "u32 fan_count",
     "u32 pci_domain", "u32 pci_bus", "u32 pci_device", "u32 pci_function", "u32 pci_device_id",
     "u32 pci_subsystem_id", "u32 pci_base_class", "u32 pci_sub_class",
     "u32 link_generation_max", "u32 link_generation_device", "u32 link_width_max", "u32 irq",

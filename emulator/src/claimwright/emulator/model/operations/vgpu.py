@@ -25,6 +25,7 @@ from claimwright.emulator.model.vgpu import (
     types_of,
 )
 from claimwright.emulator.model.vgpu.capacity import Instance
+from claimwright.emulator.model.vgpu.state import VGPU_VERSIONS
 
 _NAMES = uuid.UUID("6d2a3c1e-51b5-4b4a-9f0e-0a4c6f9d7e21")  # a namespace of our own (RFC 9562, version 5)
 _SLICE_NANOSECONDS = (1_000_000, 30_000_000)
@@ -44,8 +45,7 @@ def create_vgpu(
 ) -> Change[Vgpu]:
     """Make a vGPU on a mediated device or a virtual function, at the first free place unless one is named."""
     board = _host(state, gpu)
-    if any(each.carrier == carrier for each in state.vgpus):
-        raise OperationRefused(Refusal.IN_USE, f"{carrier} carries a vGPU already")
+    _check_carrier(state, board, carrier)
     kind = type_of(board.board.vgpu, type_id)
     instance = _backing(state, board, kind, gpu_instance)
     free = free_on(state, board, kind, gpu_instance=instance)
@@ -184,6 +184,28 @@ def set_mixed_sizes(state: NodeState, gpu: int, *, enabled: bool) -> Change[GpuS
     return Change(with_gpu(state, changed), changed)
 
 
+def set_vgpu_capability(state: NodeState, gpu: int, capability: int, *, enabled: bool) -> Change[GpuState]:
+    """Turn a settable member of `nvmlDeviceVgpuCapability_t` on or off."""
+    board = _host(state, gpu)
+    others = board.vgpu.capabilities - {capability}
+    changed = replace(
+        board, vgpu=replace(board.vgpu, capabilities=others | {capability} if enabled else others)
+    )
+    return Change(with_gpu(state, changed), changed)
+
+
+def set_vgpu_versions(state: NodeState, lowest: int, highest: int) -> Change[tuple[int, int]]:
+    """Enforce a part of the versions that the host can serve; IN_USE while virtual machines run."""
+    if not VGPU_VERSIONS[0] <= lowest <= highest <= VGPU_VERSIONS[1]:
+        able = "..".join(f"{each:#x}" for each in VGPU_VERSIONS)
+        raise OperationRefused(
+            Refusal.INVALID_ARGUMENT, f"vGPU versions {lowest:#x}..{highest:#x}; expected a part of {able}"
+        )
+    if any(each.vm for each in state.vgpus):
+        raise OperationRefused(Refusal.IN_USE, "virtual machines run; stop them to change the vGPU versions")
+    return Change(replace(state, vgpu_versions=(lowest, highest)), (lowest, highest))
+
+
 def set_vgpu_scheduler(
     state: NodeState,
     gpu: int,
@@ -316,13 +338,28 @@ def _in_guest(
     return Change(_with_vgpu(state, changed), changed)
 
 
+def _check_carrier(state: NodeState, gpu: GpuState, carrier: str) -> None:
+    if any(each.carrier == carrier for each in state.vgpus):
+        raise OperationRefused(Refusal.IN_USE, f"{carrier} carries a vGPU already")
+    if gpu.board.vgpu is not None and gpu.board.vgpu.framework == "mdev":
+        _check_uuid(carrier)
+    elif carrier not in (virtual := virtual_functions(state, gpu)):
+        listed = ", ".join(virtual) or "none: set sriov_numvfs first"
+        raise OperationRefused(
+            Refusal.NOT_FOUND, f"{carrier} is no virtual function of GPU {gpu.index}; there are: {listed}"
+        )
+
+
+def virtual_functions(state: NodeState, gpu: GpuState) -> tuple[str, ...]:
+    """Return the addresses of a GPU's virtual functions that the kernel has."""
+    return tuple(str(each.address) for each in state.present_functions if each.physical == gpu.pci)
+
+
 def _check_uuid(text: str) -> None:
     try:
         uuid.UUID(text)
     except ValueError:
-        raise OperationRefused(
-            Refusal.INVALID_ARGUMENT, f"{text!r} is no UUID of a virtual machine"
-        ) from None
+        raise OperationRefused(Refusal.INVALID_ARGUMENT, f"{text!r} is no UUID") from None
 
 
 def _within(what: str, value: int, allowed: tuple[int, int]) -> int:
@@ -345,5 +382,7 @@ OPERATIONS = (
     clear_guest_accounting,
     set_encoder_capacity,
     set_mixed_sizes,
+    set_vgpu_capability,
+    set_vgpu_versions,
     set_vgpu_scheduler,
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+VGPU_VERSIONS = (0x70001, 0x150001)  # major << 16 | minor: the guests that the host's driver can serve
+
 
 class SchedulerPolicy(IntEnum):
     """NVML_VGPU_SCHEDULER_POLICY_* (nvml.h 13.5)."""
@@ -30,6 +32,7 @@ class VgpuSettings:
     """What one GPU's vGPUs share."""
 
     mixed_sizes: bool = False
+    capabilities: frozenset[int] = frozenset()  # those of nvmlDeviceVgpuCapability_t that were turned on
     scheduler: Scheduler = field(default_factory=Scheduler)
 
 

@@ -9,7 +9,15 @@ from typing import Any
 
 Answer = Callable[..., Any]
 
-SUBJECTS = ("retirement",)  # modules of this package
+SUBJECTS = (  # modules of this package
+    "retirement",
+    "vgpu_activity",
+    "vgpu_hosts",
+    "vgpu_instances",
+    "vgpu_migration",
+    "vgpu_scheduling",
+    "vgpu_types",
+)
 
 
 @cache

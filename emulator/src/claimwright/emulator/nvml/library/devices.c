@@ -189,7 +189,7 @@ CONSTANT(nvmlDeviceGetBusType, 2)     /* PCIe */
 CONSTANT(nvmlDeviceGetPowerSource, 0) /* AC */
 CONSTANT(nvmlDeviceGetDisplayMode, 0)
 CONSTANT(nvmlDeviceGetDisplayActive, 0)
-CONSTANT(nvmlDeviceGetVirtualizationMode, 0) /* bare metal */
+NUMBER(nvmlDeviceGetVirtualizationMode, virtualization_mode)
 CONSTANT(nvmlDeviceGetAccountingMode, 0)
 CONSTANT(nvmlDeviceGetAccountingBufferSize, 4000)
 CONSTANT(nvmlDeviceGetAdaptiveClockInfoStatus, 1)
