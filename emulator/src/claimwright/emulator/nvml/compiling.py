@@ -60,15 +60,18 @@ class Target:
     @property
     def sources(self) -> tuple[Path, ...]:
         """Everything whose change asks for a new build."""
-        folder = (PACKAGE / self.source).parent
-        return (Path(__file__), *sorted(path for path in folder.rglob("*") if path.suffix in {".c", ".h"}))
+        folders = ((PACKAGE / self.source).parent, PACKAGE / "nvml/library/_generated")
+        found = {path for folder in folders for path in folder.rglob("*") if path.suffix in {".c", ".h"}}
+        return (Path(__file__), *sorted(found))
 
 
 LIBRARY = Target("libnvidia-ml.so.1", "nvml/library/library.c", (*_SHARED, "-Wl,-soname,libnvidia-ml.so.1"))
 LIBCUDA = Target("libcuda.so.1", "tools/source/libcuda.c", (*_SHARED, "-Wl,-soname,libcuda.so.1", "-ldl"))
 NVIDIA_SMI = Target("nvidia-smi", "tools/source/nvidia_smi.c", ("-ldl",))
 CDI_HOOK = Target("nvidia-cdi-hook", "tools/source/cdi_hook.c", ("-static",))
-TARGETS = (LIBRARY, LIBCUDA, NVIDIA_SMI, CDI_HOOK)
+IMEX = Target("nvidia-imex", "tools/source/imex/nvidia_imex.c", ("-static",))
+IMEX_CTL = Target("nvidia-imex-ctl", "tools/source/imex/imex_ctl.c", ("-static", "-Wno-unused-function"))
+TARGETS = (LIBRARY, LIBCUDA, NVIDIA_SMI, CDI_HOOK, IMEX, IMEX_CTL)
 
 
 def compile_all(*, force: bool = False) -> tuple[Path, ...]:

@@ -39,7 +39,7 @@ def compose(folder: Path, driver_version: str) -> DriverRoot:
         made.mkdir(parents=True, exist_ok=True)
     for target in (compiling.LIBRARY, compiling.LIBCUDA):
         _install_library(target.path, libraries, driver_version)
-    for program in (compiling.NVIDIA_SMI, compiling.CDI_HOOK):
+    for program in (compiling.NVIDIA_SMI, compiling.CDI_HOOK, compiling.IMEX, compiling.IMEX_CTL):
         _install(program.path, programs / program.name)
     return DriverRoot(folder, libraries, programs / "nvidia-smi", socket_path)
 
