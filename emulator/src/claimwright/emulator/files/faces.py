@@ -1,24 +1,37 @@
-"""All files of a node together, for the two ways to serve them: alone, or added to a real machine."""
+"""All files of a node together, for the ways to serve them: alone, or added to a real machine."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from claimwright.emulator.files import dev, mig, procfs, sysfs
 from claimwright.emulator.files.majors import Majors
+from claimwright.emulator.files.parts import Subject, rendered
 from claimwright.emulator.files.tree import Tree
 from claimwright.emulator.model import NodeState
 
 
+def standing_alone(majors: Majors) -> tuple[Subject, ...]:
+    """Return the subjects of a host root that stands alone: sys/, proc/ and dev/."""
+    return (
+        *sysfs.emulated_devices(majors),
+        *sysfs.machine(),
+        *procfs.whole(majors),
+        mig.capabilities,
+        partial(dev.device_nodes, majors=majors),
+    )
+
+
+def added_to_a_machine(majors: Majors) -> tuple[Subject, ...]:
+    """Return the subjects that are added to a real machine's sys/ and proc/; device nodes and lists come apart."""
+    return (*sysfs.emulated_devices(majors), *procfs.emulated_entries(), mig.capabilities)
+
+
 def host_root(state: NodeState, majors: Majors | None = None) -> Tree:
-    """Return a host root that stands alone: sys/, proc/ and dev/."""
-    majors = majors or Majors()
-    return {
-        **sysfs.whole(state),
-        **procfs.whole(state, majors),
-        **mig.capability_files(state),
-        **dev.nodes(state, majors),
-    }
+    """Return a whole host root as a value."""
+    return rendered(standing_alone(majors or Majors()), state)
 
 
-def additions(state: NodeState) -> Tree:
-    """Return what is added to a real machine's sys/ and proc/; device nodes and /proc/devices come apart."""
-    return {**sysfs.emulated_devices(state), **procfs.emulated_entries(state), **mig.capability_files(state)}
+def additions(state: NodeState, majors: Majors | None = None) -> Tree:
+    """Return what is added to a real machine, as a value."""
+    return rendered(added_to_a_machine(majors or Majors()), state)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from claimwright.emulator.files import dev, faces, mounts
+from claimwright.emulator.files.hosting import told
 from claimwright.emulator.files.majors import Majors
 from claimwright.emulator.files.plain import PlainTree
 from claimwright.emulator.model import NodeModel, NodeState
@@ -35,7 +36,7 @@ def attach_files(model: NodeModel, namespace: Path, record: Path) -> Iterator[No
     state = model.snapshot()
     attached = mounts.attach(
         f"claimwright-{state.name}",
-        faces.additions(state),
+        faces.additions(state, majors),
         dev.nodes(state, majors),
         mounts.machine_listing(majors, nvswitch=bool(state.nvswitches)),
         namespace=namespace,
@@ -43,7 +44,7 @@ def attach_files(model: NodeModel, namespace: Path, record: Path) -> Iterator[No
     )
     try:
         with _following(
-            model, lambda state: attached.show(faces.additions(state) | dev.nodes(state, majors))
+            model, lambda state: attached.show(faces.additions(state, majors) | dev.nodes(state, majors))
         ):
             yield
     finally:
@@ -57,7 +58,7 @@ def _following(model: NodeModel, show: Callable[[NodeState], None]) -> Iterator[
 
     def follow(state: NodeState) -> None:
         nonlocal shown
-        if (facts := _facts(state)) != shown:
+        if (facts := told(state)) != shown:
             show(state)
             shown = facts
 
@@ -66,9 +67,3 @@ def _following(model: NodeModel, show: Callable[[NodeState], None]) -> Iterator[
         yield
     finally:
         unsubscribe()
-
-
-def _facts(state: NodeState) -> object:
-    """Return the changing part of a state that files tell: readings such as power are not in files."""
-    gpus = [(gpu.pci, gpu.uuid, gpu.minor, gpu.nvml_visible, gpu.lost, gpu.mig) for gpu in state.gpus]
-    return gpus, state.functions, state.bus, state.mediated, state.hugepages, state.imex_channels

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from claimwright.emulator.errors import MountRefused
 
 NVIDIA_MAJOR = 195  # Documentation/admin-guide/devices.txt
+_CONTAINER_MINOR = 0xFFFFF  # 10:196 may be this machine's real VFIO: an attached node has numbers of its own
 _DYNAMIC = (*range(254, 233, -1), *range(511, 383, -1))  # fs/char_dev.c, find_dynamic_major
 _LINE = re.compile(r"\s*(\d+) (\S+)")
 
@@ -21,8 +22,12 @@ class Majors:
     imex_channels: int = 235
     nvswitch: int = 238
     nvlink: int = 239
+    vfio_groups: int = 241
+    vfio_devices: int = 242
+    container: tuple[int, int] = (10, 196)  # VFIO_MINOR, linux/miscdevice.h
+    iommu: tuple[int, int] = (10, 127)
 
-    def lines(self, *, nvswitch: bool) -> list[tuple[int, str]]:
+    def lines(self, *, nvswitch: bool, vfio: bool = True) -> list[tuple[int, str]]:
         """Return what /proc/devices lists, sorted as it lists it."""
         found = [
             (NVIDIA_MAJOR, "nvidia"),
@@ -32,6 +37,7 @@ class Majors:
             (self.caps, "nvidia-caps"),
             (self.imex_channels, "nvidia-caps-imex-channels"),
             (self.nvlink, "nvidia-nvlink"),
+            *(((self.vfio_groups, "vfio"), (self.vfio_devices, "vfio-dev")) if vfio else ()),
         ]
         return sorted([*found, (self.nvswitch, "nvidia-nvswitch")] if nvswitch else found)
 
@@ -48,4 +54,14 @@ def free_majors(proc_devices: str) -> Majors:
             f"major {NVIDIA_MAJOR} belongs to {owner!r} here: this machine has a real NVIDIA driver"
         )
     free = [major for major in _DYNAMIC if major not in taken]
-    return Majors(uvm=free[0], caps=free[1], imex_channels=free[2], nvswitch=free[3], nvlink=free[4])
+    return Majors(
+        uvm=free[0],
+        caps=free[1],
+        imex_channels=free[2],
+        nvswitch=free[3],
+        nvlink=free[4],
+        vfio_groups=free[5],
+        vfio_devices=free[6],
+        container=(free[5], _CONTAINER_MINOR),
+        iommu=(free[6], _CONTAINER_MINOR),
+    )

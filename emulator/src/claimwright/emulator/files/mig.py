@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from claimwright.emulator.files.majors import Majors
+from claimwright.emulator.files.parts import Part
 from claimwright.emulator.files.procfs import capability, instance_minor
 from claimwright.emulator.files.tree import CharDevice, Tree
 from claimwright.emulator.model import NodeState
@@ -34,6 +35,11 @@ def accesses(state: NodeState) -> Iterator[Access]:
             for compute in instance.compute_instances:
                 minor = instance_minor(gpu.minor, instance.id, compute.id)
                 yield Access(f"{folder}/ci{compute.id}/access", minor)
+
+
+def capabilities(state: NodeState) -> Iterator[Part]:
+    """Yield the capability files as one part."""
+    yield Part("mig", tuple(accesses(state)), lambda: capability_files(state))
 
 
 def capability_files(state: NodeState) -> Tree:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from claimwright.emulator.files.tree import File, Link, Tree, text, up_from
-from claimwright.emulator.model import NodeState, PciFunction
+from claimwright.emulator.files.tree import Acts, File, Link, Tree, knob, text, up_from
+from claimwright.emulator.model import FunctionKind, NodeState, PciFunction
 from claimwright.emulator.model.bus import BusFunction
 from claimwright.emulator.model.cpus import cpu_list, cpu_mask, parse_cpu_list
 
@@ -18,10 +18,13 @@ _SPEEDS = {
     6: "64.0",
     7: "128.0",
 }  # GT/s by PCIe generation
-_RESOURCES = 13  # six BARs, the expansion ROM, and the windows that only bridges use
+_RESOURCES, _BRIDGE_RESOURCES = (
+    13,
+    17,
+)  # six BARs, ROM, six SR-IOV windows; bridges add their own (resource_show)
+_FIRST_WINDOW = 7
 _CONFIG_BYTES = 4096
 _PCIE_CAPABILITY = 0x40
-_WRITE_ONLY = 0o200
 
 
 def function_folder(function: PciFunction) -> str:
@@ -32,16 +35,16 @@ def function_folder(function: PciFunction) -> str:
 def function_files(state: NodeState, function: PciFunction) -> Tree:
     """Return the files of one function's folder, by name."""
     present = state.bus.functions[function.address]
-    driver = present.driver
     return {
         **_identity_files(function),
         **_placement_files(state, function, present),
         **_link_files(function),
-        **_control_files(present),
+        **_control_files(function, present),
         **_links(function, present),
-        "uevent": _uevent(function, driver),
+        "uevent": _uevent(function, present.driver),
         "config": File(_config(state, function), 0o644),
         "resource": File("".join(_resource_lines(function)).encode()),
+        **{f"resource{bar.index}": File(b"", 0o600, size=bar.size_bytes) for bar in function.bars},
     }
 
 
@@ -63,7 +66,7 @@ def _placement_files(state: NodeState, function: PciFunction, present: BusFuncti
     cpus = every.get(present.numa_node, tuple(cpu for node in every.values() for cpu in node))
     possible = max((cpu for node in every.values() for cpu in node), default=0) + 1
     return {
-        "numa_node": text(present.numa_node, 0o644),
+        "numa_node": text(present.numa_node, 0o644, Acts("numa_node", str(function.address))),
         "local_cpus": text(cpu_mask(cpus, possible)),
         "local_cpulist": text(cpu_list(cpus)),
         "irq": text(function.irq),
@@ -80,22 +83,33 @@ def _link_files(function: PciFunction) -> Tree:
     }
 
 
-def _control_files(present: BusFunction) -> Tree:
-    return {
-        "enable": text(1, 0o644),
-        "broken_parity_status": text(0, 0o644),
+def _control_files(function: PciFunction, present: BusFunction) -> Tree:
+    """Return the files that act; modes as in pci-sysfs.c."""
+    name = str(function.address)
+
+    def setting(store: str, value: object) -> File:
+        return text(value, 0o644, Acts(store, name))
+
+    files: Tree = {
+        "enable": setting("enable", present.enable_count),
+        "broken_parity_status": setting("broken_parity_status", int(present.broken_parity)),
+        "d3cold_allowed": setting("d3cold_allowed", int(present.d3cold_allowed)),
+        "msi_bus": setting("msi_bus", int(present.msi_allowed)),
+        "driver_override": setting("driver_override", present.driver_override or "(null)"),
         "dma_mask_bits": text(64),
         "consistent_dma_mask_bits": text(64),
-        "d3cold_allowed": text(1, 0o644),
-        "msi_bus": text(1, 0o644),
         "power_state": text("D0"),
         "ari_enabled": text(0),
-        "driver_override": text(present.driver_override or "(null)", 0o644),
-        "reset_method": text("flr bus", 0o644),
-        "reset": File(b"", _WRITE_ONLY),
-        "remove": File(b"", _WRITE_ONLY),
-        "rescan": File(b"", _WRITE_ONLY),
+        "remove": knob("remove", name, 0o220),
+        "rescan": knob("rescan", name),
     }
+    if function.kind is not FunctionKind.BRIDGE:
+        methods = " ".join(present.reset_methods)
+        files["reset_method"] = File(
+            f"{methods}\n".encode() if methods else b"", 0o644, Acts("reset_method", name)
+        )
+        files["reset"] = knob("reset", name)
+    return files
 
 
 def _links(function: PciFunction, present: BusFunction) -> Tree:
@@ -119,18 +133,19 @@ def _uevent(function: PciFunction, driver: str | None) -> File:
     ]
     if driver is not None:
         lines.insert(0, f"DRIVER={driver}")
-    return File("".join(f"{line}\n" for line in lines).encode(), 0o644)
+    content = "".join(f"{line}\n" for line in lines).encode()
+    return File(content, 0o644, Acts("uevent", str(function.address)))
 
 
 def _resource_lines(function: PciFunction) -> list[str]:
-    bars = {bar.index: bar for bar in function.bars}
-    ranges = (
-        (bars[index].start, bars[index].start + bars[index].size_bytes - 1, bars[index].flags)
-        if index in bars
-        else (0, 0, 0)
-        for index in range(_RESOURCES)
-    )
-    return [f"0x{start:016x} 0x{end:016x} 0x{flags:016x}\n" for start, end, flags in ranges]
+    ranges = {bar.index: (bar.start, bar.start + bar.size_bytes - 1, bar.flags) for bar in function.bars}
+    if function.sriov is not None:
+        for bar in function.sriov.bars:
+            end = bar.start + bar.size_bytes * function.sriov.total - 1
+            ranges[_FIRST_WINDOW + bar.index] = (bar.start, end, bar.flags)
+    count = _BRIDGE_RESOURCES if function.secondary_bus is not None else _RESOURCES
+    lines = (ranges.get(index, (0, 0, 0)) for index in range(count))
+    return [f"0x{start:016x} 0x{end:016x} 0x{flags:016x}\n" for start, end, flags in lines]
 
 
 def _config(state: NodeState, function: PciFunction) -> bytes:
@@ -140,7 +155,11 @@ def _config(state: NodeState, function: PciFunction) -> bytes:
     ids = function.identity
     space = bytearray(_CONFIG_BYTES)
     bridge = function.secondary_bus is not None
-    struct.pack_into("<HHHH", space, 0x00, ids.vendor, ids.device, 0x0406, 0x0010)
+    virtual = (
+        function.kind is FunctionKind.VIRTUAL
+    )  # SR-IOV 9.3.4.1: a virtual function has no ids of its own
+    vendor, device = (0xFFFF, 0xFFFF) if virtual else (ids.vendor, ids.device)
+    struct.pack_into("<HHHH", space, 0x00, vendor, device, 0x0406, 0x0010)
     struct.pack_into("<I", space, 0x08, ids.class_code << 8 | ids.revision)
     space[0x0E] = 0x01 if bridge else 0x00
     if function.secondary_bus is not None:

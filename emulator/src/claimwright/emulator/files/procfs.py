@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, partial
 
+from claimwright.emulator.files import modules
 from claimwright.emulator.files.majors import Majors
-from claimwright.emulator.files.tree import Dir, File, Tree, text
+from claimwright.emulator.files.parts import Part, Subject
+from claimwright.emulator.files.tree import Acts, Dir, File, Tree, text
 from claimwright.emulator.model import GpuState, NodeState, NvSwitch
 
 _ROOT = "proc/driver/nvidia"
@@ -56,29 +59,49 @@ _STRING_PARAMETERS = (
 )
 
 
-def emulated_entries(state: NodeState) -> Tree:
-    """Return what a node adds to a machine's /proc, /proc/devices excepted."""
-    return {
-        **_driver_files(state),
-        **_gpu_files(state),
-        **_capability_files(),
-        **_nvswitch_files(state.nvswitches),
-    }
+def emulated_entries() -> tuple[Subject, ...]:
+    """Return what a node adds to a machine's /proc, /proc/devices and /proc/modules excepted."""
+    return (_driver, _gpus)
 
 
-def whole(state: NodeState, majors: Majors) -> Tree:
+def whole(majors: Majors) -> tuple[Subject, ...]:
     """Return a /proc that stands alone."""
+    return (*emulated_entries(), partial(_machine, majors=majors))
+
+
+def _driver(state: NodeState) -> Iterator[Part]:
+    """Yield what is there as long as the NVIDIA modules are loaded."""
+    if "nvidia" in state.bus.modules:
+        yield Part(
+            "driver",
+            (state.driver_version, state.imex_channels),
+            lambda: {**_driver_files(state), **_capability_files()},
+        )
+        yield Part("nvswitches", state.nvswitches, lambda: _nvswitch_files(state.nvswitches))
+
+
+def _gpus(state: NodeState) -> Iterator[Part]:
+    """Yield one folder per GPU that the NVIDIA driver holds."""
+    for gpu in state.nvml_gpus:
+        locked = state.bus.functions[gpu.pci].unbind_locked
+        yield Part(
+            ("proc gpu", gpu.index),
+            (gpu.uuid, gpu.minor, gpu.board.key, locked),
+            lambda gpu=gpu, locked=locked: _gpu_files(state, gpu, locked=locked),  # type: ignore[misc]
+        )
+
+
+def _machine(state: NodeState, majors: Majors) -> Iterator[Part]:
     kilobytes = sum(node.memory_mib for node in state.numa) * 1024
     meminfo = (
         f"MemTotal:       {kilobytes} kB\nMemFree:        {kilobytes} kB\nMemAvailable:   {kilobytes} kB\n"
     )
-    return {
-        **emulated_entries(state),
-        "proc/devices": File(devices(_STANDARD_DEVICES, majors, nvswitch=bool(state.nvswitches)).encode()),
-        "proc/meminfo": File(meminfo.encode()),
-        "proc/modules": File(_loaded_modules().encode()),
-        "proc/sys/kernel/random/boot_id": text(state.boot_id),
-    }
+    loaded = modules.listing(state)
+    yield Part("meminfo", kilobytes, lambda: {"proc/meminfo": File(meminfo.encode())})
+    yield Part("modules", loaded, lambda: {"proc/modules": File(loaded.encode())})
+    yield Part("boot", state.boot_id, lambda: {"proc/sys/kernel/random/boot_id": text(state.boot_id)})
+    listed = devices(_STANDARD_DEVICES, majors, nvswitch=bool(state.nvswitches))
+    yield Part("devices", listed, lambda: {"proc/devices": File(listed.encode())})
 
 
 def devices(machine: str, majors: Majors, *, nvswitch: bool) -> str:
@@ -105,26 +128,24 @@ def _driver_files(state: NodeState) -> Tree:
     return {
         f"{_ROOT}/version": File(f"{version}GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n".encode()),
         f"{_ROOT}/params": File(f"{parameters}{strings}".encode()),
-        f"{_ROOT}/registry": text('Binary: ""', 0o644),
-        f"{_ROOT}/suspend": text("suspend hibernate resume", 0o644),
-        f"{_ROOT}/suspend_depth": text("default modeset uvm", 0o644),
+        f"{_ROOT}/registry": text('Binary: ""'),
+        f"{_ROOT}/suspend": text("suspend hibernate resume"),
+        f"{_ROOT}/suspend_depth": text("default modeset uvm"),
         f"{_ROOT}/warnings": Dir(0o555),
         f"{_ROOT}/patches": Dir(0o555),
         f"{_ROOT}/gpus": Dir(0o555),
     }
 
 
-def _gpu_files(state: NodeState) -> Tree:
-    """Return one folder per GPU that the NVIDIA driver holds."""
-    irqs = {function.address: function.irq for function in state.functions}
-    tree: Tree = {}
-    for gpu in state.nvml_gpus:
-        folder = f"{_ROOT}/gpus/{gpu.pci}"
-        tree[f"{folder}/information"] = File(_information(gpu, irqs[gpu.pci], state.driver_version).encode())
-        tree[f"{folder}/registry"] = text('Binary: ""', 0o644)
-        tree[f"{folder}/power"] = File(_power().encode())
-        tree[f"{folder}/unbindLock"] = text(0, 0o644)
-    return tree
+def _gpu_files(state: NodeState, gpu: GpuState, *, locked: bool) -> Tree:
+    folder = f"{_ROOT}/gpus/{gpu.pci}"
+    irq = state.function(gpu.pci).irq
+    return {
+        f"{folder}/information": File(_information(gpu, irq, state.driver_version).encode()),
+        f"{folder}/registry": text('Binary: ""'),
+        f"{folder}/power": File(_power().encode()),
+        f"{folder}/unbindLock": text(int(locked), 0o644, Acts("unbind_lock", str(gpu.pci))),
+    }
 
 
 def _information(gpu: GpuState, irq: int, firmware: str) -> str:
@@ -205,14 +226,3 @@ def _nvswitch_files(nvswitches: tuple[NvSwitch, ...]) -> Tree:
         information = File(f"BIOS Version: 96.10.6D.00.01\n{identity}".encode())
         tree[f"{root}/devices/{nvswitch.pci}/information"] = information
     return tree
-
-
-def _loaded_modules() -> str:
-    lines = (
-        ("nvidia_uvm", 4739072, 2, "-"),
-        ("nvidia_modeset", 1814528, 1, "-"),
-        ("nvidia", 97120256, 54, "nvidia_uvm,nvidia_modeset,"),
-    )
-    return "".join(
-        f"{name} {size} {count} {users} Live 0x0000000000000000\n" for name, size, count, users in lines
-    )

@@ -8,11 +8,25 @@ from pathlib import PurePosixPath
 
 
 @dataclass(frozen=True, slots=True)
+class Acts:
+    """What a write to a file does: the name of a store (see files.acting) and what it is about."""
+
+    store: str
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class File:
-    """A regular file; sysfs and procfs files end with a newline."""
+    """A regular file; sysfs and procfs files end with a newline.
+
+    `acts` says what a write does, where the file is served by something that can act. `size` is what stat shows of
+    a file whose content cannot be read (a BAR).
+    """
 
     content: bytes
     mode: int = 0o444
+    acts: Acts | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +56,14 @@ Entry = File | Link | Dir | CharDevice
 Tree = dict[str, Entry]  # by path from the root, without a leading slash: "sys/bus/pci/devices/0000:53:00.0"
 
 
-def text(value: object, mode: int = 0o444) -> File:
+def text(value: object, mode: int = 0o444, acts: Acts | None = None) -> File:
     """Return a file of one line."""
-    return File(f"{value}\n".encode(), mode)
+    return File(f"{value}\n".encode(), mode, acts)
+
+
+def knob(store: str, subject: str = "", mode: int = 0o200) -> File:
+    """Return a file that is only written."""
+    return File(b"", mode, Acts(store, subject))
 
 
 def folders(paths: Iterable[str]) -> set[str]:

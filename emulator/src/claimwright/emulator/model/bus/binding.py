@@ -45,7 +45,7 @@ def attach(state: NodeState, address: PciAddress, spec: DriverSpec) -> NodeState
         raise KernelRefused(errno.EBUSY, f"{address} is bound to {present.driver} already; unbind it first")
     groups.check_may_join(state, address, spec)
     _check_alive(state, address)
-    number = groups.lowest_free_device(state.bus) if spec.vfio else None
+    number = groups.lowest_free_device(state) if spec.vfio else None
     bound = replace(present, driver=spec.name, enable_count=1, vfio_device=number)
     return _told_gpu(with_function(state, address, bound), address)
 
@@ -80,7 +80,7 @@ def holders(state: NodeState, address: PciAddress) -> tuple[str, ...]:
     opened = state.bus.holders
     keys = [f"gpu/{address}"]
     if present.vfio_device is not None:
-        keys += [f"device/{present.vfio_device}", f"group/{present.iommu_group}"]
+        keys += [f"device/{present.vfio_device}", f"iommufd/{present.vfio_device}"]
     found = [f"process {pid} ({key})" for key in keys for pid in sorted(opened.get(key, ()))]
     gpu = gpu_of(state, address)
     if gpu is not None and gpu.nvml_visible:

@@ -13,9 +13,10 @@ from claimwright.emulator.model.pci import PciAddress, PciFunction
 from claimwright.emulator.model.state import NodeState
 
 
-def lowest_free_device(bus: Bus) -> int:
+def lowest_free_device(state: NodeState) -> int:
     """Return the number that the next VFIO device gets (vfio_main.c: an IDA, from 0)."""
-    return _lowest({present.vfio_device for present in bus.functions.values()}, 0)
+    used = {present.vfio_device for present in state.bus.functions.values()}
+    return _lowest(used | {each.vfio_device for each in state.mediated}, 0)
 
 
 def group_for(state: NodeState, function: PciFunction) -> int | None:
@@ -45,11 +46,11 @@ def check_may_join(state: NodeState, address: PciAddress, spec: DriverSpec) -> N
 
 
 def owners(state: NodeState, group: int) -> frozenset[int]:
-    """Return the processes that hold a group, by its own node or by a device of it."""
+    """Return who owns a group's DMA, by a container or by an IOMMUFD of a device of it."""
     opened = state.bus.holders
     devices = (state.bus.functions[each].vfio_device for each in state.bus.group_members(group))
-    return opened.get(f"group/{group}", frozenset()).union(
-        *(opened.get(f"device/{number}", frozenset()) for number in devices if number is not None)
+    return opened.get(f"container/{group}", frozenset()).union(
+        *(opened.get(f"iommufd/{number}", frozenset()) for number in devices if number is not None)
     )
 
 

@@ -15,3 +15,4 @@ class MediatedDevice:
     parent: PciAddress
     type_id: int
     iommu_group: int | None
+    vfio_device: int | None = None

@@ -20,7 +20,9 @@ def booted(state: NodeState, first_iommu_group: int = 0) -> NodeState:
     """Return the state after the first scan, with the modules of a GPU node loaded and every match bound."""
     has_iommu = any(function.isolation is not None for function in state.functions)
     wanted = _BOOT_MODULES if has_iommu else _BOOT_MODULES[:2]
-    modules = tuple(with_needed((*wanted, *(("mlx5_ib",) if state.nics else ()))))
+    audio = any(function.kind is FunctionKind.AUDIO for function in state.functions)
+    more = ("mlx5_ib",) * bool(state.nics) + ("snd_hda_intel",) * audio
+    modules = tuple(with_needed((*wanted, *more)))
     return rescanned(replace(state, bus=Bus(modules=modules, first_iommu_group=first_iommu_group)))
 
 

@@ -43,7 +43,7 @@ class Bus:
     """Present functions by address, loaded modules in load order, and what is open.
 
     `parameters` holds module parameters that were changed, by (module, name). `holders` says which process has a
-    device open: VFIO groups as `group/<N>`, VFIO devices as `device/<N>`, GPUs as `gpu/<address>`.
+    device open: GPUs as `gpu/<address>`, VFIO nodes as `model.bus.vfio` says.
     """
 
     functions: Mapping[PciAddress, BusFunction] = field(default_factory=dict)

@@ -1,4 +1,9 @@
-"""Opening VFIO groups and devices, as a virtual machine does (drivers/vfio/group.c, device_cdev.c)."""
+"""Who has VFIO nodes open, and what that forbids others (drivers/vfio/group.c, device_cdev.c, iommu.c).
+
+Holders are kept by key: `group/<N>` while a group's node is open, `container/<N>` while user space owns the group's
+DMA, `device/<N>` while a device is open through its group, `iommufd/<N>` while one is bound to an IOMMUFD. A holder is
+a process id, or any other number that its caller gives for one open file.
+"""
 
 from __future__ import annotations
 
@@ -10,58 +15,74 @@ from claimwright.emulator.model.bus import groups
 from claimwright.emulator.model.state import NodeState
 
 
-def group_opened(state: NodeState, group: int, pid: int) -> NodeState:
-    """Open /dev/vfio/<group>: one opener at a time, and none while a device of it is open by its own node.
-
-    EBUSY when it is open already, EPERM when the group is not viable (said by VFIO_GROUP_SET_CONTAINER; the open
-    itself succeeds on hardware), ENOENT when no member is on a VFIO driver.
-    """
-    devices = group_devices(state, group)
-    if not devices:
+def group_opened(state: NodeState, group: int, holder: int) -> NodeState:
+    """Open /dev/vfio/<group>: EBUSY while it is open, or a device of it bound to an IOMMUFD; ENOENT without a node."""
+    numbers = group_devices(state, group)
+    if not numbers:
         raise KernelRefused(
-            errno.ENOENT, f"/dev/vfio/{group}: no device of IOMMU group {group} is on a VFIO driver"
+            errno.ENOENT, f"/dev/vfio/{group}: no device of group {group} is on a VFIO driver"
         )
-    if owners := groups.owners(state, group):
-        raise KernelRefused(errno.EBUSY, f"/dev/vfio/{group} is held by process {min(owners)}")
+    keys = (f"group/{group}", *(f"iommufd/{number}" for number in numbers))
+    _check_free(state, keys, f"/dev/vfio/{group}")
+    return held(state, f"group/{group}", holder)
+
+
+def container_set(state: NodeState, group: int, holder: int) -> NodeState:
+    """Take over the DMA of an open group: EPERM when a member has a driver that does DMA by itself."""
     if not groups.is_viable(state.bus, group):
-        raise KernelRefused(
-            errno.EPERM, f"IOMMU group {group} is not viable: a member has a driver that is not for VFIO"
-        )
-    return _held(state, f"group/{group}", pid)
+        raise KernelRefused(errno.EPERM, f"IOMMU group {group} is not viable: a member has another driver")
+    return held(state, f"container/{group}", holder)
 
 
-def device_opened(state: NodeState, number: int, pid: int) -> NodeState:
-    """Open and bind /dev/vfio/devices/vfio<N>: EBUSY while its group or itself is held, ENOENT when there is none."""
-    group = next(
-        (each.iommu_group for each in state.bus.functions.values() if each.vfio_device == number), None
-    )
-    if group is None:
-        raise KernelRefused(errno.ENOENT, f"/dev/vfio/devices/vfio{number} does not exist")
-    opened = state.bus.holders
-    taken = opened.get(f"device/{number}", frozenset()) | opened.get(f"group/{group}", frozenset())
-    if taken:
-        raise KernelRefused(
-            errno.EBUSY,
-            f"/dev/vfio/devices/vfio{number} is held by process {min(taken)}, alone or by its group",
-        )
-    if not groups.is_viable(state.bus, group):
+def device_opened(state: NodeState, number: int, holder: int) -> NodeState:
+    """Open a device through its group (VFIO_GROUP_GET_DEVICE_FD)."""
+    return held(state, f"device/{number}", holder)
+
+
+def device_bound(state: NodeState, number: int, holder: int) -> NodeState:
+    """Bind /dev/vfio/devices/vfio<N> to an IOMMUFD: EBUSY while its group is open or it is bound, EPERM not viable."""
+    group = group_of(state, number)
+    _check_free(state, (f"group/{group}", f"iommufd/{number}"), f"/dev/vfio/devices/vfio{number}")
+    if group is not None and not groups.is_viable(state.bus, group):
         raise KernelRefused(errno.EPERM, f"IOMMU group {group} of vfio{number} is not viable")
-    return _held(state, f"device/{number}", pid)
+    return held(state, f"iommufd/{number}", holder)
 
 
-def closed(state: NodeState, pid: int) -> NodeState:
-    """Close everything that a process has open, VFIO and GPU nodes alike; nothing open is no error."""
-    left = {key: pids - {pid} for key, pids in state.bus.holders.items()}
-    kept = {key: pids for key, pids in left.items() if pids}
-    return state if kept == state.bus.holders else replace(state, bus=replace(state.bus, holders=kept))
+def group_of(state: NodeState, number: int) -> int | None:
+    """Return the IOMMU group of a VFIO device; KernelRefused ENOENT when there is no such device."""
+    for present in state.bus.functions.values():
+        if present.vfio_device == number:
+            return present.iommu_group
+    for mediated in state.mediated:
+        if mediated.vfio_device == number:
+            return mediated.iommu_group
+    raise KernelRefused(errno.ENOENT, f"/dev/vfio/devices/vfio{number} does not exist")
 
 
 def group_devices(state: NodeState, group: int) -> tuple[int, ...]:
-    """Return the VFIO device numbers of a group's members."""
+    """Return the VFIO device numbers of a group's members, mediated ones included."""
     members = (state.bus.functions[each].vfio_device for each in state.bus.group_members(group))
-    return tuple(number for number in members if number is not None)
+    mediated = (each.vfio_device for each in state.mediated if each.iommu_group == group)
+    return tuple(number for number in (*members, *mediated) if number is not None)
 
 
-def _held(state: NodeState, key: str, pid: int) -> NodeState:
-    pids = state.bus.holders.get(key, frozenset()) | {pid}
-    return replace(state, bus=replace(state.bus, holders={**state.bus.holders, key: pids}))
+def held(state: NodeState, key: str, holder: int) -> NodeState:
+    """Add a holder."""
+    holders = state.bus.holders.get(key, frozenset()) | {holder}
+    return replace(state, bus=replace(state.bus, holders={**state.bus.holders, key: holders}))
+
+
+def released(state: NodeState, holder: int, key: str | None = None) -> NodeState:
+    """Let one holder go of one key, or of all; holding nothing is no error."""
+    left = {
+        each: holders - {holder} if key in (None, each) else holders
+        for each, holders in state.bus.holders.items()
+    }
+    kept = {each: holders for each, holders in left.items() if holders}
+    return state if kept == state.bus.holders else replace(state, bus=replace(state.bus, holders=kept))
+
+
+def _check_free(state: NodeState, keys: tuple[str, ...], what: str) -> None:
+    for key in keys:
+        if holders := state.bus.holders.get(key):
+            raise KernelRefused(errno.EBUSY, f"{what} is held: {key} by {min(holders)}")

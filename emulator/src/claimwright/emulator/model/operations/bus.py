@@ -199,18 +199,21 @@ def open_gpu(state: NodeState, function: str, pid: int) -> Change[None]:
 
 
 def open_vfio_group(state: NodeState, group: int, pid: int) -> Change[None]:
-    """Open /dev/vfio/<group> in a process, as a virtual machine does."""
-    return Change(vfio.group_opened(state, group, pid), None)
+    """Open /dev/vfio/<group> and its devices in a process, as a virtual machine does: EBUSY, EPERM (not viable)."""
+    opened = vfio.container_set(vfio.group_opened(state, group, pid), group, pid)
+    for number in vfio.group_devices(state, group):
+        opened = vfio.device_opened(opened, number, pid)
+    return Change(opened, None)
 
 
 def open_vfio_device(state: NodeState, device: int, pid: int) -> Change[None]:
     """Open /dev/vfio/devices/vfio<device> in a process and bind it to an IOMMUFD."""
-    return Change(vfio.device_opened(state, device, pid), None)
+    return Change(vfio.device_bound(state, device, pid), None)
 
 
 def close_devices(state: NodeState, pid: int) -> Change[None]:
     """Close what a process has opened by `open_gpu`, `open_vfio_group` and `open_vfio_device`."""
-    return Change(vfio.closed(state, pid), None)
+    return Change(vfio.released(state, pid), None)
 
 
 def loaded_driver(state: NodeState, driver: str) -> DriverSpec:

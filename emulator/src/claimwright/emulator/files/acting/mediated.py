@@ -1,0 +1,38 @@
+"""Stores of mediated devices and of vendor-specific vGPU files."""
+
+from __future__ import annotations
+
+import errno
+
+from claimwright.emulator.errors import KernelRefused
+from claimwright.emulator.files.acting.parsing import unsigned
+from claimwright.emulator.files.acting.stores import Store
+from claimwright.emulator.model import NodeState
+from claimwright.emulator.model.bus import mediating, presence
+
+
+def _create(state: NodeState, subject: str, text: str) -> NodeState:
+    parent, _, type_id = subject.rpartition("/")
+    return mediating.mdev_created(state, presence.require(state, parent), int(type_id), text)
+
+
+def _remove(state: NodeState, subject: str, text: str) -> NodeState:
+    return mediating.mdev_removed(state, subject) if unsigned(text) else state
+
+
+def _current_type(state: NodeState, subject: str, text: str) -> NodeState:
+    return mediating.type_assigned(state, presence.require(state, subject), unsigned(text, 32))
+
+
+def _fixed(_state: NodeState, subject: str, text: str) -> NodeState:
+    """Refuse what this node decides by itself: placements and instances are chosen when a type is assigned."""
+    raise KernelRefused(errno.EOPNOTSUPP, f"{subject}: {text.strip()!r} cannot be chosen on an emulated node")
+
+
+STORES: dict[str, Store] = {
+    "mdev_create": _create,
+    "mdev_remove": _remove,
+    "current_vgpu_type": _current_type,
+    "vgpu_setting": _fixed,
+    "vgpu_params": _fixed,
+}
