@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from claimwright.emulator.model import Board, GpuState, NodeState, PciAddress, PciIdentity
+from claimwright.emulator.model.board.sections import ModulePower
 from claimwright.emulator.model.cpus import parse_cpu_list
 from claimwright.emulator.nvml.layout import ABSENT, ABSENT_I32
 from claimwright.emulator.nvml.records import Value
@@ -33,6 +34,11 @@ def identify(gpu: GpuState, state: NodeState) -> GpuIdentity:
     return GpuIdentity(_values(gpu, state), {end: state.function(end).identity for end in ends})
 
 
+def pdi_of(gpu: GpuState) -> int:
+    """Return the per-device identifier, which the chip has beside its UUID."""
+    return int(gpu.uuid.removeprefix("GPU-").replace("-", "")[:16], 16)
+
+
 def _values(gpu: GpuState, state: NodeState) -> dict[str, Value]:
     board = gpu.board
     return {
@@ -42,7 +48,7 @@ def _values(gpu: GpuState, state: NodeState) -> dict[str, Value]:
         "module_id": gpu.module_id,
         "board_id": gpu.board_id,
         "virtualization_mode": _HOST_VGPU if state.vgpu_manager and board.vgpu else 0,
-        "pdi": int(gpu.uuid.removeprefix("GPU-").replace("-", "")[:16], 16),
+        "pdi": pdi_of(gpu),
         "numa_node": ABSENT if gpu.memory_node is None else gpu.memory_node,
         "link_version": _LINK_VERSIONS[board.nvlink.version] if board.nvlink else 0,
         "link_speed_mbps": board.nvlink.megabytes_per_second if board.nvlink else 0,
@@ -85,11 +91,25 @@ def _limit_values(board: Board) -> dict[str, Value]:
         "power_min_mw": power.min_watts * 1000,
         "power_default_mw": power.default_watts * 1000,
         "power_max_mw": power.max_watts * 1000,
+        "power_average": int(power.average),
+        "power_smoothing": int(power.smoothing),
+        "memory_power_mw": ABSENT if power.memory_idle_watts is None else int(power.memory_idle_watts * 1000),
+        **_module_values(power.module),
         "memory_total": memory.total_bytes,
         "memory_reserved": memory.reserved_bytes,
         "memory_bus_width": memory.bus_width_bits,
         "remap_banks": memory.remap_banks,
         "bar1_total": memory.bar1_mib << 20,
+    }
+
+
+def _module_values(module: ModulePower | None) -> dict[str, Value]:
+    """Give the power of a module of processor and GPUs; other boards have none."""
+    return {
+        "module_power_mw": int(module.idle_watts * 1000) if module else ABSENT,
+        "module_min_mw": module.min_watts * 1000 if module else ABSENT,
+        "module_default_mw": module.default_watts * 1000 if module else ABSENT,
+        "module_max_mw": module.max_watts * 1000 if module else ABSENT,
     }
 
 
@@ -147,6 +167,8 @@ def _pci_values(gpu: GpuState, state: NodeState) -> dict[str, Value]:
         "pci_sub_class": pci.class_code >> 8 & 0xFF,
         "link_generation_max": function.trained_generation,
         "link_generation_device": pci.link_generation,
+        "atomics_outbound": _told(pci.outbound_atomics_mask),
+        "atomics_inbound": _told(pci.inbound_atomics_mask),
         "link_width_max": pci.link_width,
         "irq": function.irq,
     }
@@ -156,6 +178,10 @@ def _affinity_values(gpu: GpuState, state: NodeState) -> dict[str, Value]:
     near = [node for node in state.numa if node.id == gpu.numa_node] or list(state.numa)
     cpus = [cpu for node in near for cpu in parse_cpu_list(node.cpus)]
     return {"cpu_mask": _mask(cpus, 16), "memory_mask": _mask((node.id for node in near), 4)}
+
+
+def _told(number: int | None) -> int:
+    return ABSENT if number is None else number
 
 
 def _mask(bits: Iterable[int], words: int) -> Sequence[int]:

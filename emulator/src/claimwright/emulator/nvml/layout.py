@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from claimwright.emulator.nvml.records import record
 
 MAGIC = 0x4D564E4C57414C43  # "CLAWLNVM" in memory order
-ABI = 2
+ABI = 3
 CAPACITY = 32  # GPUs of one node; NVML's own PCI limits allow no more on any board we model
 HEADER_BYTES = 4096
 PAGE_BYTES = 8192
@@ -138,6 +138,9 @@ GPU = record(
     "i32 shutdown_tlimit", "i32 slowdown_tlimit", "i32 max_operating_tlimit", "i32 memory_max_tlimit",
     "i32 shutdown_at", "i32 slowdown_at", "i32 max_operating_at", "i32 memory_max_at",
     "u32 power_min_mw", "u32 power_default_mw", "u32 power_max_mw",
+    "u32 power_average", "u32 power_smoothing", "u32 memory_power_mw",
+    "u32 module_power_mw", "u32 module_min_mw", "u32 module_default_mw", "u32 module_max_mw",
+    "u32 atomics_outbound", "u32 atomics_inbound",
     "u32 max_clocks[4]", "u32 default_application_clocks[4]", "u32 memory_clock_count", "u32 memory_clocks[8]",
     "u32 graphics_highest[8]", "u32 graphics_lowest[8]", "u32 graphics_step_khz[8]",
     "u32 multiprocessors", "u32 cuda_cores", "u32 memory_bus_width", "u32 remap_banks",

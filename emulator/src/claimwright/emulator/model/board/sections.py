@@ -44,13 +44,17 @@ class Memory(Profile):
 
     @property
     def reserved_bytes(self) -> int:
-        """What the driver and firmware keep for themselves."""
-        return self.reserved_mib * MIB
+        """What the driver and firmware keep for themselves: half a MiB less than nvidia-smi prints.
+
+        On each captured board the printed reserved and free memory add up to one MiB more than all of it: both are
+        rounded up.
+        """
+        return self.reserved_mib * MIB - MIB // 2 if self.reserved_mib else 0
 
     @property
     def usable_bytes(self) -> int:
         """What processes can allocate."""
-        return (self.total_mib - self.reserved_mib) * MIB
+        return self.total_bytes - self.reserved_bytes
 
 
 class ModulePower(Profile):

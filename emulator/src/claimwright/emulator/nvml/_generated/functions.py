@@ -3,7 +3,7 @@
 # fmt: off
 # mypy: ignore-errors
 
-DIGEST = 0x33ede380
+DIGEST = 0x5499a4cc
 
 FUNCTIONS = {
     "nvmlInit_v2": "",
@@ -442,4 +442,6 @@ FUNCTIONS = {
     "nvmlDeviceGetGpuInstancePossiblePlacements": "device:handle:device profileId:number:4 placements?:array:nvmlGpuInstancePlacement_t:count count:count:u32",
     "nvmlVgpuInstanceGetLicenseInfo": "vgpuInstance:number:4 licenseInfo:record:nvmlVgpuLicenseInfo_t",
     "nvmlDeviceGetDriverModel": "device:handle:device current:value:u32 pending:value:u32",
+    "claimwrightDeviceGetFact": "device:handle:device name:input value:text:length length:number:4",
+    "claimwrightDeviceReset": "device:handle:device",
 }

@@ -10,6 +10,8 @@ from typing import Any
 Answer = Callable[..., Any]
 
 SUBJECTS = (  # modules of this package
+    "platform",
+    "private",
     "retirement",
     "vgpu_activity",
     "vgpu_hosts",

@@ -187,7 +187,7 @@ PAIR(nvmlDeviceGetCudaComputeCapability, cuda_major, cuda_minor)
 CONSTANT(nvmlDeviceGetMultiGpuBoard, 0)
 CONSTANT(nvmlDeviceGetBusType, 2)     /* PCIe */
 CONSTANT(nvmlDeviceGetPowerSource, 0) /* AC */
-CONSTANT(nvmlDeviceGetDisplayMode, 0)
+CONSTANT(nvmlDeviceGetDisplayMode, 1) /* as captured boards say, headless ones too */
 CONSTANT(nvmlDeviceGetDisplayActive, 0)
 NUMBER(nvmlDeviceGetVirtualizationMode, virtualization_mode)
 CONSTANT(nvmlDeviceGetAccountingMode, 0)

@@ -89,14 +89,42 @@ static int ecc_field(const struct cw_gpu *page, uint32_t field, struct field_ans
     }
 }
 
-static int power_field(const struct cw_gpu *page, uint32_t field, struct field_answer *out) {
+/* Power of the memory and of a module of processor and GPUs: boards tell little of it, or nothing. */
+static int other_power_field(const struct cw_gpu *page, uint32_t field, uint32_t scope, struct field_answer *out) {
+    enum { MODULE = 1, MEMORY_SCOPE = 2 };
+    if (scope == MEMORY_SCOPE) return field == 185 ? answer_u32(out, page->memory_power_mw) : NOT_SUPPORTED;
+    if (scope != MODULE) return INVALID_ARGUMENT;
+    switch (field) {
+        case 185: case 186: return answer_u32(out, page->module_power_mw);
+        case 187: return answer_u32(out, page->module_min_mw);
+        case 188: return answer_u32(out, page->module_max_mw);
+        case 189: return answer_u32(out, page->module_default_mw);
+        case 190: case 192: return answer_u32(out, page->module_default_mw);
+        default: return NOT_SUPPORTED;
+    }
+}
+
+static int power_field(const struct cw_gpu *page, uint32_t field, uint32_t scope, struct field_answer *out) {
+    if (field >= 185 && field <= 192 && field != 191 && scope) return other_power_field(page, field, scope, out);
     switch (field) {
         case 83: case 191: return answer_u64(out, page->energy_mj);
-        case 185: case 186: return answer_u32(out, page->power_usage_mw);
+        case 185: return page->power_average ? answer_u32(out, page->power_usage_mw) : NOT_SUPPORTED;
+        case 186: return answer_u32(out, page->power_usage_mw);
         case 187: return answer_u32(out, page->power_min_mw);
         case 188: return answer_u32(out, page->power_max_mw);
         case 189: return answer_u32(out, page->power_default_mw);
         case 190: case 192: return answer_u32(out, page->power_limit_mw);
+        /* Its levels of privilege are given outside the operating system: no client has one here. */
+        case 251: return page->power_smoothing ? NO_PERMISSION : NOT_SUPPORTED;
+        default: return NOT_SUPPORTED;
+    }
+}
+
+/* For how long something held the clocks back, ns: nothing did (nvml.h: since the driver was loaded). */
+static int slowdown_field(uint32_t field, struct field_answer *out) {
+    switch (field) {
+        case 74: case 75: case 76: case 77: case 78: case 79: case 80: case 81: case 269: case 270: case 271:
+            return answer_u64(out, 0);
         default: return NOT_SUPPORTED;
     }
 }
@@ -129,6 +157,8 @@ static int general_field(const struct cw_gpu *page, uint32_t field, struct field
         case 93: return page->retires_pages ? answer_u32(out, page->pages_pending_double_bit) : NOT_SUPPORTED;
         case 90: return page->link_count ? answer_u32(out, page->link_speed_mbps) : NOT_SUPPORTED;
         case 91: return page->link_count ? answer_u32(out, page->link_count) : NOT_SUPPORTED;
+        case 228: return answer_u32(out, page->atomics_outbound);
+        case 229: return answer_u32(out, page->atomics_inbound);
         case 94: return answer_u32(out, page->replays);
         case 95: return answer_u32(out, 0);
         case 142: return page->remap_banks ? answer_u32(out, page->rows_corrected) : NOT_SUPPORTED;
@@ -149,8 +179,9 @@ static int read_field(const struct cw_gpu *page, uint32_t field, uint32_t scope,
     enum { FIELDS = 310 };
     if (!field || field >= FIELDS) return INVALID_ARGUMENT;
     int result = ecc_field(page, field, out);
-    if (result == NOT_SUPPORTED) result = power_field(page, field, out);
+    if (result == NOT_SUPPORTED) result = power_field(page, field, scope, out);
     if (result == NOT_SUPPORTED) result = heat_field(page, field, out);
+    if (result == NOT_SUPPORTED) result = slowdown_field(field, out);
     if (result == NOT_SUPPORTED) result = general_field(page, field, out);
     if (result == NOT_SUPPORTED) result = old_link_field(page, field, out);
     if (result == NOT_SUPPORTED && ((field >= 161 && field <= 166) || field == 146))

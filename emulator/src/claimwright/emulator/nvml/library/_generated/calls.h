@@ -2,6 +2,7 @@
 
 static const struct variant variants_nvmlAccountingStats_t[] = {{.word = 0, .size = 56}};
 static const struct variant variants_nvmlFBCStats_t[] = {{.word = 0, .size = 12}};
+static const struct variant variants_nvmlPlatformInfo_v1_t_or_nvmlPlatformInfo_v2_t[] = {{.word = VERSION_nvmlPlatformInfo_v1_t, .size = 44}, {.word = VERSION_nvmlPlatformInfo_v2_t, .size = 44}};
 static const struct variant variants_nvmlVgpuHeterogeneousMode_v1_t[] = {{.word = VERSION_nvmlVgpuHeterogeneousMode_v1_t, .size = 8}};
 static const struct variant variants_nvmlVgpuInstancesUtilizationInfo_v1_t[] = {{.word = VERSION_nvmlVgpuInstancesUtilizationInfo_v1_t, .size = 32, .nested = {24, 8, 64, false}}};
 static const struct variant variants_nvmlVgpuLicenseInfo_t[] = {{.word = 0, .size = 24}};
@@ -23,6 +24,12 @@ static const struct variant variants_nvmlVgpuTypeBar1Info_v1_t[] = {{.word = VER
 static const struct variant variants_nvmlVgpuTypeMaxInstance_v1_t[] = {{.word = VERSION_nvmlVgpuTypeMaxInstance_v1_t, .size = 12}};
 static const struct variant variants_nvmlVgpuVersion_t[] = {{.word = 0, .size = 8}};
 
+static const struct part parts_claimwrightDeviceGetFact[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = INPUT}, {.kind = TEXT_BUFFER, .size = 1, .room = 3}, {.kind = NUMBER_BY_VALUE, .width = 4}};
+REMOTE(claimwrightDeviceGetFact, 436, (void *device, const void *name, void *value, unsigned long length), GIVEN(device), GIVEN(name), GIVEN(value), GIVEN(length))
+
+static const struct part parts_claimwrightDeviceReset[] = {{.kind = HANDLE, .handle = DEVICE}};
+REMOTE(claimwrightDeviceReset, 437, (void *device), GIVEN(device))
+
 static const struct part parts_nvmlDeviceGetActiveVgpus[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 4, .room = 1, .room_is_pointed_at = true}};
 REMOTE(nvmlDeviceGetActiveVgpus, 306, (void *device, void *vgpuCount, void *vgpuInstances), GIVEN(device), GIVEN(vgpuCount), GIVEN(vgpuInstances))
 
@@ -31,6 +38,12 @@ REMOTE(nvmlDeviceGetCreatableVgpus, 293, (void *device, void *vgpuCount, void *v
 
 static const struct part parts_nvmlDeviceGetHostVgpuMode[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetHostVgpuMode, 277, (void *device, void *pHostVgpuMode), GIVEN(device), GIVEN(pHostVgpuMode))
+
+static const struct part parts_nvmlDeviceGetLastBBXFlushTime[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 8}, {.kind = VALUE, .size = 8}};
+REMOTE(nvmlDeviceGetLastBBXFlushTime, 53, (void *device, void *timestamp, void *durationUs), GIVEN(device), GIVEN(timestamp), GIVEN(durationUs))
+
+static const struct part parts_nvmlDeviceGetPlatformInfo[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlPlatformInfo_v1_t_or_nvmlPlatformInfo_v2_t, .variant_count = 2}};
+REMOTE(nvmlDeviceGetPlatformInfo, 198, (void *device, void *platformInfo), GIVEN(device), GIVEN(platformInfo))
 
 static const struct part parts_nvmlDeviceGetRetiredPages[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 8, .room = 2, .room_is_pointed_at = true}};
 REMOTE(nvmlDeviceGetRetiredPages, 189, (void *device, unsigned long cause, void *pageCount, void *addresses), GIVEN(device), GIVEN(cause), GIVEN(pageCount), GIVEN(addresses))

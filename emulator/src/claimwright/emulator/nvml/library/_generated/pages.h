@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CW_CALLS 0x33ede380
+#define CW_CALLS 0x5499a4cc
 #define CW_INSTANCES 15
 #define CW_COMPUTE_INSTANCES 8
 #define CW_MIG_DEVICES 32
@@ -13,7 +13,7 @@
 #define CW_COMPUTE_INSTANCE_HANDLES 4352
 #define CW_HANDLES 8192
 #define CW_MAGIC 0x4d564e4c57414c43
-#define CW_ABI 0x2
+#define CW_ABI 0x3
 #define CW_CAPACITY 0x20
 #define CW_HEADER_BYTES 0x1000
 #define CW_PAGE_BYTES 0x2000
@@ -242,6 +242,15 @@ struct cw_gpu {
     uint32_t power_min_mw;
     uint32_t power_default_mw;
     uint32_t power_max_mw;
+    uint32_t power_average;
+    uint32_t power_smoothing;
+    uint32_t memory_power_mw;
+    uint32_t module_power_mw;
+    uint32_t module_min_mw;
+    uint32_t module_default_mw;
+    uint32_t module_max_mw;
+    uint32_t atomics_outbound;
+    uint32_t atomics_inbound;
     uint32_t max_clocks[4];
     uint32_t default_application_clocks[4];
     uint32_t memory_clock_count;
@@ -274,7 +283,7 @@ struct cw_gpu {
     char inforom_oem[16];
     char inforom_ecc[16];
     char inforom_power[16];
-    uint8_t tail[2568];
+    uint8_t tail[2528];
 };
 _Static_assert(sizeof(struct cw_gpu) == 8192, "gpu");
 _Static_assert(offsetof(struct cw_gpu, sequence) == 0, "gpu.sequence");
@@ -370,38 +379,47 @@ _Static_assert(offsetof(struct cw_gpu, memory_max_at) == 4780, "gpu.memory_max_a
 _Static_assert(offsetof(struct cw_gpu, power_min_mw) == 4784, "gpu.power_min_mw");
 _Static_assert(offsetof(struct cw_gpu, power_default_mw) == 4788, "gpu.power_default_mw");
 _Static_assert(offsetof(struct cw_gpu, power_max_mw) == 4792, "gpu.power_max_mw");
-_Static_assert(offsetof(struct cw_gpu, max_clocks) == 4796, "gpu.max_clocks");
-_Static_assert(offsetof(struct cw_gpu, default_application_clocks) == 4812, "gpu.default_application_clocks");
-_Static_assert(offsetof(struct cw_gpu, memory_clock_count) == 4828, "gpu.memory_clock_count");
-_Static_assert(offsetof(struct cw_gpu, memory_clocks) == 4832, "gpu.memory_clocks");
-_Static_assert(offsetof(struct cw_gpu, graphics_highest) == 4864, "gpu.graphics_highest");
-_Static_assert(offsetof(struct cw_gpu, graphics_lowest) == 4896, "gpu.graphics_lowest");
-_Static_assert(offsetof(struct cw_gpu, graphics_step_khz) == 4928, "gpu.graphics_step_khz");
-_Static_assert(offsetof(struct cw_gpu, multiprocessors) == 4960, "gpu.multiprocessors");
-_Static_assert(offsetof(struct cw_gpu, cuda_cores) == 4964, "gpu.cuda_cores");
-_Static_assert(offsetof(struct cw_gpu, memory_bus_width) == 4968, "gpu.memory_bus_width");
-_Static_assert(offsetof(struct cw_gpu, remap_banks) == 4972, "gpu.remap_banks");
-_Static_assert(offsetof(struct cw_gpu, encoder_engines) == 4976, "gpu.encoder_engines");
-_Static_assert(offsetof(struct cw_gpu, decoder_engines) == 4980, "gpu.decoder_engines");
-_Static_assert(offsetof(struct cw_gpu, jpeg_engines) == 4984, "gpu.jpeg_engines");
-_Static_assert(offsetof(struct cw_gpu, ofa_engines) == 4988, "gpu.ofa_engines");
-_Static_assert(offsetof(struct cw_gpu, memory_total) == 4992, "gpu.memory_total");
-_Static_assert(offsetof(struct cw_gpu, memory_reserved) == 5000, "gpu.memory_reserved");
-_Static_assert(offsetof(struct cw_gpu, bar1_total) == 5008, "gpu.bar1_total");
-_Static_assert(offsetof(struct cw_gpu, supported_events) == 5016, "gpu.supported_events");
-_Static_assert(offsetof(struct cw_gpu, pdi) == 5024, "gpu.pdi");
-_Static_assert(offsetof(struct cw_gpu, cpu_mask) == 5032, "gpu.cpu_mask");
-_Static_assert(offsetof(struct cw_gpu, memory_mask) == 5160, "gpu.memory_mask");
-_Static_assert(offsetof(struct cw_gpu, uuid) == 5192, "gpu.uuid");
-_Static_assert(offsetof(struct cw_gpu, name) == 5272, "gpu.name");
-_Static_assert(offsetof(struct cw_gpu, serial) == 5368, "gpu.serial");
-_Static_assert(offsetof(struct cw_gpu, board_part) == 5400, "gpu.board_part");
-_Static_assert(offsetof(struct cw_gpu, gpu_part) == 5480, "gpu.gpu_part");
-_Static_assert(offsetof(struct cw_gpu, vbios) == 5512, "gpu.vbios");
-_Static_assert(offsetof(struct cw_gpu, inforom_image) == 5544, "gpu.inforom_image");
-_Static_assert(offsetof(struct cw_gpu, inforom_oem) == 5576, "gpu.inforom_oem");
-_Static_assert(offsetof(struct cw_gpu, inforom_ecc) == 5592, "gpu.inforom_ecc");
-_Static_assert(offsetof(struct cw_gpu, inforom_power) == 5608, "gpu.inforom_power");
+_Static_assert(offsetof(struct cw_gpu, power_average) == 4796, "gpu.power_average");
+_Static_assert(offsetof(struct cw_gpu, power_smoothing) == 4800, "gpu.power_smoothing");
+_Static_assert(offsetof(struct cw_gpu, memory_power_mw) == 4804, "gpu.memory_power_mw");
+_Static_assert(offsetof(struct cw_gpu, module_power_mw) == 4808, "gpu.module_power_mw");
+_Static_assert(offsetof(struct cw_gpu, module_min_mw) == 4812, "gpu.module_min_mw");
+_Static_assert(offsetof(struct cw_gpu, module_default_mw) == 4816, "gpu.module_default_mw");
+_Static_assert(offsetof(struct cw_gpu, module_max_mw) == 4820, "gpu.module_max_mw");
+_Static_assert(offsetof(struct cw_gpu, atomics_outbound) == 4824, "gpu.atomics_outbound");
+_Static_assert(offsetof(struct cw_gpu, atomics_inbound) == 4828, "gpu.atomics_inbound");
+_Static_assert(offsetof(struct cw_gpu, max_clocks) == 4832, "gpu.max_clocks");
+_Static_assert(offsetof(struct cw_gpu, default_application_clocks) == 4848, "gpu.default_application_clocks");
+_Static_assert(offsetof(struct cw_gpu, memory_clock_count) == 4864, "gpu.memory_clock_count");
+_Static_assert(offsetof(struct cw_gpu, memory_clocks) == 4868, "gpu.memory_clocks");
+_Static_assert(offsetof(struct cw_gpu, graphics_highest) == 4900, "gpu.graphics_highest");
+_Static_assert(offsetof(struct cw_gpu, graphics_lowest) == 4932, "gpu.graphics_lowest");
+_Static_assert(offsetof(struct cw_gpu, graphics_step_khz) == 4964, "gpu.graphics_step_khz");
+_Static_assert(offsetof(struct cw_gpu, multiprocessors) == 4996, "gpu.multiprocessors");
+_Static_assert(offsetof(struct cw_gpu, cuda_cores) == 5000, "gpu.cuda_cores");
+_Static_assert(offsetof(struct cw_gpu, memory_bus_width) == 5004, "gpu.memory_bus_width");
+_Static_assert(offsetof(struct cw_gpu, remap_banks) == 5008, "gpu.remap_banks");
+_Static_assert(offsetof(struct cw_gpu, encoder_engines) == 5012, "gpu.encoder_engines");
+_Static_assert(offsetof(struct cw_gpu, decoder_engines) == 5016, "gpu.decoder_engines");
+_Static_assert(offsetof(struct cw_gpu, jpeg_engines) == 5020, "gpu.jpeg_engines");
+_Static_assert(offsetof(struct cw_gpu, ofa_engines) == 5024, "gpu.ofa_engines");
+_Static_assert(offsetof(struct cw_gpu, memory_total) == 5032, "gpu.memory_total");
+_Static_assert(offsetof(struct cw_gpu, memory_reserved) == 5040, "gpu.memory_reserved");
+_Static_assert(offsetof(struct cw_gpu, bar1_total) == 5048, "gpu.bar1_total");
+_Static_assert(offsetof(struct cw_gpu, supported_events) == 5056, "gpu.supported_events");
+_Static_assert(offsetof(struct cw_gpu, pdi) == 5064, "gpu.pdi");
+_Static_assert(offsetof(struct cw_gpu, cpu_mask) == 5072, "gpu.cpu_mask");
+_Static_assert(offsetof(struct cw_gpu, memory_mask) == 5200, "gpu.memory_mask");
+_Static_assert(offsetof(struct cw_gpu, uuid) == 5232, "gpu.uuid");
+_Static_assert(offsetof(struct cw_gpu, name) == 5312, "gpu.name");
+_Static_assert(offsetof(struct cw_gpu, serial) == 5408, "gpu.serial");
+_Static_assert(offsetof(struct cw_gpu, board_part) == 5440, "gpu.board_part");
+_Static_assert(offsetof(struct cw_gpu, gpu_part) == 5520, "gpu.gpu_part");
+_Static_assert(offsetof(struct cw_gpu, vbios) == 5552, "gpu.vbios");
+_Static_assert(offsetof(struct cw_gpu, inforom_image) == 5584, "gpu.inforom_image");
+_Static_assert(offsetof(struct cw_gpu, inforom_oem) == 5616, "gpu.inforom_oem");
+_Static_assert(offsetof(struct cw_gpu, inforom_ecc) == 5632, "gpu.inforom_ecc");
+_Static_assert(offsetof(struct cw_gpu, inforom_power) == 5648, "gpu.inforom_power");
 
 struct cw_greeting {
     uint64_t magic;
