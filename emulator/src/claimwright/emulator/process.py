@@ -23,6 +23,7 @@ from claimwright.emulator import control
 from claimwright.emulator.errors import EmulatorError
 from claimwright.emulator.files import mounts
 from claimwright.emulator.files.following import attach_files, render_files
+from claimwright.emulator.imex.service import keep
 from claimwright.emulator.model import NodeModel, NodeProfile, build_node, parse_profile
 from claimwright.emulator.node_folder import NodeFolder, NodeLock
 from claimwright.emulator.nvml import NvmlServer, PageWriter, compose
@@ -64,6 +65,7 @@ async def _boot(folder: NodeFolder, stack: AsyncExitStack) -> None:
     await stack.enter_async_context(NvmlServer(root.socket_path, model, writer))
     await stack.enter_async_context(_controlled(folder.control, model))
     stack.enter_context(_files(folder, model, namespace))
+    await stack.enter_async_context(keep(model, folder.driver_root))
     _write_record(folder, profile, namespace)
 
 

@@ -31,7 +31,9 @@ class GpuIdentity:
 def identify(gpu: GpuState, state: NodeState) -> GpuIdentity:
     """Collect what only the board and its place in the node decide."""
     ends = {link.remote for link in gpu.nvlinks if link.remote is not None}
-    return GpuIdentity(_values(gpu, state), {end: state.function(end).identity for end in ends})
+    return GpuIdentity(
+        _values(gpu, state), {each.address: each.identity for each in state.functions if each.address in ends}
+    )
 
 
 def pdi_of(gpu: GpuState) -> int:

@@ -1,0 +1,99 @@
+"""`claimwright node rack`: a whole NVL72 on this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+
+from claimwright.emulator.columns import lined_up
+from claimwright.emulator.errors import NodeError
+from claimwright.emulator.rack import BOARDS, Rack, down, list_racks, load, up
+
+
+@click.group("rack")
+def rack() -> None:
+    """Boot a rack of nodes in one NVLink domain.
+
+    Every tray is a node of its own (`node list`, `node exec`), all GPUs are in one clique, and each tray runs its
+    nvidia-imex on a loopback address; together they form one IMEX domain.
+
+    \b
+      claimwright node rack up --trays 18
+      claimwright node rack inspect
+      claimwright node exec rack-tray-00 -- nvidia-imex-ctl -N
+      claimwright node rack down rack
+    """  # noqa: D301 - click reads the backspace
+
+
+@rack.command("up")
+@click.option("--board", default="gb200-nvl72", show_default=True, type=click.Choice(sorted(BOARDS)))
+@click.option("--trays", default=18, show_default=True, type=click.IntRange(1, 64), help="Compute trays.")
+@click.option("--name", default="rack", show_default=True)
+@click.option("--imex/--no-imex", default=True, help="Whether the trays run nvidia-imex.  [default: imex]")
+@click.option("--json", "as_json", is_flag=True, help="Print the rack as JSON.")
+def up_command(board: str, trays: int, name: str, imex: bool, as_json: bool) -> None:
+    """Boot a rack; returns when its IMEX domain is up, and the rack stays."""
+    started = time.monotonic()
+    made = up(board, name=name, trays=trays, imex=imex, progress=lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo(json.dumps(made.as_json(), indent=2))
+        return
+    click.echo(
+        f"rack {name} is up after {time.monotonic() - started:.1f} s: {trays} trays, clique {made.clique}"
+    )
+    click.echo(f"  look at it   claimwright node rack inspect {name}")
+    click.echo(f"  ask a tray   claimwright node exec {made.trays[0].node} -- nvidia-imex-ctl -N")
+    click.echo(f"  stop it      claimwright node rack down {name}")
+
+
+@rack.command("down")
+@click.argument("name")
+def down_command(name: str) -> None:
+    """Stop all nodes of a rack; works after a kill -9 of anything."""
+    down(name)
+    click.echo(f"rack {name} is down")
+
+
+@rack.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_command(as_json: bool) -> None:
+    """List the racks of this user."""
+    found = list_racks()
+    if as_json:
+        click.echo(json.dumps([each.as_json() for each in found], indent=2))
+    elif found:
+        rows = [(each.name, each.board, str(len(each.trays)), each.clique) for each in found]
+        click.echo(lined_up(("NAME", "BOARD", "TRAYS", "CLIQUE"), rows))
+    else:
+        click.echo("no rack is up; `claimwright node rack up` boots one", err=True)
+
+
+@rack.command("inspect")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def inspect_command(name: str | None, as_json: bool) -> None:
+    """Show a rack: its clique, each tray's nvidia-imex, and who reaches whom.
+
+    NAME may be left out while there is one rack.
+    """
+    from claimwright.emulator.rack.inspect import describe  # noqa: PLC0415 - as `picture`, which draws it
+
+    described = describe(_chosen(name))
+    if as_json:
+        click.echo(json.dumps(described, indent=2))
+        return
+    from claimwright.emulator.rack import picture  # noqa: PLC0415 - rich costs 60 ms that other commands save
+
+    picture.show(described)
+
+
+def _chosen(name: str | None) -> Rack:
+    if name is not None:
+        return load(name)
+    found = list_racks()
+    if len(found) != 1:
+        names = ", ".join(each.name for each in found) or "none; `claimwright node rack up` boots one"
+        raise NodeError(f"name one rack of: {names}")
+    return found[0]
