@@ -12,19 +12,22 @@ from typing import Any, NoReturn
 import click
 
 from claimwright.emulator.columns import lined_up
-from claimwright.emulator.errors import BootFailed, EmulatorError, NodeError, NodeNotFound, OperationRefused
+from claimwright.emulator.errors import BootFailed, EmulatorError, OperationRefused
 from claimwright.emulator.model.catalogue import load_board, load_node_profile, node_names, read_node_profile
 from claimwright.emulator.model.node_profile import GpuSlot, NodeProfile, endpoints
-from claimwright.emulator.running import RunningNode, down, known_names, list_nodes, load, up
+from claimwright.emulator.running import RunningNode, chosen, down, known_names, list_nodes, load, up
 
 _DEFAULT_PROFILE = "hgx-h100"
 _USAGE_STATUS, _FAILURE_STATUS = 2, 1
 _NOT_FOUND_STATUS, _NOT_RUNNABLE_STATUS = 127, 126  # as POSIX shells end when a command cannot be run
 
-# Groups of other packages, imported only where they are used (gRPC, for one, costs 200 ms).
+# Commands of other packages, by their names there, imported only where they are used (gRPC, for one, costs 200 ms).
 _GROUPS = {
     "kubelet": "claimwright.emulator.kubelet.commands",
     "rack": "claimwright.emulator.rack.commands",
+    "fault": "claimwright.emulator.faults.commands",
+    "events": "claimwright.emulator.watch.commands",
+    "watch": "claimwright.emulator.watch.commands",
 }
 
 
@@ -44,8 +47,8 @@ class _NodeGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _GROUPS:
             return super().get_command(ctx, cmd_name)
-        group: click.Group = getattr(import_module(_GROUPS[cmd_name]), cmd_name)
-        return group
+        found: click.Command = getattr(import_module(_GROUPS[cmd_name]), cmd_name)
+        return found
 
 
 @click.group(cls=_NodeGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -149,7 +152,7 @@ def inspect_command(name: str | None, as_json: bool) -> None:
 
     NAME may be left out while one node is up.
     """
-    described = _chosen(name).call("snapshot")
+    described = chosen(name).call("snapshot")
     if as_json:
         click.echo(json.dumps(described, indent=2))
         return
@@ -198,18 +201,6 @@ def boards_command(as_json: bool) -> None:
 def _end(message: str, status: int) -> NoReturn:
     click.echo(f"Error: {message}", err=True)
     raise click.exceptions.Exit(status)
-
-
-def _chosen(name: str | None) -> RunningNode:
-    """Return the named node, or the only one that is up."""
-    if name is not None:
-        return load(name)
-    found = list_nodes()
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise NodeNotFound("no node is up; `claimwright node up` boots one")
-    raise NodeError(f"several nodes are up, name one of {', '.join(each.name for each in found)}")
 
 
 def _progress(quiet: bool) -> Any:  # noqa: ANN401

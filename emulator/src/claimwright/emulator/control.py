@@ -11,7 +11,9 @@ import inspect
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from claimwright.emulator.description import describe, describe_value
-from claimwright.emulator.errors import NodeError, OperationRefused, Refusal
+from claimwright.emulator.errors import EmulatorError, NodeError, OperationRefused, Refusal
 from claimwright.emulator.model import NodeModel
 from claimwright.emulator.model.operations import TABLE
 from claimwright.emulator.nvml.socket_paths import short_path
@@ -28,13 +30,28 @@ SNAPSHOT = "snapshot"
 _LINE_BYTES = 1 << 20
 
 
-async def serve(path: Path, model: NodeModel) -> asyncio.Server:
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a node process answers beside the operations of its model.
+
+    `calls` are answered like operations. `streams` answer line after line until the caller hangs up, or the stream
+    ends: each gets the arguments and gives JSON values.
+    """
+
+    calls: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    streams: Mapping[str, Callable[..., AsyncIterator[Any]]] = field(default_factory=dict)
+
+
+async def serve(path: Path, model: NodeModel, services: Services = Services()) -> asyncio.Server:
     """Listen at `path` until the returned server is closed."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
-                writer.write(json.dumps(_answer(model, line)).encode() + b"\n")
+                if (stream := _stream(services, line)) is not None:
+                    await _send_all(stream, reader, writer)
+                    return
+                writer.write(json.dumps(_answer(model, services, line)).encode() + b"\n")
                 await writer.drain()
         except (ConnectionError, ValueError):
             pass  # the caller is gone, or sent a line beyond the limit: it gets no answer, others do
@@ -68,12 +85,72 @@ def call(
     return answer["result"]
 
 
-def _answer(model: NodeModel, line: bytes) -> dict[str, Any]:
+@contextmanager
+def follow(path: Path, stream: str, arguments: Mapping[str, object]) -> Iterator[Iterator[Any]]:
+    """Give the values of a stream of a running node; NodeError when the node is not there, or goes."""
+    request = json.dumps({"operation": stream, "arguments": dict(arguments)}).encode() + b"\n"
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            with short_path(path) as short:
+                connection.connect(short)
+            connection.sendall(request)
+        except OSError as error:
+            raise NodeError(f"the node at {path.parent} does not answer: {error}") from error
+        with connection.makefile("rb") as lines:
+            yield _values(lines, path)
+
+
+def _values(lines: Iterable[bytes], path: Path) -> Iterator[Any]:
+    for line in lines:
+        value = json.loads(line)
+        if "refused" in value:
+            raise OperationRefused(Refusal(value["refused"]), value["message"])
+        yield value
+        if value.get("end"):
+            return
+    raise NodeError(f"the node at {path.parent} has gone")
+
+
+def _stream(services: Services, line: bytes) -> AsyncIterator[Any] | None:
     try:
         request = json.loads(line)
-        return {"result": apply(model, request["operation"], request.get("arguments", {}))}
+        make = services.streams.get(request["operation"])
+        return None if make is None else make(**request.get("arguments", {}))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None  # no request for a stream: answered, or refused, as a call
+
+
+async def _send_all(
+    stream: AsyncIterator[Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Send what a stream gives until it ends or the caller hangs up, which ends it too."""
+
+    async def send() -> None:
+        async for value in stream:
+            writer.write(json.dumps(value).encode() + b"\n")
+            await writer.drain()
+
+    sending = asyncio.ensure_future(send())
+    hung_up = asyncio.ensure_future(reader.read(1))
+    try:
+        await asyncio.wait({sending, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, hung_up):
+            task.cancel()
+        await asyncio.gather(sending, hung_up, return_exceptions=True)
+
+
+def _answer(model: NodeModel, services: Services, line: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+        operation, arguments = request["operation"], request.get("arguments", {})
+        if operation in services.calls:
+            return {"result": services.calls[operation](**arguments)}
+        return {"result": apply(model, operation, arguments)}
     except OperationRefused as error:
         return {"refused": error.reason, "message": error.said}
+    except EmulatorError as error:
+        return {"refused": Refusal.INVALID_ARGUMENT, "message": str(error)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return {"refused": Refusal.INVALID_ARGUMENT, "message": f"no request: {error!r}"}
 

@@ -64,6 +64,11 @@ class NodeFolder:
         return self.path / "node.log"
 
     @property
+    def kernel_log(self) -> Path:
+        """What the driver told the kernel's log: XIDs."""
+        return self.path / "kernel.log"
+
+    @property
     def mounts(self) -> Path:
         """Which mount namespace was changed; written before the first mount."""
         return self.path / "mounts.json"

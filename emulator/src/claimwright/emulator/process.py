@@ -20,13 +20,17 @@ from pathlib import Path
 
 from claimwright.dra.files import write_atomically
 from claimwright.emulator import control
+from claimwright.emulator.control import Services
 from claimwright.emulator.errors import EmulatorError
+from claimwright.emulator.faults.kernel_log import kernel_log
+from claimwright.emulator.faults.service import ScriptService
 from claimwright.emulator.files import mounts
 from claimwright.emulator.files.following import attach_files, render_files
 from claimwright.emulator.imex.service import keep
 from claimwright.emulator.model import NodeModel, NodeProfile, build_node, parse_profile
 from claimwright.emulator.node_folder import NodeFolder, NodeLock
 from claimwright.emulator.nvml import NvmlServer, PageWriter, compose
+from claimwright.emulator.watch.feed import Feed
 
 
 def main(arguments: list[str]) -> int:
@@ -63,15 +67,20 @@ async def _boot(folder: NodeFolder, stack: AsyncExitStack) -> None:
     root = compose(folder.driver_root, profile.driver_version)
     writer = stack.enter_context(PageWriter.create(folder.name))
     await stack.enter_async_context(NvmlServer(root.socket_path, model, writer))
-    await stack.enter_async_context(_controlled(folder.control, model))
+    feed = Feed()
+    stack.enter_context(feed.attached(model))
+    stack.enter_context(kernel_log(folder.kernel_log, model))
+    scripts = ScriptService(model, feed)
+    stack.push_async_callback(scripts.close)
+    await stack.enter_async_context(_controlled(folder.control, model, scripts.services))
     stack.enter_context(_files(folder, model, namespace))
     await stack.enter_async_context(keep(model, folder.driver_root))
     _write_record(folder, profile, namespace)
 
 
 @asynccontextmanager
-async def _controlled(path: Path, model: NodeModel) -> AsyncIterator[None]:
-    server = await control.serve(path, model)
+async def _controlled(path: Path, model: NodeModel, services: Services) -> AsyncIterator[None]:
+    server = await control.serve(path, model, services)
     try:
         yield
     finally:

@@ -104,6 +104,18 @@ def load(name: str) -> RunningNode:
     raise NodeNotFound(f"node {name!r} is not up (up: {names}); `claimwright node up` boots one")
 
 
+def chosen(name: str | None) -> RunningNode:
+    """Return the named node, or the only one that is up."""
+    if name is not None:
+        return load(name)
+    found = list_nodes()
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise NodeNotFound("no node is up; `claimwright node up` boots one")
+    raise NodeError(f"several nodes are up, name one of {', '.join(each.name for each in found)}")
+
+
 def list_nodes() -> list[RunningNode]:
     """Return all nodes that are up, by name."""
     folders = (NodeFolder(lock.with_suffix("")) for lock in sorted(nodes_folder().glob("*.lock")))

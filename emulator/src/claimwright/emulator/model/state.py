@@ -81,10 +81,15 @@ class Utilization:
 
 @dataclass(frozen=True, slots=True)
 class Temperatures:
-    """Degrees Celsius; `memory` is None on boards that do not report it."""
+    """Degrees Celsius; `memory` is None on boards that do not report it.
+
+    Sensors give whole degrees; what they leave out is kept aside, or slow warming would never show.
+    """
 
     gpu: int
     memory: int | None
+    gpu_rest: float = 0.0
+    memory_rest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

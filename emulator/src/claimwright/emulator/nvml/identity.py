@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from claimwright.emulator.model import Board, GpuState, NodeState, PciAddress, PciIdentity
+from claimwright.emulator.model import Architecture, Board, GpuState, NodeState, PciAddress, PciIdentity
 from claimwright.emulator.model.board.sections import ModulePower
 from claimwright.emulator.model.cpus import parse_cpu_list
 from claimwright.emulator.nvml.layout import ABSENT, ABSENT_I32
 from claimwright.emulator.nvml.records import Value
 
-# nvmlEventType*: ECC single and double bit, performance state, XID, clock.
+# nvmlEventType*: ECC single and double bit, performance state, XID, clock; from Hopper on also ECC storms, DRAM
+# retirement and its failure, poison, an unavailable GPU and a changed recovery action.
 _EVENTS = 0x1F
+_HOPPER_EVENTS = 0xFE00
 
 _HOST_VGPU = 3  # nvmlGpuVirtualizationMode_t; 0 is bare metal
 
@@ -55,7 +57,7 @@ def _values(gpu: GpuState, state: NodeState) -> dict[str, Value]:
         "link_version": _LINK_VERSIONS[board.nvlink.version] if board.nvlink else 0,
         "link_speed_mbps": board.nvlink.megabytes_per_second if board.nvlink else 0,
         "link_count": len(gpu.nvlinks),
-        "supported_events": _EVENTS,
+        "supported_events": _EVENTS | (_HOPPER_EVENTS if board.architecture >= Architecture.HOPPER else 0),
         **_board_values(board),
         **_limit_values(board),
         **_engine_values(board),

@@ -14,8 +14,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
-from claimwright.emulator.model import NodeModel
+from claimwright.emulator.model import NodeModel, NodeState
 from claimwright.emulator.model.change import GpuEvent
+from claimwright.emulator.model.state import DriverCondition
 from claimwright.emulator.nvml._generated.functions import DIGEST
 from claimwright.emulator.nvml.client import Client
 from claimwright.emulator.nvml.commands import Commands
@@ -28,6 +29,19 @@ _log = logging.getLogger(__name__)
 _BACKLOG = 128
 _MOST_CLIENTS = 4096
 _NO_INSTANCE = 0xFFFFFFFF
+_AFTER_EVENTS_SECONDS = 0.001
+# An event of no type: it makes a waiting library look at the pages again.
+_WAKE = EVENT.pack(
+    {
+        "magic": MAGIC,
+        "slot": 0,
+        "unused": 0,
+        "type": 0,
+        "data": 0,
+        "gpu_instance": _NO_INSTANCE,
+        "compute_instance": _NO_INSTANCE,
+    }
+)
 
 
 class NvmlServer:
@@ -48,6 +62,8 @@ class NvmlServer:
         self._unsubscribe: Callable[[], None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
+        self._lost: frozenset[int] = frozenset()
+        self._driver_gone = False
         self.delay_of: Callable[[str, int], float] = lambda _function, _gpu: 0.0
         """How many seconds late a remote answer is, by function and GPU (-1: none); see answers/__init__.py."""
 
@@ -59,7 +75,11 @@ class NvmlServer:
     async def start(self) -> None:
         """Publish the state, then listen; SocketTaken when another node answers at the path."""
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
-        leave = (self._model.subscribe(self._writer.publish), self._model.listen(self._deliver))
+        leave = (
+            self._model.subscribe(self._writer.publish),
+            self._model.subscribe(self._follow),
+            self._model.listen(self._deliver),
+        )
         self._unsubscribe = lambda: _all(leave)
         self.socket_path.parent.mkdir(parents=True, exist_ok=True)
         _clear_stale(self.socket_path)
@@ -114,6 +134,28 @@ class NvmlServer:
         return sum(
             client.send(packet) for client in tuple(self._clients.values()) if client.wants(slot, kind)
         )
+
+    def _follow(self, state: NodeState) -> None:
+        """Wake who waits for events of a GPU that is lost now; end every event set when the driver goes."""
+        lost = frozenset(gpu.index for gpu in state.gpus if gpu.lost)
+        newly, self._lost = lost - self._lost, lost
+        gone = state.driver_condition is DriverCondition.UNLOADED
+        assert self._loop is not None
+        if newly:  # a moment later: the XID that comes with the loss is sent first
+            self._loop.call_soon_threadsafe(self._loop.call_later, _AFTER_EVENTS_SECONDS, self._wake, newly)
+        if gone and not self._driver_gone:
+            self._loop.call_soon_threadsafe(self._end_event_sets)
+        self._driver_gone = gone
+
+    def _wake(self, gpus: frozenset[int]) -> None:
+        for client in tuple(self._clients.values()):
+            if gpus & client.registered.keys():
+                client.send(_WAKE)
+
+    def _end_event_sets(self) -> None:
+        for client in tuple(self._clients.values()):
+            if client.registered:
+                self._end(client)
 
     def _deliver(self, event: GpuEvent) -> None:
         """Send on the loop's thread, whichever thread the operation came from."""

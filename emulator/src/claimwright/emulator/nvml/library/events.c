@@ -12,6 +12,8 @@ struct event_set {
     int socket;
     int waiters;
     bool freed;
+    bool told_of_loss;
+    uint32_t gpus; /* that it registered for, one bit each */
     pid_t owner;
     uint64_t connection;
 };
@@ -108,6 +110,8 @@ API(nvmlDeviceGetSupportedEventTypes)(void *device, uint64_t *out) {
 
 API(nvmlDeviceRegisterEvents)(void *device, uint64_t types, void *set) {
     uint64_t supported, arguments[2] = {0, types};
+    ENTER();
+    if (is_instance(device)) return NOT_SUPPORTED; /* nvml.h: not on MIG devices */
     OPEN(device, page);
     NEED(!(types & ~(uint64_t)ALL_EVENTS));
     CONSISTENTLY(page, supported = page->supported_events);
@@ -117,7 +121,11 @@ API(nvmlDeviceRegisterEvents)(void *device, uint64_t types, void *set) {
     pthread_mutex_unlock(&events_lock);
     NEED(found);
     if (types & ~supported) return NOT_SUPPORTED;
-    return command(CW_REGISTER_EVENTS, slot_of(device), arguments, COUNT_OF(arguments));
+    int result = command(CW_REGISTER_EVENTS, slot_of(device), arguments, COUNT_OF(arguments));
+    pthread_mutex_lock(&events_lock);
+    if (result == SUCCESS && find_set(set) == found) found->gpus |= 1u << slot_of(device);
+    pthread_mutex_unlock(&events_lock);
+    return result;
 }
 
 static int64_t monotonic_ms(void) {
@@ -126,14 +134,31 @@ static int64_t monotonic_ms(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int receive_event(int from, int64_t deadline, struct cw_event *event) {
+static bool any_is_lost(uint32_t gpus) {
+    for (uint32_t slot = 0; gpus; slot++, gpus >>= 1)
+        if (gpus & 1 && load(&page_at(slot)->flags) & CW_LOST) return true;
+    return false;
+}
+
+/* What is queued comes first, then the loss of a GPU that the set is for: at once, and again on every call. Who asks
+ * again and again is slowed down a little, as a loop without a pause would burn a core. An event of type 0 says only
+ * that a GPU was lost: look again. */
+static int receive_event(int from, uint32_t gpus, bool *told, int64_t deadline, struct cw_event *event) {
+    enum { LOSS_PAUSE_MS = 20 };
     for (;;) {
-        int64_t left = deadline - monotonic_ms();
+        int64_t left = deadline - monotonic_ms(), wait = left < 0 ? 0 : left;
+        bool lost = any_is_lost(gpus);
+        if (lost) wait = !*told ? 0 : wait < LOSS_PAUSE_MS ? wait : LOSS_PAUSE_MS;
         struct pollfd wanted = {.fd = from, .events = POLLIN};
-        int ready = poll(&wanted, 1, left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left);
+        int ready = poll(&wanted, 1, wait > INT_MAX ? INT_MAX : (int)wait);
         ssize_t got = ready > 0 ? recv(from, event, sizeof *event, MSG_DONTWAIT) : -1;
-        if (got == (ssize_t)sizeof *event && event->magic == CW_MAGIC) return SUCCESS;
+        if (got == (ssize_t)sizeof *event && event->magic == CW_MAGIC) {
+            if (event->type) return SUCCESS;
+            continue;
+        }
         if (got >= 0 || (ready > 0 && errno != EAGAIN && errno != EINTR)) return GPU_IS_LOST; /* the node hung up */
+        *told = lost;
+        if (lost) return GPU_IS_LOST;
         if (left <= 0) return TIMEOUT;
     }
 }
@@ -143,10 +168,13 @@ static int wait_on(void *set, struct cw_event *event, uint32_t timeout_ms) {
     struct event_set *found = find_set(set);
     if (found) found->waiters++;
     int from = found ? found->socket : -1;
+    uint32_t gpus = found ? found->gpus : 0;
+    bool told = found && found->told_of_loss;
     pthread_mutex_unlock(&events_lock);
     NEED(found);
-    int result = receive_event(from, monotonic_ms() + timeout_ms, event);
+    int result = receive_event(from, gpus, &told, monotonic_ms() + timeout_ms, event);
     pthread_mutex_lock(&events_lock);
+    found->told_of_loss = told;
     found->waiters--;
     if (found->freed) result = INVALID_ARGUMENT;
     release_if_unused(found);
