@@ -223,8 +223,8 @@ class GpuState:
 
     @property
     def board_id(self) -> int:
-        """NVML's board id: 0x5300 for a board at 0000:53:00.0 (seen in captures)."""
-        return self.pci.domain << 16 | self.pci.bus << 8 | self.pci.device << 3
+        """NVML's board id: 0x5300 for a board at 0000:53:00.0, 0x1e for one at 0000:00:1e.0 (seen in captures)."""
+        return self.pci.domain << 16 | self.pci.bus << 8 | self.pci.device
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from claimwright.emulator.nvml.records import Value
 _EVENTS = 0x1F
 _HOPPER_EVENTS = 0xFE00
 
-_HOST_VGPU = 3  # nvmlGpuVirtualizationMode_t; 0 is bare metal
+_BARE_METAL, _PASS_THROUGH, _HOST_VGPU = 0, 1, 3  # nvmlGpuVirtualizationMode_t
 
 # nvmlNvlinkVersion_t by NVLink generation.
 _LINK_VERSIONS = {1: 1, 2: 2, 3: 4, 4: 6, 5: 7}
@@ -32,10 +32,16 @@ class GpuIdentity:
 
 def identify(gpu: GpuState, state: NodeState) -> GpuIdentity:
     """Collect what only the board and its place in the node decide."""
-    ends = {link.remote for link in gpu.nvlinks if link.remote is not None}
-    return GpuIdentity(
-        _values(gpu, state), {each.address: each.identity for each in state.functions if each.address in ends}
-    )
+    ends = {link.remote for link in gpu.nvlinks}
+    # A link into a switch tray of the rack ends at no function of this node.
+    found = {each.address: each.identity for each in state.functions if each.address in ends}
+    return GpuIdentity(_values(gpu, state), found)
+
+
+def _virtualization(board: Board, state: NodeState) -> int:
+    if state.machine.virtualization == "pass_through":
+        return _PASS_THROUGH
+    return _HOST_VGPU if state.vgpu_manager and board.vgpu else _BARE_METAL
 
 
 def pdi_of(gpu: GpuState) -> int:
@@ -51,7 +57,7 @@ def _values(gpu: GpuState, state: NodeState) -> dict[str, Value]:
         "serial": gpu.serial,
         "module_id": gpu.module_id,
         "board_id": gpu.board_id,
-        "virtualization_mode": _HOST_VGPU if state.vgpu_manager and board.vgpu else 0,
+        "virtualization_mode": _virtualization(board, state),
         "pdi": pdi_of(gpu),
         "numa_node": ABSENT if gpu.memory_node is None else gpu.memory_node,
         "link_version": _LINK_VERSIONS[board.nvlink.version] if board.nvlink else 0,

@@ -48,7 +48,7 @@ def reading_values(gpu: GpuState, remotes: Mapping[PciAddress, PciIdentity]) -> 
         "power_usage_mw": gpu.power.usage_milliwatts,
         "power_limit_mw": gpu.power.limit_milliwatts,
         "memory_used": gpu.memory_used_bytes,
-        "bar1_used": 1 << 20,
+        "bar1_used": gpu.board.memory.bar1_idle_mib << 20,
         "energy_mj": ABSENT_U64,
         **_load_values(gpu),
         **_ecc_values(gpu),

@@ -31,6 +31,7 @@ class Memory(Profile):
     total_mib: PositiveInt
     reserved_mib: NonNegativeInt
     bar1_mib: PositiveInt
+    bar1_idle_mib: NonNegativeInt = 1  # of BAR1, what the driver itself maps
     bus_width_bits: PositiveInt
     ecc: bool = True
     remap_banks: NonNegativeInt = 0  # of the row remapper; 0: the board has none

@@ -7,6 +7,7 @@ from functools import cache
 
 from claimwright.emulator.model import GpuState
 from claimwright.emulator.model.board.names import Architecture, FabricGuid
+from claimwright.emulator.model.fabric.tray import Tray
 from claimwright.emulator.nvml._generated import records as r
 from claimwright.emulator.nvml.answers.call import Call, Refused
 from claimwright.emulator.nvml.handles import Handle
@@ -29,14 +30,22 @@ def get_platform_info(
     info.peerType = _SWITCH_CONNECTED
     info.moduleId = gpu.module_id
     tray = call.state.tray
-    serial = (tray.chassis_serial if tray else "").encode().ljust(16, b"\0")
-    slot, index, host = (tray.slot, tray.index, tray.host_id) if tray else (_NOT_TOLD, _NOT_TOLD, 1)
+    serial = ((tray and tray.chassis_serial) or "").encode().ljust(16, b"\0")
+    slot, index, host = (_NOT_TOLD, _NOT_TOLD, 1) if tray is None else _place(tray)
     if isinstance(info, r.nvmlPlatformInfo_v1_t):
         info.rackGuid[:] = serial
         info.chassisPhysicalSlotNumber, info.computeSlotIndex, info.nodeIndex = slot, index, host
     else:
         info.chassisSerialNumber[:] = serial
         info.slotNumber, info.trayIndex, info.hostId = slot, index, host
+
+
+def _place(tray: Tray) -> tuple[int, int, int]:
+    return (
+        _NOT_TOLD if tray.slot is None else tray.slot,
+        _NOT_TOLD if tray.index is None else tray.index,
+        tray.host_id,
+    )
 
 
 def get_last_flush(call: Call, device: Handle) -> tuple[int, int]:
