@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,13 +106,15 @@ def profile_of(machine: Machine) -> NodeProfile:
     )
 
 
-async def log_of(machine: Machine, folder: Path, real: ElementTree.Element) -> ElementTree.Element:
+def captured(machine: Machine) -> ET.Element:
+    return ET.fromstring((CAPTURES / f"qx-{machine.capture}.xml").read_text())
+
+
+async def log_of(machine: Machine, folder: Path, real: ET.Element) -> ET.Element:
     """Serve the node, set as the captured machine was, and ask it."""
     model = NodeModel(build_node(profile_of(machine), "parity"))
     for index, gpu in enumerate(real.findall("gpu")):
-        model.perform(
-            gpus.set_persistence_mode, index, enabled=gpu.findtext("persistence_mode") == "Enabled"
-        )
+        model.perform(gpus.set_persistence_mode, index, enabled=gpu.findtext("persistence_mode") == "Enabled")
     root = compose(folder, machine.driver)
     (root.path / "dev").mkdir()
     for name in ("nvidiactl", *(f"nvidia{gpu.minor}" for gpu in model.snapshot().gpus)):
@@ -126,10 +128,10 @@ async def log_of(machine: Machine, folder: Path, real: ElementTree.Element) -> E
             timeout=30,
             check=True,
         )
-    return ElementTree.fromstring(text.stdout)
+    return ET.fromstring(text.stdout)
 
 
-def leaves(element: ElementTree.Element, path: str = "") -> Iterator[tuple[str, str]]:
+def leaves(element: ET.Element, path: str = "") -> Iterator[tuple[str, str]]:
     """Every leaf by its path; the second of a name at one place is called NAME#1."""
     seen: dict[str, int] = {}
     for child in element:
@@ -153,11 +155,12 @@ def is_stable(name: str) -> bool:
     return name not in VOLATILE and name.rpartition("/")[2] not in SCRUBBED
 
 
-@pytest.mark.skipif(not CAPTURES.is_dir(), reason="needs the captures of real machines in ../shared/data/hardware")
+@pytest.mark.skipif(
+    not CAPTURES.is_dir(), reason="needs the captures of real machines in ../shared/data/hardware"
+)
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.capture)
 async def test_an_emulated_node_answers_as_the_captured_machine(machine: Machine, tmp_path: Path) -> None:
-    text = (CAPTURES / f"qx-{machine.capture}.xml").read_text()
-    real = ElementTree.fromstring(text)
+    real = captured(machine)
     ours = await log_of(machine, tmp_path / "root", real)
     for tag in ("driver_version", "cuda_version", "attached_gpus"):
         assert ours.findtext(tag) == real.findtext(tag)
@@ -170,16 +173,20 @@ async def test_an_emulated_node_answers_as_the_captured_machine(machine: Machine
         unlike = {name: pair for name, pair in differences(expected, found).items() if is_stable(name)}
         assert not unlike.keys() & IDENTITY, {name: unlike[name] for name in unlike.keys() & IDENTITY}
         total += sum(is_stable(name) for name in expected.keys() | found.keys())
-        wrong += [f"GPU {index} {name}: captured {pair[0]!r}, ours {pair[1]!r}" for name, pair in unlike.items()]
+        wrong += [
+            f"GPU {index} {name}: captured {pair[0]!r}, ours {pair[1]!r}" for name, pair in unlike.items()
+        ]
     print(*wrong, sep="\n")
     print(f"{machine.capture}: {total - len(wrong)} of {total} stable leaves agree")
     assert len(wrong) <= total / 100, "\n".join(wrong)
 
 
-@pytest.mark.skipif(not CAPTURES.is_dir(), reason="needs the captures of real machines in ../shared/data/hardware")
+@pytest.mark.skipif(
+    not CAPTURES.is_dir(), reason="needs the captures of real machines in ../shared/data/hardware"
+)
 def test_little_is_left_out_of_the_comparison() -> None:
     """The excluded leaves are few: at least seven in eight are compared on every board, clock tables not counted."""
     for machine in MACHINES:
-        for gpu in ElementTree.parse(CAPTURES / f"qx-{machine.capture}.xml").getroot().findall("gpu"):
+        for gpu in captured(machine).findall("gpu"):
             names = [name for name, _ in leaves(gpu) if "supported_clocks" not in name]
             assert sum(is_stable(name) for name in names) >= 7 / 8 * len(names)

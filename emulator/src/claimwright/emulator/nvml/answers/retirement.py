@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from claimwright.emulator.model.health import RetiredPages
+from claimwright.emulator.nvml._generated import records as r
 from claimwright.emulator.nvml.answers.call import Call, Refused
 from claimwright.emulator.nvml.handles import Handle
 from claimwright.emulator.nvml.layout import Result
@@ -29,6 +30,14 @@ def get_pending_status(call: Call, device: Handle) -> int:
     return int(_need_retirement(call, device).pending)
 
 
+def get_unrepairable_memory(call: Call, device: Handle, status: r.nvmlUnrepairableMemoryStatus_v1_t) -> None:
+    """Tell whether a row could not be remapped (nvmlDeviceGetUnrepairableMemoryFlag_v1): another board is due."""
+    gpu = call.gpu(device)
+    if not gpu.board.memory.remap_banks:
+        raise Refused(Result.NOT_SUPPORTED)
+    status.bUnrepairableMemory = int(gpu.health.rows.failed)
+
+
 def _need_retirement(call: Call, device: Handle) -> RetiredPages:
     """nvml.h: supported by ECC boards; those that remap rows instead answer NOT_SUPPORTED (Ampere and later)."""
     gpu = call.gpu(device)
@@ -41,4 +50,5 @@ ANSWERS = {
     "nvmlDeviceGetRetiredPages": get_retired_pages,
     "nvmlDeviceGetRetiredPages_v2": get_retired_pages_v2,
     "nvmlDeviceGetRetiredPagesPendingStatus": get_pending_status,
+    "nvmlDeviceGetUnrepairableMemoryFlag_v1": get_unrepairable_memory,
 }

@@ -3,6 +3,7 @@
 static const struct variant variants_nvmlAccountingStats_t[] = {{.word = 0, .size = 56}};
 static const struct variant variants_nvmlFBCStats_t[] = {{.word = 0, .size = 12}};
 static const struct variant variants_nvmlPlatformInfo_v1_t_or_nvmlPlatformInfo_v2_t[] = {{.word = VERSION_nvmlPlatformInfo_v1_t, .size = 44}, {.word = VERSION_nvmlPlatformInfo_v2_t, .size = 44}};
+static const struct variant variants_nvmlUnrepairableMemoryStatus_v1_t[] = {{.word = 0, .size = 4}};
 static const struct variant variants_nvmlVgpuHeterogeneousMode_v1_t[] = {{.word = VERSION_nvmlVgpuHeterogeneousMode_v1_t, .size = 8}};
 static const struct variant variants_nvmlVgpuInstancesUtilizationInfo_v1_t[] = {{.word = VERSION_nvmlVgpuInstancesUtilizationInfo_v1_t, .size = 32, .nested = {24, 8, 64, false}}};
 static const struct variant variants_nvmlVgpuLicenseInfo_t[] = {{.word = 0, .size = 24}};
@@ -56,6 +57,9 @@ REMOTE(nvmlDeviceGetRetiredPages_v2, 190, (void *device, unsigned long cause, vo
 
 static const struct part parts_nvmlDeviceGetSupportedVgpus[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 4, .room = 1, .room_is_pointed_at = true}};
 REMOTE(nvmlDeviceGetSupportedVgpus, 292, (void *device, void *vgpuCount, void *vgpuTypeIds), GIVEN(device), GIVEN(vgpuCount), GIVEN(vgpuTypeIds))
+
+static const struct part parts_nvmlDeviceGetUnrepairableMemoryFlag_v1[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlUnrepairableMemoryStatus_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetUnrepairableMemoryFlag_v1, 42, (void *device, void *unrepairableMemoryStatus), GIVEN(device), GIVEN(unrepairableMemoryStatus))
 
 static const struct part parts_nvmlDeviceGetVgpuCapabilities[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetVgpuCapabilities, 291, (void *device, unsigned long capability, void *capResult), GIVEN(device), GIVEN(capability), GIVEN(capResult))

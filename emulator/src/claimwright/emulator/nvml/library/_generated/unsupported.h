@@ -11,7 +11,6 @@ STUB(nvmlUnitGetDevices, (void *unit, void *deviceCount, void *devices), CHECK_N
 STUB(nvmlDeviceGetAttributes_v2, (void *device, void *attributes), CHECK_DEVICE(device) CHECK_POINTER(attributes))
 STUB(nvmlDeviceSetCpuAffinity, (void *device), CHECK_DEVICE(device))
 STUB(nvmlDeviceClearCpuAffinity, (void *device), CHECK_DEVICE(device))
-STUB(nvmlDeviceGetUnrepairableMemoryFlag_v1, (void *device, void *unrepairableMemoryStatus), CHECK_DEVICE(device) CHECK_POINTER(unrepairableMemoryStatus))
 STUB(nvmlDeviceGetBBXTimeData_v1, (void *device, void *timeData), CHECK_DEVICE(device) CHECK_POINTER(timeData))
 STUB(nvmlDeviceGetGpuUptime_v1, (void *device, void *uptime), CHECK_DEVICE(device) CHECK_POINTER(uptime))
 STUB(nvmlDeviceGetGpcClkVfOffset, (void *device, void *offset), CHECK_DEVICE(device) CHECK_POINTER(offset))
