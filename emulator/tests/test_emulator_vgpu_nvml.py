@@ -185,3 +185,28 @@ print(repr((log.schedulerPolicy, log.arrMode, log.schedulerParams.vgpuSchedData.
     {b.timestamp - a.timestamp for a, b in zip(log.logEntries, log.logEntries[1:])})))
 """
     assert asked(l4, code) == (3, 1, 5_000_000, 200, {made.id}, {5_000_000})
+
+
+def test_one_node_has_a_board_for_every_mode(tmp_path: Path) -> None:
+    with Served(tmp_path / "root", "every-mode") as node:
+        modes = node.python(
+            """
+            for index in range(n.nvmlDeviceGetCount()):
+                g = n.nvmlDeviceGetHandleByIndex(index)
+                try:
+                    mig = n.nvmlDeviceGetMigMode(g)[0]
+                except n.NVMLError_NotSupported:
+                    mig = None
+                print((n.nvmlDeviceGetName(g), n.nvmlDeviceGetHostVgpuMode(g), mig))
+            """
+        )
+    assert [ast.literal_eval(line) for line in modes.splitlines()] == [
+        ("NVIDIA H100 PCIe", 1, 0),
+        ("NVIDIA H100 PCIe", 1, 0),
+        ("NVIDIA A100-PCIE-40GB", 1, 0),
+        ("NVIDIA L4", 1, None),
+        ("NVIDIA L4", 1, None),
+        ("NVIDIA L40S", 1, None),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", 1, 0),
+        ("Tesla T4", 0, None),
+    ]
