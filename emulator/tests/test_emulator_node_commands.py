@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +12,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
-from claimwright.emulator import running
+from claimwright.emulator import picture, running
 from claimwright.emulator.commands import node
+from claimwright.emulator.description import describe
+from claimwright.emulator.model import NodeModel, build_node, load_node_profile
+from claimwright.emulator.model.operations import bus, vgpu
 
 pytestmark = pytest.mark.slow
 
@@ -221,3 +227,15 @@ def test_help_teaches_the_first_steps() -> None:
         assert [line for line in lines if line.startswith("    claimwright node ")], (
             "examples keep their lines"
         )
+
+
+def test_inspect_draws_vgpus_and_counts_virtual_functions() -> None:
+    model = NodeModel(build_node(load_node_profile("every-mode"), "node"))
+    first, *_ = model.perform(bus.set_virtual_functions, "0000:b1:00.0", 4)
+    model.perform(vgpu.create_vgpu, 5, 1155, first)
+    console = Console(width=140, record=True, file=io.StringIO())
+    for part in picture.draw(describe(model.snapshot())):
+        console.print(part)
+    drawn = console.export_text()
+    assert "GPU 5 L40S  0000:b1:00.0  +4 virtual functions" in drawn
+    assert re.search(rf"1 +5 +L40S-24Q +{re.escape(first)} +none", drawn)

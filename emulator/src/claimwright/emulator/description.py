@@ -10,6 +10,7 @@ from claimwright.emulator.model import Board, GpuState, Nic, NodeState, NvSwitch
 from claimwright.emulator.model.fabric import Fabric, FabricManager, nvlink_matrix
 from claimwright.emulator.model.faults import ActiveFault
 from claimwright.emulator.model.mig import GpuInstance, MigSpec, compute_profile_name, profile_name
+from claimwright.emulator.model.vgpu import Vgpu, type_of
 
 
 def describe(state: NodeState) -> dict[str, Any]:
@@ -36,10 +37,17 @@ def describe(state: NodeState) -> dict[str, Any]:
         "imex": to_jsonable_python(state.imex),
         "nvswitches": [_nvswitch(each) for each in state.nvswitches],
         "nics": [{**_nic(each), "pcie_root": roots[each.pci]} for each in state.nics],
+        "vgpu_manager": state.vgpu_manager,
+        "vgpus": [_vgpu(state, each) for each in state.vgpus],
         "driver_condition": state.driver_condition.value,
         "faults": [_fault(each) for each in state.faults],
         "unverified": list(state.unverified),
     }
+
+
+def _vgpu(state: NodeState, vgpu: Vgpu) -> dict[str, Any]:
+    kind = type_of(state.gpus[vgpu.gpu].board.vgpu, vgpu.type_id)
+    return {**to_jsonable_python(vgpu), "type": kind.name, "framebuffer_bytes": kind.framebuffer_mib << 20}
 
 
 def _fault(active: ActiveFault) -> dict[str, Any]:
@@ -171,6 +179,7 @@ def _pcie(state: NodeState) -> list[dict[str, Any]]:
             "address": str(function.address),
             "kind": function.kind.value,
             "path": list(function.path),
+            "physical": None if function.physical is None else str(function.physical),
             "numa_node": present.numa_node,
             "iommu_group": present.iommu_group,
             "driver": present.driver,

@@ -16,6 +16,7 @@ from claimwright.emulator.mig_picture import layouts
 
 Description = Mapping[str, Any]
 _MIB = 1 << 20
+_NOT_DRAWN = {"bridge", "virtual"}
 _NARROWEST = 110  # a GPU's line with its UUID
 
 
@@ -33,8 +34,12 @@ def draw(node: Description) -> Iterator[RenderableType]:
     yield _tree(node)
     if (cut := layouts(node)) is not None:
         yield cut
+    if node["vgpus"]:
+        yield _vgpus(node)
     if any(any(row) for row in node["nvlink_matrix"]):
         yield _matrix(node)
+    for fault in node["faults"]:
+        yield _fault_line(fault)
     if node["unverified"]:
         yield Text(f"not checked against real hardware: {', '.join(node['unverified'])}", style="dim")
 
@@ -88,17 +93,26 @@ def _tree(node: Description) -> Tree:
     for numa in sorted({function["numa_node"] for function in node["pcie"]}):
         branch = tree.add(_numa_line(node, numa))
         for function in node["pcie"]:
-            if function["numa_node"] == numa and function["kind"] != "bridge":
+            if function["numa_node"] == numa and function["kind"] not in _NOT_DRAWN:
                 holder = _holder(branch, branches, tuple(function["path"][:-1]), node)
-                holder.add(Text.assemble(names[function["address"]], f"  {function['address']}"))
+                name = names.get(function["address"], Text(function["kind"]))
+                holder.add(
+                    Text.assemble(name, f"  {function['address']}", _virtual_functions(node, function))
+                )
     return tree
+
+
+def _virtual_functions(node: Description, function: Description) -> Text:
+    """Count a function's virtual functions instead of drawing them: there may be dozens."""
+    count = sum(each["physical"] == function["address"] for each in node["pcie"])
+    return Text(f"  +{count} virtual functions" if count else "", style="dim")
 
 
 def _holder(
     branch: Tree, branches: dict[tuple[str, ...], Tree], path: tuple[str, ...], node: Description
 ) -> Tree:
     """Find or add the branch of a root complex and, below it, of the bridge where ways part."""
-    paths = [tuple(function["path"]) for function in node["pcie"] if function["kind"] != "bridge"]
+    paths = [tuple(function["path"]) for function in node["pcie"] if function["kind"] not in _NOT_DRAWN]
     same_root = [each for each in paths if each[0] == path[0]]
     depth = len(path) if len(same_root) == 1 else _common(same_root)
     key = path[:depth]
@@ -117,6 +131,28 @@ def _numa_line(node: Description, numa: int) -> Text:
         if each["id"] == numa:
             return Text(f"NUMA {numa}  socket {each['socket']}, CPUs {each['cpus'] or 'none'}")
     return Text("no NUMA node")
+
+
+def _vgpus(node: Description) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("vGPU", "on GPU", "type", "carried by", "GPU instance", "virtual machine"):
+        table.add_column(title, justify="right" if title in {"vGPU", "on GPU", "GPU instance"} else "left")
+    for vgpu in node["vgpus"]:
+        instance, machine = vgpu["gpu_instance"], vgpu["vm"]
+        table.add_row(
+            str(vgpu["id"]),
+            str(vgpu["gpu"]),
+            vgpu["type"],
+            vgpu["carrier"],
+            "" if instance is None else str(instance),
+            machine["uuid"] if machine else Text("none", style="dim"),
+        )
+    return table
+
+
+def _fault_line(fault: Description) -> Text:
+    where = "" if fault["gpu"] is None else f" on GPU {fault['gpu']}"
+    return Text(f"fault {fault['number']}: {fault['name']}{where}", style="bold red")
 
 
 def _matrix(node: Description) -> Table:
