@@ -9,8 +9,16 @@ import click
 
 from claimwright.cluster import for_stream
 from claimwright.e2e.kernel_lab.errors import LabError
-from claimwright.e2e.kernel_lab.machine import Lab, Request, boot, find_lab, lab_folder, prepare_lab
-from claimwright.e2e.kernel_lab.running_inside import KernelRun, run_on_kernel
+from claimwright.e2e.kernel_lab.machine import (
+    KernelRun,
+    Lab,
+    Request,
+    boot,
+    find_lab,
+    lab_folder,
+    prepare_lab,
+    run_on_kernel,
+)
 
 _REFUSED = 2
 _TABLE_SECONDS = 180.0

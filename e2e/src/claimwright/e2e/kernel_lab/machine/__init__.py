@@ -1,11 +1,22 @@
 """A real kernel in QEMU to run the table on, or any program of this machine.
 
-`prepare_lab(progress)` brings its parts once, `find_lab()` finds them, `boot(lab, request)` runs one request to its end
-and yields what is told. Emulation without KVM is enough: a boot takes a few seconds.
+`prepare_lab(progress)` brings its parts once, `find_lab()` finds them, `boot(lab, request)` runs one request to its
+end and yields what is told, `run_on_kernel(lab)` runs the table. Emulation without KVM is enough: a boot takes seconds.
 """
 
 from claimwright.e2e.kernel_lab.machine.parts import Lab
 from claimwright.e2e.kernel_lab.machine.provision import find_lab, lab_folder, prepare_lab
 from claimwright.e2e.kernel_lab.machine.session import Request, Told, boot
+from claimwright.e2e.kernel_lab.machine.table_run import KernelRun, run_on_kernel
 
-__all__ = ["Lab", "Request", "Told", "boot", "find_lab", "lab_folder", "prepare_lab"]
+__all__ = [
+    "KernelRun",
+    "Lab",
+    "Request",
+    "Told",
+    "boot",
+    "find_lab",
+    "lab_folder",
+    "prepare_lab",
+    "run_on_kernel",
+]

@@ -20,6 +20,6 @@ mount -t sysfs sysfs /host/sys
 mount --rbind /dev /host/dev
 . /lab/environment
 cp /lab/request.json /dev/shm/request.json
-chroot /host "$LAB_PYTHON" -m claimwright.e2e.kernel_lab.machine.inside /dev/shm/request.json /dev/ttyS1
+chroot /host "$LAB_PYTHON" -m claimwright.e2e.kernel_lab.inside /dev/shm/request.json /dev/ttyS1
 echo "claimwright-lab: the program inside ended with $?"
 poweroff -f

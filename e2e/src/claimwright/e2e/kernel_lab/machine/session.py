@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from claimwright.cluster.programs import tail_of_file
+from claimwright.e2e.kernel_lab import hardware
 from claimwright.e2e.kernel_lab.errors import LabError
-from claimwright.e2e.kernel_lab.machine import hardware, initramfs
+from claimwright.e2e.kernel_lab.machine import initramfs
 from claimwright.e2e.kernel_lab.machine.parts import Lab
 
 Told = dict[str, Any]  # one JSON line of `inside`, by `kind`

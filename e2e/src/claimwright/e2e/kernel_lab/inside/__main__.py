@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from claimwright.e2e.kernel_lab.machine.kernel_world import kernel_world
+from claimwright.e2e.kernel_lab.inside.kernel_world import kernel_world
 from claimwright.e2e.kernel_lab.results import Result
 from claimwright.e2e.kernel_lab.running import run_table
 from claimwright.e2e.kernel_lab.table import load_table

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from claimwright.e2e.kernel_lab.door import RealDoor
 from claimwright.e2e.kernel_lab.errors import LabError
-from claimwright.e2e.kernel_lab.machine.hardware import EDU, NUMA_NODE, TOTAL_VFS
+from claimwright.e2e.kernel_lab.hardware import EDU, NUMA_NODE, TOTAL_VFS
 from claimwright.e2e.kernel_lab.world import OFFERS, World
 
 _DEVICES = Path("/sys/bus/pci/devices")

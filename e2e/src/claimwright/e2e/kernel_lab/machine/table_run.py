@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from claimwright.e2e.kernel_lab.errors import LabError
-from claimwright.e2e.kernel_lab.machine import Lab, Request, Told, boot
+from claimwright.e2e.kernel_lab.machine.parts import Lab
+from claimwright.e2e.kernel_lab.machine.session import Request, Told, boot
 from claimwright.e2e.kernel_lab.results import NotRun, Result
 
 
