@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from claimwright.e2e.kernel_lab import (
-    FileStat,
     NotRun,
     RealDoor,
     Result,
@@ -47,7 +46,7 @@ class FolderDoor:
     def list(self, path: str) -> list[str]:
         return self.real.list(self._at(path))
 
-    def stat(self, path: str) -> FileStat:
+    def stat(self, path: str) -> os.stat_result:
         return self.real.stat(self._at(path))
 
     def open(self, path: str, flags: int):

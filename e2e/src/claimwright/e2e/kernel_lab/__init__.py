@@ -5,7 +5,7 @@ errno by errno. `load_table()` gives the cases, `run_table(cases, world)` one re
 two worlds do not agree on. A world is a `FileDoor`, what its host offers, and what the table's symbols mean there.
 """
 
-from claimwright.e2e.kernel_lab.door import FileDoor, FileStat, Kind, OpenFile, RealDoor, Request
+from claimwright.e2e.kernel_lab.door import FileDoor, OpenFile, RealDoor, Request
 from claimwright.e2e.kernel_lab.errors import LabError, TableInvalid, WorldBroken
 from claimwright.e2e.kernel_lab.results import Difference, NotRun, Result, differences
 from claimwright.e2e.kernel_lab.running import run_case, run_table
@@ -17,8 +17,6 @@ __all__ = [
     "Case",
     "Difference",
     "FileDoor",
-    "FileStat",
-    "Kind",
     "LabError",
     "NotRun",
     "OpenFile",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from dataclasses import dataclass, field
 from string import Template
 
-from claimwright.e2e.kernel_lab.door import FileDoor, FileStat, Kind, OpenFile, Request
+from claimwright.e2e.kernel_lab.door import FileDoor, OpenFile, Request
 from claimwright.e2e.kernel_lab.steps import (
     Close,
     Finish,
@@ -113,10 +114,14 @@ def written(step: Write, stage: Stage) -> bytes:
     return (stage.say(step.write) * (1 if step.times is None else step.times)).encode()
 
 
-def stat_text(found: FileStat) -> str:
+def stat_text(found: os.stat_result) -> str:
     """Return `file 0200 4096`, `folder 0755` or `character 0600 10:196`."""
-    detail = {Kind.FILE: f" {found.size}", Kind.CHARACTER: f" {found.major}:{found.minor}"}
-    return f"{found.kind} {found.mode:04o}{detail.get(found.kind, '')}"
+    bits = f"{stat.S_IMODE(found.st_mode):04o}"
+    if stat.S_ISDIR(found.st_mode):
+        return f"folder {bits}"
+    if stat.S_ISCHR(found.st_mode):
+        return f"character {bits} {os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+    return f"file {bits} {found.st_size}" if stat.S_ISREG(found.st_mode) else f"other {bits}"
 
 
 def _write(step: Write, stage: Stage) -> str:

@@ -8,34 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat as modes
 import struct
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 _READ_BYTES = 1 << 16
 _VFIO = 0x3B64  # _IO(';', 100), include/uapi/linux/vfio.h
-
-
-class Kind(StrEnum):
-    """What is at a path."""
-
-    FILE = "file"
-    FOLDER = "folder"
-    CHARACTER = "character"
-    OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class FileStat:
-    """What stat(2) tells, links followed: permission bits, `st_size`, device numbers of a device node."""
-
-    kind: Kind
-    mode: int
-    size: int = 0
-    major: int = 0
-    minor: int = 0
 
 
 class Request(StrEnum):
@@ -53,13 +31,13 @@ class Request(StrEnum):
 class OpenFile(Protocol):
     """An open file description."""
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """Make one read call where the last one ended."""
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes, /) -> int:
         """Hand over `data` in one write call; sysfs takes each as a whole new value."""
 
-    def ioctl(self, request: Request, argument: OpenFile | str | int | None) -> OpenFile | str | None:
+    def ioctl(self, request: Request, argument: OpenFile | str | int | None, /) -> OpenFile | str | None:
         """Ask VFIO.
 
         SET_CONTAINER and BIND_IOMMUFD take the open container or /dev/iommu, GET_DEVICE_FD a device's name and
@@ -90,8 +68,8 @@ class FileDoor(Protocol):
     def list(self, path: str) -> list[str]:
         """Return the names in a folder."""
 
-    def stat(self, path: str) -> FileStat:
-        """Return what is at the end of a path."""
+    def stat(self, path: str) -> os.stat_result:
+        """Return what is at the end of a path, links followed: mode, size, device numbers of a node."""
 
     def open(self, path: str, flags: int) -> OpenFile:
         """Return the file opened with these flags of `os.open`."""
@@ -151,24 +129,13 @@ class RealDoor:
         """See FileDoor."""
         return os.listdir(path)  # noqa: PTH208 - strings, as the protocol says
 
-    def stat(self, path: str) -> FileStat:
+    def stat(self, path: str) -> os.stat_result:
         """See FileDoor."""
-        found = os.stat(path)  # noqa: PTH116
-        kind = next((kind for test, kind in _KINDS if test(found.st_mode)), Kind.OTHER)
-        return FileStat(
-            kind,
-            modes.S_IMODE(found.st_mode),
-            found.st_size,
-            os.major(found.st_rdev),
-            os.minor(found.st_rdev),
-        )
+        return os.stat(path)  # noqa: PTH116 - strings, as the protocol says
 
     def open(self, path: str, flags: int) -> RealFile:
         """See FileDoor."""
         return RealFile(os.open(path, flags | os.O_CLOEXEC))
-
-
-_KINDS = ((modes.S_ISREG, Kind.FILE), (modes.S_ISDIR, Kind.FOLDER), (modes.S_ISCHR, Kind.CHARACTER))
 
 
 def _ioctl(descriptor: int, request: Request, argument: OpenFile | str | int | None) -> OpenFile | str | None:
