@@ -29,6 +29,11 @@ def _clocks(gpu: GpuState, *, busy: bool) -> ClockReading:
     board = gpu.board
     top = board.max_clocks
     reading = ClockReading(top.graphics, top.sm, top.memory, top.video) if busy else idle_clocks(board)
+    if busy and gpu.settings.application_clocks is not None:
+        memory, graphics = gpu.settings.application_clocks
+        reading = replace(reading, memory=memory, graphics=graphics, sm=min(graphics, top.sm))
+    if gpu.settings.memory_lock is not None:
+        reading = replace(reading, memory=_locked_memory(board, reading.memory, gpu.settings.memory_lock))
     graphics = _graphics(gpu, reading.graphics)
     if graphics == reading.graphics:
         return reading
@@ -42,6 +47,18 @@ def _graphics(gpu: GpuState, wanted: int) -> int:
     if gpu.clock_lock is not None:
         wanted = min(max(wanted, gpu.clock_lock.lowest), gpu.clock_lock.highest)
     return wanted if gpu.health.clock_ceiling is None else min(wanted, gpu.health.clock_ceiling)
+
+
+def _locked_memory(board: Board, now: int, lock: tuple[int, int]) -> int:
+    """Return the board's memory clock within the lock that is nearest, or the nearest to the lock if none is."""
+    lowest, highest = lock
+    offered = sorted({step.memory for step in board.supported_clocks} | {now})
+    inside = [clock for clock in offered if lowest <= clock <= highest]
+    return (
+        min(inside, key=lambda clock: abs(clock - now))
+        if inside
+        else min(offered, key=lambda c: abs(c - highest))
+    )
 
 
 def _draw(gpu: GpuState) -> int:

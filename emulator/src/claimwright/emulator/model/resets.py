@@ -7,6 +7,7 @@ from dataclasses import replace
 from claimwright.emulator.model.board import Architecture
 from claimwright.emulator.model.mig.instances import Mig
 from claimwright.emulator.model.readings import settled
+from claimwright.emulator.model.settings import Settings
 from claimwright.emulator.model.state import EccErrors, GpuState, NvLinkErrors, Utilization
 
 
@@ -16,12 +17,24 @@ def after_reset(gpu: GpuState) -> GpuState:
     health = replace(gpu.health, rows=replace(gpu.health.rows, pending=False), pcie_replays=0)
     links = tuple(replace(link, errors=NvLinkErrors()) for link in gpu.nvlinks)
     mig = _mig_after_reset(gpu)
-    return settled(replace(gpu, ecc=ecc, clock_lock=None, mig=mig, health=health, nvlinks=links))
+    kept = _kept(gpu.settings)
+    return settled(
+        replace(gpu, ecc=ecc, clock_lock=None, settings=kept, mig=mig, health=health, nvlinks=links)
+    )
 
 
 def fallen_off(gpu: GpuState) -> GpuState:
     """Return the GPU gone from the bus: its processes are dead, nothing on it answers."""
     return settled(without_instances(replace(gpu, lost=True, processes=(), utilization=Utilization())))
+
+
+def _kept(settings: Settings) -> Settings:
+    """Clocks and profiles are the driver's and end with a reset; accounting and the host's name stay."""
+    return Settings(
+        accounting=settings.accounting,
+        accounting_cleared=settings.accounting_cleared,
+        hostname=settings.hostname,
+    )
 
 
 def without_instances(gpu: GpuState) -> GpuState:

@@ -15,6 +15,7 @@ from claimwright.emulator.model.health import Health
 from claimwright.emulator.model.mig.instances import Mig
 from claimwright.emulator.model.node_profile import Machine, NumaNode
 from claimwright.emulator.model.pci import FunctionKind, PciAddress, PciFunction
+from claimwright.emulator.model.settings import NodeSettings, Settings
 from claimwright.emulator.model.vgpu.state import VGPU_VERSIONS, Vgpu, VgpuSettings
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ class GpuState:
     mig: Mig | None = None
     vgpu: VgpuSettings = field(default_factory=VgpuSettings)
     health: Health = field(default_factory=Health)
+    settings: Settings = field(default_factory=Settings)
 
     @property
     def memory_used_bytes(self) -> int:
@@ -283,6 +285,7 @@ class NodeState:
     driver_condition: DriverCondition = DriverCondition.LOADED
     faults: tuple[ActiveFault, ...] = ()
     faults_injected: int = 0
+    settings: NodeSettings = field(default_factory=NodeSettings)
     revision: int = 0
     unverified: tuple[str, ...] = field(default=())
 

@@ -10,6 +10,7 @@ from claimwright.emulator.model.operations import gpus
 from claimwright.emulator.nvml.answers import wire
 from claimwright.emulator.nvml.answers.answering import answer_call
 from claimwright.emulator.nvml.client import Client
+from claimwright.emulator.nvml.history import History
 from claimwright.emulator.nvml.layout import MAGIC, REPLY, REQUEST, Operation, Result
 
 _log = logging.getLogger(__name__)
@@ -39,8 +40,9 @@ _CHANGES: Mapping[Operation, _Change] = {
 class Commands:
     """Answers requests; `find` looks a connection up by the number it was greeted with."""
 
-    def __init__(self, model: NodeModel, find: Callable[[int], Client | None]) -> None:
+    def __init__(self, model: NodeModel, history: History, find: Callable[[int], Client | None]) -> None:
         self._model = model
+        self._history = history
         self._find = find
 
     def answer(self, client: Client, packet: bytes) -> bytes | None:
@@ -65,7 +67,7 @@ class Commands:
 
     def _call(self, client: Client, packet: bytes, function: int) -> bytes | None:
         try:
-            result, parts = answer_call(self._model, client, packet, function)
+            result, parts = answer_call(self._model, self._history, client, packet, function)
         except wire.Malformed as error:
             _log.warning("client %d sent no call: %s", client.pid, error)
             return None

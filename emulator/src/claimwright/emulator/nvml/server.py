@@ -21,6 +21,7 @@ from claimwright.emulator.nvml._generated.functions import DIGEST
 from claimwright.emulator.nvml.client import Client
 from claimwright.emulator.nvml.commands import Commands
 from claimwright.emulator.nvml.errors import SocketTaken
+from claimwright.emulator.nvml.history import History
 from claimwright.emulator.nvml.layout import ABI, EVENT, GREETING, MAGIC, Result
 from claimwright.emulator.nvml.pages import TOTAL_BYTES, PageWriter
 from claimwright.emulator.nvml.socket_paths import short_path
@@ -55,7 +56,8 @@ class NvmlServer:
         self.socket_path = socket_path
         self._model = model
         self._writer = writer
-        self._commands = Commands(model, self._find)
+        self._history = History(model)
+        self._commands = Commands(model, self._history, self._find)
         self._listener: socket.socket | None = None
         self._clients: dict[int, Client] = {}
         self._next = 1
@@ -79,6 +81,7 @@ class NvmlServer:
             self._model.subscribe(self._writer.publish),
             self._model.subscribe(self._follow),
             self._model.listen(self._deliver),
+            self._history.close,
         )
         self._unsubscribe = lambda: _all(leave)
         self.socket_path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from claimwright.emulator.model.change import Change
-from claimwright.emulator.model.operations import bus, fabric, faults, gpus, load, mig, vgpu
+from claimwright.emulator.model.operations import bus, fabric, faults, gpus, load, mig, settings, vgpu
 
 Operation = Callable[..., Change[Any]]
 
 TABLE: Mapping[str, Operation] = {
     operation.__name__: operation
-    for subject in (bus, fabric, faults, gpus, load, mig, vgpu)
+    for subject in (bus, fabric, faults, gpus, load, mig, settings, vgpu)
     for operation in subject.OPERATIONS
 }
 

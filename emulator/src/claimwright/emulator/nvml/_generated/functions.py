@@ -3,7 +3,7 @@
 # fmt: off
 # mypy: ignore-errors
 
-DIGEST = 0x5499a4cc
+DIGEST = 0xff3e420f
 
 FUNCTIONS = {
     "nvmlInit_v2": "",
@@ -444,4 +444,5 @@ FUNCTIONS = {
     "nvmlDeviceGetDriverModel": "device:handle:device current:value:u32 pending:value:u32",
     "claimwrightDeviceGetFact": "device:handle:device name:input value:text:length length:number:4",
     "claimwrightDeviceReset": "device:handle:device",
+    "claimwrightReadGpmCounters": "device:handle:device gpuInstance:number:4 sums?:array:u64:count count:count:u32",
 }

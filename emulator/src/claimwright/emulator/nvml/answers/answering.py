@@ -9,17 +9,18 @@ from claimwright.emulator.nvml.answers import wire
 from claimwright.emulator.nvml.answers.call import Call, Refused
 from claimwright.emulator.nvml.answers.table import answers
 from claimwright.emulator.nvml.client import Client
+from claimwright.emulator.nvml.history import History
 from claimwright.emulator.nvml.layout import Result
 
 _log = logging.getLogger(__name__)
 
 
 def answer_call(
-    model: NodeModel, client: Client, packet: bytes | memoryview, number: int
+    model: NodeModel, history: History, client: Client, packet: bytes | memoryview, number: int
 ) -> tuple[Result, bytes]:
     """Return the return code and the parts of the reply; wire.Malformed when the packet is no call."""
     shape, given = wire.read_call(packet, number)
-    call = Call(model, client, shape.name, wire.rooms(given))
+    call = Call(model, history, client, shape.name, wire.rooms(given))
     try:
         answer = answers().get(shape.name)
         if answer is None:

@@ -10,6 +10,7 @@ from claimwright.emulator.model import GpuState, NodeModel, NodeState
 from claimwright.emulator.model.change import Change
 from claimwright.emulator.nvml.client import Client
 from claimwright.emulator.nvml.handles import Handle
+from claimwright.emulator.nvml.history import History
 from claimwright.emulator.nvml.layout import Result
 
 P = ParamSpec("P")
@@ -29,6 +30,7 @@ class Call:
     """One call of one client; `rooms` counts elements per array, None where the caller gave NULL."""
 
     model: NodeModel
+    history: History
     client: Client
     function: str
     rooms: Mapping[str, int | None]
@@ -47,6 +49,12 @@ class Call:
         if gpu.lost or not gpu.nvml_visible:
             raise Refused(Result.GPU_IS_LOST)
         return gpu
+
+    def whole_gpu(self, device: Handle) -> GpuState:
+        """Return the GPU of a handle that is no MIG device; most of NVML is NOT_SUPPORTED for those."""
+        if device.is_mig_device:
+            raise Refused(Result.NOT_SUPPORTED)
+        return self.gpu(device)
 
     def room(self, name: str) -> int:
         """Return how many elements the caller has room for, 0 when it gave none."""

@@ -10,9 +10,13 @@ from typing import Any
 Answer = Callable[..., Any]
 
 SUBJECTS = (  # modules of this package
+    "accounting",
+    "clock_settings",
+    "metrics",
     "platform",
     "private",
     "retirement",
+    "samples",
     "vgpu_activity",
     "vgpu_hosts",
     "vgpu_instances",

@@ -22,6 +22,13 @@ _HANDLE_KINDS = {"device", "gpu_instance", "compute_instance"}
 _COUNTED = {PartKind.ARRAY, PartKind.TEXT, PartKind.NESTED}
 NAMES = tuple(FUNCTIONS)
 
+# NULL instead of an array asks how long it would be, and that is a success (nvml.h); elsewhere INSUFFICIENT_SIZE.
+_NULL_ASKS = {
+    "nvmlDeviceGetSamples",
+    "nvmlDeviceGetGpuInstancePossiblePlacements_v2",
+    "nvmlGpuInstanceGetComputeInstancePossiblePlacements",
+}
+
 
 class Malformed(Exception):
     """A packet that no library of ours sent."""
@@ -123,7 +130,7 @@ def reply_parts(shape: Shape, given: Sequence[Given], returned: object) -> bytes
     ]
     values = _spread(shape.name, returned, len(backs))
     pairs = [(one, value) for one, value in zip(backs, values, strict=True)]
-    fits, counts = _write_counts(given, pairs)
+    fits, counts = _write_counts(given, pairs, null_asks=shape.name in _NULL_ASKS)
     parts = [_pack(shape, one, data) for one, data in counts]
     if not fits:
         raise DoesNotFit(b"".join(parts))
@@ -149,7 +156,7 @@ def _spread(name: str, returned: object, count: int) -> Sequence[Any]:
 
 
 def _write_counts(
-    given: Sequence[Given], pairs: Sequence[tuple[Given, Any]]
+    given: Sequence[Given], pairs: Sequence[tuple[Given, Any]], *, null_asks: bool
 ) -> tuple[bool, list[tuple[Given, bytes]]]:
     """Fit every array into its room; return whether all do, and the count parts to write either way."""
     fits, needed = True, {}
@@ -158,7 +165,7 @@ def _write_counts(
             continue
         count = len(value.encode()) + 1 if one.part.kind is PartKind.TEXT else len(value)
         room = (one.room or 0) // _size(one.part.detail[0])
-        if count > room:
+        if count > room and not (null_asks and one.room is None):
             fits = False
         if one.part.kind is PartKind.NESTED:
             record = next(each for each in given if each.part.name == one.part.detail[1])

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 
 from claimwright.emulator.nvml.generation.derive import HANDLES, Deriver
+from claimwright.emulator.nvml.generation.private import PRIVATE
 from claimwright.emulator.nvml.header import Header, Parameter
 from claimwright.emulator.nvml.shapes import NUMBERS, Part, PartKind
 
@@ -27,8 +28,8 @@ class CallWriter:
     """Writes the bodies; `records` are the generated Python records, which know every offset."""
 
     def __init__(self, header: Header, records: Mapping[str, type[ctypes.Structure]]) -> None:
-        self.functions = {function.name: function for function in header.functions}
-        self.numbers = {function.name: number for number, function in enumerate(header.functions)}
+        self.functions = {function.name: function for function in (*header.functions, *PRIVATE)}
+        self.numbers = {name: number for number, name in enumerate(self.functions)}
         self._deriver = Deriver(header)
         self._header = header
         self._records = records
@@ -108,6 +109,8 @@ class CallWriter:
         parameters = self.functions[name].parameters
         declared = ", ".join(_declared(item) for item in parameters) or "void"
         given = ", ".join(f"GIVEN({item.name})" for item in parameters)
+        if self.functions[name] in PRIVATE:
+            return f"REMOTE_FOR_US({name}, {self.numbers[name]}, ({declared}), {given})"
         if not split:
             return f"REMOTE({name}, {self.numbers[name]}, ({declared}), {given})"
         arguments = ", ".join(item.name for item in parameters)

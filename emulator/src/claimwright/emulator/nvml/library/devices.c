@@ -190,7 +190,6 @@ CONSTANT(nvmlDeviceGetPowerSource, 0) /* AC */
 CONSTANT(nvmlDeviceGetDisplayMode, 1) /* as captured boards say, headless ones too */
 CONSTANT(nvmlDeviceGetDisplayActive, 0)
 NUMBER(nvmlDeviceGetVirtualizationMode, virtualization_mode)
-CONSTANT(nvmlDeviceGetAccountingMode, 0)
 CONSTANT(nvmlDeviceGetAccountingBufferSize, 4000)
 CONSTANT(nvmlDeviceGetAdaptiveClockInfoStatus, 1)
 

@@ -20,5 +20,6 @@
 #include "mig.c"
 #include "settings.c"
 #include "remote.c"
+#include "gpm.c"
 #include "unsupported.c"
 #include "exports.c"

@@ -109,7 +109,3 @@ API(nvmlDeviceGetFBCSessions)(void *device, uint32_t *count, void *sessions) {
     return no_sessions(device, count);
 }
 
-API(nvmlDeviceGetAccountingPids)(void *device, uint32_t *count, void *pids) {
-    (void)pids;
-    return no_sessions(device, count);
-}

@@ -99,8 +99,8 @@ static int carry_pointer(struct call *call, size_t index) {
     out->data = (const void *)(uintptr_t)call->given[index];
     out->room = NOTHING;
     NEED(out->data || part->optional);
-    if (part->kind == ARRAY || part->kind == TEXT_BUFFER) out->room = out->data ? room_of(call, part, part->size) : 0;
     if (!out->data) return SUCCESS;
+    if (part->kind == ARRAY || part->kind == TEXT_BUFFER) out->room = room_of(call, part, part->size);
     switch (part->kind) {
         case INPUT:
             out->bytes = (uint32_t)strnlen(out->data, LONGEST_INPUT + 1);
@@ -260,6 +260,12 @@ static int ask(uint32_t number, const struct part *parts, size_t count, const ui
 
 #define REMOTE(name, number, parameters, ...)                            \
     static int body_##name parameters {                                  \
+        const uint64_t given_[] = {__VA_ARGS__};                         \
+        return ask(number, parts_##name, COUNT_OF(parts_##name), given_); \
+    }
+/* A call that NVML does not have. */
+#define REMOTE_FOR_US(name, number, parameters, ...)                     \
+    static int name parameters {                                         \
         const uint64_t given_[] = {__VA_ARGS__};                         \
         return ask(number, parts_##name, COUNT_OF(parts_##name), given_); \
     }

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CW_CALLS 0x5499a4cc
+#define CW_CALLS 0xff3e420f
 #define CW_INSTANCES 15
 #define CW_COMPUTE_INSTANCES 8
 #define CW_MIG_DEVICES 32
