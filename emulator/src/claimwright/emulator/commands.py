@@ -15,7 +15,7 @@ from claimwright.emulator.columns import lined_up
 from claimwright.emulator.errors import BootFailed, EmulatorError, OperationRefused
 from claimwright.emulator.model.catalogue import load_board, load_node_profile, node_names, read_node_profile
 from claimwright.emulator.model.node_profile import GpuSlot, NodeProfile, endpoints
-from claimwright.emulator.running import RunningNode, chosen, down, known_names, list_nodes, load, up
+from claimwright.emulator.running import FilesAs, RunningNode, chosen, down, known_names, list_nodes, load, up
 
 _DEFAULT_PROFILE = "hgx-h100"
 _USAGE_STATUS, _FAILURE_STATUS = 2, 1
@@ -79,9 +79,21 @@ def node() -> None:
     type=click.Path(path_type=Path),
     help="Attach /sys, /proc and /dev to this mount namespace, such as /proc/PID/ns/mnt (root).",
 )
+@click.option(
+    "--files",
+    type=click.Choice(["auto", "fuse", "plain"]),
+    default="auto",
+    show_default=True,
+    help="Files that act when written (fuse: needs root) or that only show (plain).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the node as JSON.")
-def up_command(
-    board: str | None, file: Path | None, name: str | None, mount_namespace: Path | None, as_json: bool
+def up_command(  # noqa: PLR0917 - one parameter an option
+    board: str | None,
+    file: Path | None,
+    name: str | None,
+    mount_namespace: Path | None,
+    files: FilesAs,
+    as_json: bool,
 ) -> None:
     """Boot a node; returns when it answers, and the node stays.
 
@@ -103,6 +115,7 @@ def up_command(
         profile,
         name=profile.key if name is None else name,
         mount_namespace=mount_namespace,
+        files=files,
         progress=_progress(as_json),
     )
     if as_json:
@@ -111,6 +124,12 @@ def up_command(
     click.echo(f"node {running.name} is up after {time.monotonic() - started:.1f} s: {profile.title}")
     click.echo(f"  look at it   claimwright node inspect {running.name}")
     click.echo(f"  ask it       claimwright node exec {running.name} -- nvidia-smi -L")
+    act = (
+        "a write to a file acts"
+        if running.acting_files
+        else "they only show: writing to them needs root (FUSE)"
+    )
+    click.echo(f"  its files    {running.host_root} ({act})")
     click.echo(f"  stop it      claimwright node down {running.name}")
 
 
@@ -216,6 +235,7 @@ def _record(running: RunningNode) -> dict[str, Any]:
         "driver_root": str(running.driver_root),
         "host_root": str(running.host_root),
         "mount_namespace": str(running.mount_namespace) if running.mount_namespace else None,
+        "acting_files": running.acting_files,
         "environment": running.environment,
     }
 

@@ -25,7 +25,7 @@ from claimwright.emulator.errors import EmulatorError
 from claimwright.emulator.faults.kernel_log import kernel_log
 from claimwright.emulator.faults.service import ScriptService
 from claimwright.emulator.files import mounts
-from claimwright.emulator.files.following import attach_files, render_files
+from claimwright.emulator.files.following import attach_files, serve_files
 from claimwright.emulator.imex.service import keep
 from claimwright.emulator.model import NodeModel, NodeProfile, build_node, parse_profile
 from claimwright.emulator.node_folder import NodeFolder, NodeLock
@@ -73,9 +73,9 @@ async def _boot(folder: NodeFolder, stack: AsyncExitStack) -> None:
     scripts = ScriptService(model, feed)
     stack.push_async_callback(scripts.close)
     await stack.enter_async_context(_controlled(folder.control, model, scripts.services))
-    stack.enter_context(_files(folder, model, namespace))
+    stack.enter_context(_files(folder, model, namespace, acting=request["acting_files"]))
     await stack.enter_async_context(keep(model, folder.driver_root))
-    _write_record(folder, profile, namespace)
+    _write_record(folder, profile, namespace, acting=request["acting_files"])
 
 
 @asynccontextmanager
@@ -88,16 +88,16 @@ async def _controlled(path: Path, model: NodeModel, services: Services) -> Async
 
 
 @contextmanager
-def _files(folder: NodeFolder, model: NodeModel, namespace: Path | None) -> Iterator[None]:
+def _files(folder: NodeFolder, model: NodeModel, namespace: Path | None, *, acting: bool) -> Iterator[None]:
     if namespace is None:
-        with render_files(model, folder.host_root, folder.driver_root):
+        with serve_files(model, folder.host_root, folder.driver_root, acting=acting):
             yield
     else:
         with attach_files(model, namespace, folder.mounts):
             yield
 
 
-def _write_record(folder: NodeFolder, profile: NodeProfile, namespace: Path | None) -> None:
+def _write_record(folder: NodeFolder, profile: NodeProfile, namespace: Path | None, *, acting: bool) -> None:
     record = {
         "name": folder.name,
         "pid": os.getpid(),
@@ -106,6 +106,7 @@ def _write_record(folder: NodeFolder, profile: NodeProfile, namespace: Path | No
         "driver_root": str(folder.driver_root),
         "host_root": str(folder.host_root) if namespace is None else "/",
         "mount_namespace": None if namespace is None else str(namespace),
+        "acting_files": acting,
     }
     write_atomically(folder.record, json.dumps(record, indent=2) + "\n", mode=0o644, durable=False)
 

@@ -18,24 +18,29 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from claimwright.dra.files import write_atomically
 from claimwright.emulator.control import call
 from claimwright.emulator.errors import BootFailed, MountRefused, NodeError, NodeNotFound
+from claimwright.emulator.files.fuse_mounts import unmount_leftovers, usable
 from claimwright.emulator.files.mounts import Attachment, detach
 from claimwright.emulator.model import NodeProfile, load_node_profile
 from claimwright.emulator.node_folder import NodeFolder, NodeLock, holder, nodes_folder
 from claimwright.emulator.nvml.driver_root import LIBRARY_FOLDER
 
 Progress = Callable[[str], None]
+FilesAs = Literal["auto", "fuse", "plain"]
 _BOOT_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class RunningNode:
-    """A node that is up; `host_root` holds its sys/, proc/ and dev/: `/` inside an attached namespace."""
+    """A node that is up; `host_root` holds its sys/, proc/ and dev/: `/` inside an attached namespace.
+
+    With `acting_files` a write to one of them does what it does in the kernel; without, files only show.
+    """
 
     name: str
     folder: Path
@@ -44,6 +49,7 @@ class RunningNode:
     host_root: Path
     pid: int
     mount_namespace: Path | None = None
+    acting_files: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -67,13 +73,15 @@ def up(
     *,
     name: str,
     mount_namespace: Path | None = None,
+    files: FilesAs = "auto",
     progress: Progress = lambda _line: None,
 ) -> RunningNode:
     """Boot a node and return when its faces answer.
 
     `profile` is a NodeProfile or the name of one; `mount_namespace` (root only) is a `/proc/PID/ns/mnt` or a
-    bind mount of one, to which the node's files are attached. NodeExists, ProfileError, MountRefused and
-    BootFailed leave nothing behind.
+    bind mount of one, to which the node's files are attached. `files` is "fuse" for files whose writes act,
+    "plain" for such as only show, "auto" for the first where this process may mount it. NodeExists, ProfileError,
+    MountRefused and BootFailed leave nothing behind.
     """
     profile = load_node_profile(profile) if isinstance(profile, str) else profile
     folder = NodeFolder.of(name)
@@ -81,11 +89,12 @@ def up(
         raise MountRefused(
             "attaching to a mount namespace needs root; without --mount-namespace a node needs none"
         )
+    acting = _acting(files)
     lock = NodeLock.take(folder)
     try:
         _clear(folder)
         progress(f"booting node {name} ({profile.title})")
-        _write_request(folder, profile, mount_namespace)
+        _write_request(folder, profile, mount_namespace, acting=acting)
         return _boot(folder, lock)
     except BaseException:
         _clear(folder)
@@ -144,13 +153,23 @@ def down(name: str) -> None:
         lock.release(folder)
 
 
-def _write_request(folder: NodeFolder, profile: NodeProfile, mount_namespace: Path | None) -> None:
+def _write_request(
+    folder: NodeFolder, profile: NodeProfile, mount_namespace: Path | None, *, acting: bool
+) -> None:
     folder.path.mkdir(mode=0o755)
     request = {
         "profile": profile.model_dump(mode="json"),
         "mount_namespace": None if mount_namespace is None else str(mount_namespace),
+        "acting_files": acting,
     }
     write_atomically(folder.request, json.dumps(request).encode(), mode=0o600, durable=False)
+
+
+def _acting(files: FilesAs) -> bool:
+    why = usable()
+    if files == "fuse" and why:
+        raise MountRefused(f"{why}; without --files fuse a node shows its files, and writes do nothing")
+    return files != "plain" and why is None
 
 
 def _boot(folder: NodeFolder, lock: NodeLock) -> RunningNode:
@@ -237,6 +256,7 @@ def _recorded(folder: NodeFolder) -> RunningNode | None:
         host_root=folder.host_root if namespace is None else Path("/"),
         pid=said["pid"],
         mount_namespace=None if namespace is None else Path(namespace),
+        acting_files=said["acting_files"],
     )
 
 
@@ -279,6 +299,8 @@ def _clear(folder: NodeFolder) -> None:
     """Undo mounts that a killed node left, then remove its folder."""
     if (attachment := Attachment.read(folder.mounts)) is not None:
         detach(attachment)
+    if folder.path.exists():
+        unmount_leftovers(folder.path)
     shutil.rmtree(folder.path, ignore_errors=True)
     if folder.path.exists():
         raise NodeError(f"{folder.path} cannot be removed; is it owned by another user?")

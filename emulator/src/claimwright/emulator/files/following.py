@@ -6,11 +6,34 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from claimwright.emulator.files import dev, faces, mounts
-from claimwright.emulator.files.hosting import told
+from claimwright.emulator.files import dev, faces, fuse, mounts
+from claimwright.emulator.files.hosting import HostFiles, told
 from claimwright.emulator.files.majors import Majors
 from claimwright.emulator.files.plain import PlainTree
 from claimwright.emulator.model import NodeModel, NodeState
+
+
+@contextmanager
+def serve_files(model: NodeModel, host_root: Path, driver_root: Path, *, acting: bool) -> Iterator[None]:
+    """Serve everything in `host_root`, and device nodes (as plain files) in the driver root.
+
+    With `acting` the host root is a FUSE mount, whose writes act; without it plain files, which only show.
+    """
+    if not acting:
+        with render_files(model, host_root, driver_root):
+            yield
+        return
+    for folder in (host_root, driver_root):
+        folder.mkdir(parents=True, exist_ok=True)
+    majors, driver = Majors(), PlainTree(driver_root)
+    files = HostFiles(model, faces.standing_alone(majors))
+    label = f"claimwright-{model.snapshot().name}"
+
+    def show(state: NodeState) -> None:
+        driver.show(dev.nodes(state, majors))
+
+    with fuse.mounted(files, host_root, label), _following(model, show):
+        yield
 
 
 @contextmanager

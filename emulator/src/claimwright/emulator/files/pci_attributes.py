@@ -115,7 +115,7 @@ def _control_files(function: PciFunction, present: BusFunction) -> Tree:
 def _links(function: PciFunction, present: BusFunction) -> Tree:
     folder = function_folder(function)
     links: Tree = {"subsystem": Link(up_from(folder, "sys/bus/pci"))}
-    if present.driver is not None:
+    if present.driver is not None and present.leaving is None:  # the link goes before remove() is called
         links["driver"] = Link(up_from(folder, f"sys/bus/pci/drivers/{present.driver}"))
     if present.iommu_group is not None:
         links["iommu_group"] = Link(up_from(folder, f"sys/kernel/iommu_groups/{present.iommu_group}"))

@@ -63,7 +63,7 @@ def _function(state: NodeState, function: PciFunction, present: BusFunction, maj
     }
     tree: Tree = {f"{folder}/{name}": entry for name, entry in files.items()}
     tree[f"{_DEVICES}/{function.address}"] = Link(up_from(_DEVICES, folder))
-    if present.driver is not None:
+    if present.driver is not None and present.leaving is None:
         driver = f"sys/bus/pci/drivers/{present.driver}"
         tree[f"{driver}/{function.address}"] = Link(up_from(driver, folder))
     return tree | vfio_device(function, present, majors)

@@ -63,7 +63,7 @@ def _reachable(state: NodeState, function: PciFunction) -> bool:
 def _added(state: NodeState, function: PciFunction) -> NodeState:
     present = BusFunction(numa_node=function.numa_node, iommu_group=groups.group_for(state, function))
     state = binding.with_function(state, function.address, present)
-    return binding.attach_by_match(state, function.address) if state.bus.autoprobe else state
+    return binding.attach_by_match(state, function.address)  # pci_bus_add_device asks no autoprobe switch
 
 
 def added(state: NodeState, functions: Iterable[PciFunction], *, probe: bool) -> NodeState:
@@ -75,7 +75,7 @@ def added(state: NodeState, functions: Iterable[PciFunction], *, probe: bool) ->
         state = binding.with_function(
             state, function.address, BusFunction(function.numa_node, iommu_group=group)
         )
-        if probe and state.bus.autoprobe:
+        if probe:
             state = binding.attach_by_match(state, function.address)
     return state
 

@@ -40,9 +40,11 @@ def device_opened(state: NodeState, number: int, holder: int) -> NodeState:
 
 
 def device_bound(state: NodeState, number: int, holder: int) -> NodeState:
-    """Bind /dev/vfio/devices/vfio<N> to an IOMMUFD: EBUSY while its group is open or it is bound, EPERM not viable."""
+    """Bind /dev/vfio/devices/vfio<N> to an IOMMUFD: EINVAL when it is, EBUSY with its group open, EPERM not viable."""
     group = group_of(state, number)
-    _check_free(state, (f"group/{group}", f"iommufd/{number}"), f"/dev/vfio/devices/vfio{number}")
+    if state.bus.holders.get(f"iommufd/{number}"):
+        raise KernelRefused(errno.EINVAL, f"vfio{number} is bound to an IOMMUFD already")
+    _check_free(state, (f"group/{group}",), f"/dev/vfio/devices/vfio{number}")
     if group is not None and not groups.is_viable(state.bus, group):
         raise KernelRefused(errno.EPERM, f"IOMMU group {group} of vfio{number} is not viable")
     return held(state, f"iommufd/{number}", holder)
