@@ -24,7 +24,7 @@ from claimwright.emulator.model import (
 )
 from claimwright.emulator.model.mig import Placement, compute_profile_name, profile_name
 from claimwright.emulator.model.mig.room import room_on
-from claimwright.emulator.model.operations import bus, gpus, mig
+from claimwright.emulator.model.operations import bus, faults, gpus, mig
 from claimwright.emulator.model.operations.mig import MigModeSet
 
 GIB = 1 << 30
@@ -32,14 +32,16 @@ MIG_BOARDS = [name for name in board_names() if load_board(name).mig is not None
 
 
 def one_gpu(board: str) -> NodeModel:
-    return NodeModel(build_node(load_node_profile("l4"), "node-a", board=lambda _key: load_board(board)))
+    """Put one GPU into a workstation, whose profile gives no NUMA nodes to the memory of coherent boards."""
+    plain = load_board(board).model_copy(update={"coherent_memory": False})
+    return NodeModel(build_node(load_node_profile("l4"), "node-a", board=lambda _key: plain))
 
 
 def enabled(board: str) -> NodeModel:
     model = one_gpu(board)
     model.perform(mig.set_mig_mode, 0, enabled=True)
     if not gpu_of(model).mig.current:  # type: ignore[union-attr]
-        model.perform(gpus.reset_gpu, 0)
+        model.perform(faults.reset_gpu, 0)
     return model
 
 
@@ -234,9 +236,9 @@ def test_ampere_waits_for_a_reset_and_keeps_the_mode_through_it() -> None:
 
     assert model.perform(mig.set_mig_mode, 0, enabled=True) == MigModeSet(False, True, Refusal.RESET_REQUIRED)
     assert refusal(create, model, 19) is Refusal.NOT_SUPPORTED
-    model.perform(gpus.reset_gpu, 0)
+    model.perform(faults.reset_gpu, 0)
     create(model, 19)
-    gpu = model.perform(gpus.reset_gpu, 0)
+    gpu = model.perform(faults.reset_gpu, 0)
 
     assert gpu.mig is not None
     assert (gpu.mig.current, gpu.mig.pending, gpu.mig.gpu_instances) == (True, True, ())
@@ -247,7 +249,7 @@ def test_hopper_switches_at_once_and_forgets_the_mode_at_a_reset() -> None:
 
     assert model.perform(mig.set_mig_mode, 0, enabled=True) == MigModeSet(True, True, None)
     create(model, 19)
-    gpu = model.perform(gpus.reset_gpu, 0)
+    gpu = model.perform(faults.reset_gpu, 0)
 
     assert gpu.mig is not None
     assert (gpu.mig.current, gpu.mig.gpu_instances) == (False, ())
@@ -259,7 +261,7 @@ def test_a_process_keeps_the_mode_from_changing_and_the_gpu_from_a_reset(board: 
     model.perform(gpus.start_process, 0, 7, "train", GIB)
 
     assert model.perform(mig.set_mig_mode, 0, enabled=True) == MigModeSet(False, True, Refusal.IN_USE)
-    assert refusal(model.perform, gpus.reset_gpu, 0) is Refusal.IN_USE
+    assert refusal(model.perform, faults.reset_gpu, 0) is Refusal.IN_USE
     assert model.perform(mig.set_mig_mode, 0, enabled=False) == MigModeSet(False, False, None)
 
 

@@ -20,6 +20,7 @@ from claimwright.emulator.nvml.answers.table import answers
 from claimwright.emulator.nvml.generation.calls import CallWriter
 from claimwright.emulator.nvml.generation.python_records import record_lines
 from claimwright.emulator.nvml.header import Function, Header, Parameter, installed_header, read_header
+from claimwright.emulator.nvml.inherited import INHERITED
 from claimwright.emulator.nvml.records import Field, Record
 
 LIBRARY = Path(__file__).parent / "library"
@@ -62,7 +63,10 @@ def tables() -> Mapping[Path, str]:
         GENERATED / "layouts.h": _c(f"{of_header}: record sizes and version words.", _layouts(header)),
         GENERATED / "split.h": _c(
             f"{note}: functions whose hand-written body answers for GPUs alone.",
-            (f"#define SPLIT_{name} ~, ~" for name in sorted(answered & own)),
+            (f"#define SPLIT_{name} ~, ~" for name in sorted(answered & own | INHERITED)),
+        ),
+        GENERATED / "inherited.h": _c(
+            f"{of_header}: functions that a MIG device answers as its GPU.", calls.inherited(INHERITED)
         ),
         GENERATED / "exports.h": _c(f"{of_header}: what goes out, each with its code.", _exports(header)),
         GENERATED / "calls.h": _c(

@@ -128,6 +128,7 @@ GPU = record(
     "u32 pages_single_bit", "u32 pages_double_bit", "u32 pages_pending_single_bit", "u32 pages_pending_double_bit",
     "u32 retires_pages",
     "u32 link_generation", "u32 link_width", "u32 replays", "u32 inforom_valid", "u32 failed_fans",
+    "u8 mig_devices[16]",
     "u32 process_count", "process processes[64]",
     "u32 link_count", "u32 link_version", "u32 link_speed_mbps", "link links[36]",
     "u32 minor", "u32 module_id", "u32 brand", "u32 architecture", "u32 cuda_major", "u32 cuda_minor",

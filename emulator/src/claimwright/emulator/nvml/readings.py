@@ -50,6 +50,7 @@ def reading_values(gpu: GpuState, remotes: Mapping[PciAddress, PciIdentity]) -> 
         "memory_used": gpu.memory_used_bytes,
         "bar1_used": gpu.board.memory.bar1_idle_mib << 20,
         "energy_mj": ABSENT_U64,
+        "mig_devices": _mig_devices(gpu),
         **_load_values(gpu),
         **_ecc_values(gpu),
         **_fabric_values(gpu),
@@ -144,6 +145,14 @@ def _process_values(gpu: GpuState) -> dict[str, Value]:
         for process in held
     )
     return {"process_count": len(held), "processes": b"".join(records)}
+
+
+def _mig_devices(gpu: GpuState) -> bytes:
+    """Return one byte per GPU instance, one bit per compute instance."""
+    live = bytearray(16)
+    for held, compute in gpu.mig.devices() if gpu.mig else ():
+        live[held.id] |= 1 << compute.id
+    return bytes(live)
 
 
 def _instance(number: int | None) -> int:

@@ -3,7 +3,7 @@
 # fmt: off
 # mypy: ignore-errors
 
-DIGEST = 0xff3e420f
+DIGEST = 0x7051072a
 
 FUNCTIONS = {
     "nvmlInit_v2": "",
@@ -374,7 +374,7 @@ FUNCTIONS = {
     "nvmlDeviceGetGpuInstanceProfileInfo": "device:handle:device profile:number:4 info:record:nvmlGpuInstanceProfileInfo_t",
     "nvmlDeviceGetGpuInstanceProfileInfoV": "device:handle:device profile:number:4 info:record:nvmlGpuInstanceProfileInfo_v2_t|nvmlGpuInstanceProfileInfo_v3_t",
     "nvmlDeviceGetGpuInstanceProfileInfoByIdV": "device:handle:device profileId:number:4 info:record:nvmlGpuInstanceProfileInfo_v2_t|nvmlGpuInstanceProfileInfo_v3_t",
-    "nvmlDeviceGetGpuInstancePossiblePlacements_v2": "device:handle:device profileId:number:4 placements?:array:nvmlGpuInstancePlacement_t:count count:count:u32",
+    "nvmlDeviceGetGpuInstancePossiblePlacements_v2": "device:handle:device profileId:number:4 placements?:array:nvmlGpuInstancePlacement_t:8 count:count:u32",
     "nvmlDeviceGetGpuInstanceRemainingCapacity": "device:handle:device profileId:number:4 count:value:u32",
     "nvmlDeviceCreateGpuInstance": "device:handle:device profileId:number:4 gpuInstance:value:gpu_instance",
     "nvmlDeviceCreateGpuInstanceWithPlacement": "device:handle:device profileId:number:4 placement:record:nvmlGpuInstancePlacement_t gpuInstance:value:gpu_instance",
@@ -385,7 +385,7 @@ FUNCTIONS = {
     "nvmlGpuInstanceGetComputeInstanceProfileInfo": "gpuInstance:handle:gpu_instance profile:number:4 engProfile:number:4 info:record:nvmlComputeInstanceProfileInfo_t",
     "nvmlGpuInstanceGetComputeInstanceProfileInfoV": "gpuInstance:handle:gpu_instance profile:number:4 engProfile:number:4 info:record:nvmlComputeInstanceProfileInfo_v2_t|nvmlComputeInstanceProfileInfo_v3_t",
     "nvmlGpuInstanceGetComputeInstanceRemainingCapacity": "gpuInstance:handle:gpu_instance profileId:number:4 count:value:u32",
-    "nvmlGpuInstanceGetComputeInstancePossiblePlacements": "gpuInstance:handle:gpu_instance profileId:number:4 placements?:array:nvmlComputeInstancePlacement_t:count count:count:u32",
+    "nvmlGpuInstanceGetComputeInstancePossiblePlacements": "gpuInstance:handle:gpu_instance profileId:number:4 placements?:array:nvmlComputeInstancePlacement_t:8 count:count:u32",
     "nvmlGpuInstanceCreateComputeInstance": "gpuInstance:handle:gpu_instance profileId:number:4 computeInstance:value:compute_instance",
     "nvmlGpuInstanceCreateComputeInstanceWithPlacement": "gpuInstance:handle:gpu_instance profileId:number:4 placement:record:nvmlComputeInstancePlacement_t computeInstance:value:compute_instance",
     "nvmlComputeInstanceDestroy": "computeInstance:handle:compute_instance",
@@ -439,7 +439,7 @@ FUNCTIONS = {
     "nvmlDeviceGetGraphicsRunningProcesses_v2": "device:handle:device infoCount:count:u32 infos?:array:nvmlProcessInfo_v2_t:infoCount",
     "nvmlDeviceGetMPSComputeRunningProcesses": "device:handle:device infoCount:count:u32 infos?:array:nvmlProcessInfo_v1_t:infoCount",
     "nvmlDeviceGetMPSComputeRunningProcesses_v2": "device:handle:device infoCount:count:u32 infos?:array:nvmlProcessInfo_v2_t:infoCount",
-    "nvmlDeviceGetGpuInstancePossiblePlacements": "device:handle:device profileId:number:4 placements?:array:nvmlGpuInstancePlacement_t:count count:count:u32",
+    "nvmlDeviceGetGpuInstancePossiblePlacements": "device:handle:device profileId:number:4 placements:array:nvmlGpuInstancePlacement_t:8 count:count:u32",
     "nvmlVgpuInstanceGetLicenseInfo": "vgpuInstance:number:4 licenseInfo:record:nvmlVgpuLicenseInfo_t",
     "nvmlDeviceGetDriverModel": "device:handle:device current:value:u32 pending:value:u32",
     "claimwrightDeviceGetFact": "device:handle:device name:input value:text:length length:number:4",

@@ -52,6 +52,13 @@ class CallWriter:
         for name in names:
             yield from ("", self._parts(name), self._body(name, split=name in own))
 
+    def inherited(self, names: frozenset[str]) -> Iterator[str]:
+        """Yield inherited.h: bodies that answer for a MIG device as for its GPU."""
+        for name in sorted(names):
+            parameters = self.functions[name].parameters
+            declared = ", ".join(_declared(item) for item in parameters)
+            yield f"INHERITED({name}, ({declared}), ({', '.join(item.name for item in parameters)}))"
+
     def _variants(self, names: list[str]) -> Iterator[str]:
         details = {p.detail[0] for name in names for p in self.parts[name] if p.kind is PartKind.RECORD}
         for detail in sorted(details):
@@ -114,7 +121,8 @@ class CallWriter:
         if not split:
             return f"REMOTE({name}, {self.numbers[name]}, ({declared}), {given})"
         arguments = ", ".join(item.name for item in parameters)
-        return f"REMOTE_FOR_INSTANCES({name}, {self.numbers[name]}, ({declared}), ({arguments}), {given})"
+        macro = "REMOTE_FOR_INSTANCES" if parameters[0].name == "device" else "REMOTE_WHEN_NOT_FOUND"
+        return f"{macro}({name}, {self.numbers[name]}, ({declared}), ({arguments}), {given})"
 
 
 def _declared(item: Parameter) -> str:

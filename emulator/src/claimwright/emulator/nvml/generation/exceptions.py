@@ -31,6 +31,9 @@ READ = {
 # Arrays: what says how much room there is. A number stands for "the caller must have room for all".
 ROOM = {
     ("nvmlDeviceGetGpuInstances", "gpuInstances"): "15",
+    ("nvmlDeviceGetGpuInstancePossiblePlacements", "placements"): "8",
+    ("nvmlDeviceGetGpuInstancePossiblePlacements_v2", "placements"): "8",
+    ("nvmlGpuInstanceGetComputeInstancePossiblePlacements", "placements"): "8",
     ("nvmlGpuInstanceGetComputeInstances", "computeInstances"): "8",
     ("nvmlDeviceGetSupportedPerformanceStates", "pstates"): "size/4",
     ("nvmlDeviceGetFieldValues", "values"): "valuesCount",
@@ -47,10 +50,18 @@ ROOM = {
 BYTES = {("nvmlVgpuInstanceGetMetadata", "vgpuMetadata"), ("nvmlDeviceGetVgpuMetadata", "pgpuMetadata")}
 
 # A count that is only given back.
-COUNT_OUT = {("nvmlDeviceGetGpuInstances", "count"), ("nvmlGpuInstanceGetComputeInstances", "count")}
+COUNT_OUT = {
+    ("nvmlDeviceGetGpuInstances", "count"),
+    ("nvmlDeviceGetGpuInstancePossiblePlacements", "count"),
+    ("nvmlDeviceGetGpuInstancePossiblePlacements_v2", "count"),
+    ("nvmlGpuInstanceGetComputeInstances", "count"),
+    ("nvmlGpuInstanceGetComputeInstancePossiblePlacements", "count"),
+}
 
 # Pointers that may be NULL.
 OPTIONAL = {
     ("nvmlDeviceGetSamples", "sampleValType"),
     ("nvmlDeviceDiscoverGpus", "pciInfo"),
+    ("nvmlDeviceGetGpuInstancePossiblePlacements_v2", "placements"),
+    ("nvmlGpuInstanceGetComputeInstancePossiblePlacements", "placements"),
 }

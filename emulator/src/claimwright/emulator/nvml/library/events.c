@@ -111,7 +111,7 @@ API(nvmlDeviceGetSupportedEventTypes)(void *device, uint64_t *out) {
 API(nvmlDeviceRegisterEvents)(void *device, uint64_t types, void *set) {
     uint64_t supported, arguments[2] = {0, types};
     ENTER();
-    if (is_instance(device)) return NOT_SUPPORTED; /* nvml.h: not on MIG devices */
+    if (is_instance(device)) return NOT_SUPPORTED; /* events of instances come with those of their GPU */
     OPEN(device, page);
     NEED(!(types & ~(uint64_t)ALL_EVENTS));
     CONSISTENTLY(page, supported = page->supported_events);

@@ -53,8 +53,15 @@ API(nvmlDeviceGetConfComputeProtectedMemoryUsage)(void *device, struct memory *o
     return finish();
 }
 
+/* While MIG is on NVML does not say how busy the whole is (nvml.h, notes of the utilization getters). */
+#define NEED_WHOLE(page)                                        \
+    do {                                                        \
+        if (load(&(page)->mig_current) == 1) return NOT_SUPPORTED; \
+    } while (0)
+
 API(nvmlDeviceGetUtilizationRates)(void *device, struct utilization *out) {
     OPEN(device, page);
+    NEED_WHOLE(page);
     NEED(out);
     CONSISTENTLY(page, out->gpu = page->gpu_percent; out->memory = page->memory_percent);
     return finish();
@@ -65,6 +72,7 @@ enum { SAMPLING_US = 167000 };
 #define ENGINE(function, member)                                                     \
     API(function)(void *device, uint32_t *percent, uint32_t *period_us) {            \
         OPEN(device, page);                                                          \
+        NEED_WHOLE(page);                                                            \
         NEED(percent && period_us);                                                  \
         CONSISTENTLY(page, *percent = page->member);                                 \
         *period_us = SAMPLING_US;                                                    \

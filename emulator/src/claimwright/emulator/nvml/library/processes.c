@@ -71,6 +71,7 @@ static uint64_t now_us(void) {
 API(nvmlDeviceGetProcessUtilization)(void *device, struct process_utilization *samples, uint32_t *count, uint64_t since) {
     struct cw_process all[CW_PROCESSES];
     OPEN(device, page);
+    NEED_WHOLE(page);
     NEED(count);
     (void)since;
     uint32_t found, room = *count;
@@ -88,6 +89,7 @@ API(nvmlDeviceGetProcessUtilization)(void *device, struct process_utilization *s
 API(nvmlDeviceGetProcessesUtilizationInfo)(void *device, struct processes_utilization *out) {
     struct cw_process all[CW_PROCESSES];
     OPEN(device, page);
+    NEED_WHOLE(page);
     NEED(out);
     NEED_VERSION(out->version, VERSION_nvmlProcessesUtilizationInfo_v1_t);
     uint32_t found, room = out->count;

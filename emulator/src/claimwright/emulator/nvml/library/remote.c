@@ -276,6 +276,15 @@ static int ask(uint32_t number, const struct part *parts, size_t count, const ui
         const uint64_t given_[] = {__VA_ARGS__};                                        \
         return ask(number, parts_##name, COUNT_OF(parts_##name), given_);               \
     }
+/* The C body looks among GPUs; what it does not find may be a MIG device's. */
+#define REMOTE_WHEN_NOT_FOUND(name, number, parameters, arguments, ...)                 \
+    static int body_##name parameters {                                                 \
+        int result_ = hot_##name arguments;                                             \
+        if (LIKELY(result_ != NOT_FOUND)) return result_;                               \
+        const uint64_t given_[] = {__VA_ARGS__};                                        \
+        return seen(ask(number, parts_##name, COUNT_OF(parts_##name), given_), device); \
+    }
 #define GIVEN(argument) (uint64_t)(uintptr_t)(argument)
 
 #include "_generated/calls.h"
+#include "_generated/inherited.h"

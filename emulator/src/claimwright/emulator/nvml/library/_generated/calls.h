@@ -2,15 +2,30 @@
 
 static const struct variant variants_nvmlAccountingStats_t[] = {{.word = 0, .size = 56}};
 static const struct variant variants_nvmlAccountingStats_v2_t[] = {{.word = 0, .size = 64}};
+static const struct variant variants_nvmlBAR1Memory_t[] = {{.word = 0, .size = 24}};
 static const struct variant variants_nvmlClkMonStatus_t[] = {{.word = 0, .size = 264}};
 static const struct variant variants_nvmlClockOffset_v1_t[] = {{.word = VERSION_nvmlClockOffset_v1_t, .size = 24}};
+static const struct variant variants_nvmlComputeInstanceInfo_t[] = {{.word = 0, .size = 32, .handles = {{0, DEVICE}, {8, GPU_INSTANCE}}}};
+static const struct variant variants_nvmlComputeInstancePlacement_t[] = {{.word = 0, .size = 8}};
+static const struct variant variants_nvmlComputeInstanceProfileInfo_t[] = {{.word = 0, .size = 36}};
+static const struct variant variants_nvmlComputeInstanceProfileInfo_v2_t_or_nvmlComputeInstanceProfileInfo_v3_t[] = {{.word = VERSION_nvmlComputeInstanceProfileInfo_v2_t, .size = 136}, {.word = VERSION_nvmlComputeInstanceProfileInfo_v3_t, .size = 140}};
+static const struct variant variants_nvmlDeviceAttributes_t[] = {{.word = 0, .size = 40}};
 static const struct variant variants_nvmlDeviceCurrentClockFreqs_v1_t[] = {{.word = VERSION_nvmlDeviceCurrentClockFreqs_v1_t, .size = 2052}};
 static const struct variant variants_nvmlDevicePerfModes_v1_t[] = {{.word = VERSION_nvmlDevicePerfModes_v1_t, .size = 2052}};
 static const struct variant variants_nvmlFBCStats_t[] = {{.word = 0, .size = 12}};
 static const struct variant variants_nvmlGpmSupport_t[] = {{.word = 0, .size = 8}};
 static const struct variant variants_nvmlGpuDynamicPstatesInfo_t[] = {{.word = 0, .size = 132}};
+static const struct variant variants_nvmlGpuInstanceInfo_t[] = {{.word = 0, .size = 24, .handles = {{0, DEVICE}}}};
+static const struct variant variants_nvmlGpuInstancePlacement_t[] = {{.word = 0, .size = 8}};
+static const struct variant variants_nvmlGpuInstanceProfileInfo_t[] = {{.word = 0, .size = 48}};
+static const struct variant variants_nvmlGpuInstanceProfileInfo_v2_t_or_nvmlGpuInstanceProfileInfo_v3_t[] = {{.word = VERSION_nvmlGpuInstanceProfileInfo_v2_t, .size = 152}, {.word = VERSION_nvmlGpuInstanceProfileInfo_v3_t, .size = 152}};
+static const struct variant variants_nvmlMemory_t[] = {{.word = 0, .size = 24}};
+static const struct variant variants_nvmlMemory_v2_t[] = {{.word = VERSION_nvmlMemory_v2_t, .size = 40}};
 static const struct variant variants_nvmlPlatformInfo_v1_t_or_nvmlPlatformInfo_v2_t[] = {{.word = VERSION_nvmlPlatformInfo_v1_t, .size = 44}, {.word = VERSION_nvmlPlatformInfo_v2_t, .size = 44}};
+static const struct variant variants_nvmlProcessDetailList_v1_t[] = {{.word = VERSION_nvmlProcessDetailList_v1_t, .size = 24, .nested = {16, 8, 32, false}}};
+static const struct variant variants_nvmlUUID_v1_t[] = {{.word = VERSION_nvmlUUID_v1_t, .size = 52}};
 static const struct variant variants_nvmlUnrepairableMemoryStatus_v1_t[] = {{.word = 0, .size = 4}};
+static const struct variant variants_nvmlUtilization_t[] = {{.word = 0, .size = 8}};
 static const struct variant variants_nvmlVgpuHeterogeneousMode_v1_t[] = {{.word = VERSION_nvmlVgpuHeterogeneousMode_v1_t, .size = 8}};
 static const struct variant variants_nvmlVgpuInstancesUtilizationInfo_v1_t[] = {{.word = VERSION_nvmlVgpuInstancesUtilizationInfo_v1_t, .size = 32, .nested = {24, 8, 64, false}}};
 static const struct variant variants_nvmlVgpuLicenseInfo_t[] = {{.word = 0, .size = 24}};
@@ -42,8 +57,23 @@ REMOTE(claimwrightDeviceReset, 437, (void *device), GIVEN(device))
 static const struct part parts_claimwrightReadGpmCounters[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = ARRAY, .optional = true, .size = 8, .room = 3, .room_is_pointed_at = true}, {.kind = COUNT, .size = 4}};
 REMOTE_FOR_US(claimwrightReadGpmCounters, 438, (void *device, unsigned long gpuInstance, void *sums, void *count), GIVEN(device), GIVEN(gpuInstance), GIVEN(sums), GIVEN(count))
 
+static const struct part parts_nvmlComputeInstanceDestroy[] = {{.kind = HANDLE, .handle = COMPUTE_INSTANCE}};
+REMOTE(nvmlComputeInstanceDestroy, 382, (void *computeInstance), GIVEN(computeInstance))
+
+static const struct part parts_nvmlComputeInstanceGetInfo[] = {{.kind = HANDLE, .handle = COMPUTE_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlComputeInstanceInfo_t, .variant_count = 1}};
+REMOTE(nvmlComputeInstanceGetInfo, 426, (void *computeInstance, void *info), GIVEN(computeInstance), GIVEN(info))
+
+static const struct part parts_nvmlComputeInstanceGetInfo_v2[] = {{.kind = HANDLE, .handle = COMPUTE_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlComputeInstanceInfo_t, .variant_count = 1}};
+REMOTE(nvmlComputeInstanceGetInfo_v2, 385, (void *computeInstance, void *info), GIVEN(computeInstance), GIVEN(info))
+
 static const struct part parts_nvmlDeviceClearAccountingPids[] = {{.kind = HANDLE, .handle = DEVICE}};
 REMOTE(nvmlDeviceClearAccountingPids, 227, (void *device), GIVEN(device))
+
+static const struct part parts_nvmlDeviceCreateGpuInstance[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 8, .handle = GPU_INSTANCE}};
+REMOTE(nvmlDeviceCreateGpuInstance, 370, (void *device, unsigned long profileId, void *gpuInstance), GIVEN(device), GIVEN(profileId), GIVEN(gpuInstance))
+
+static const struct part parts_nvmlDeviceCreateGpuInstanceWithPlacement[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = RECORD, .variants = variants_nvmlGpuInstancePlacement_t, .variant_count = 1}, {.kind = VALUE, .size = 8, .handle = GPU_INSTANCE}};
+REMOTE(nvmlDeviceCreateGpuInstanceWithPlacement, 371, (void *device, unsigned long profileId, const void *placement, void *gpuInstance), GIVEN(device), GIVEN(profileId), GIVEN(placement), GIVEN(gpuInstance))
 
 static const struct part parts_nvmlDeviceGetAccountingMode[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetAccountingMode, 184, (void *device, void *mode), GIVEN(device), GIVEN(mode))
@@ -60,11 +90,32 @@ REMOTE(nvmlDeviceGetAccountingStats_v2, 188, (void *device, void *stats), GIVEN(
 static const struct part parts_nvmlDeviceGetActiveVgpus[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 4, .room = 1, .room_is_pointed_at = true}};
 REMOTE(nvmlDeviceGetActiveVgpus, 306, (void *device, void *vgpuCount, void *vgpuInstances), GIVEN(device), GIVEN(vgpuCount), GIVEN(vgpuInstances))
 
+static const struct part parts_nvmlDeviceGetAttributes[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlDeviceAttributes_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetAttributes, 425, (void *device, void *attributes), GIVEN(device), GIVEN(attributes))
+
+static const struct part parts_nvmlDeviceGetAttributes_v2[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlDeviceAttributes_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetAttributes_v2, 22, (void *device, void *attributes), GIVEN(device), GIVEN(attributes))
+
+static const struct part parts_nvmlDeviceGetBAR1MemoryInfo[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlBAR1Memory_t, .variant_count = 1}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetBAR1MemoryInfo, 154, (void *device, void *bar1Memory), (device, bar1Memory), GIVEN(device), GIVEN(bar1Memory))
+
 static const struct part parts_nvmlDeviceGetClkMonStatus[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlClkMonStatus_t, .variant_count = 1}};
 REMOTE(nvmlDeviceGetClkMonStatus, 195, (void *device, void *status), GIVEN(device), GIVEN(status))
 
 static const struct part parts_nvmlDeviceGetClockOffsets[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlClockOffset_v1_t, .variant_count = 1}};
 REMOTE(nvmlDeviceGetClockOffsets, 103, (void *device, void *info), GIVEN(device), GIVEN(info))
+
+static const struct part parts_nvmlDeviceGetComputeInstanceId[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlDeviceGetComputeInstanceId, 388, (void *device, void *id), GIVEN(device), GIVEN(id))
+
+static const struct part parts_nvmlDeviceGetComputeRunningProcesses[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 16, .room = 1, .room_is_pointed_at = true}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetComputeRunningProcesses, 427, (void *device, void *infoCount, void *infos), (device, infoCount, infos), GIVEN(device), GIVEN(infoCount), GIVEN(infos))
+
+static const struct part parts_nvmlDeviceGetComputeRunningProcesses_v2[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 24, .room = 1, .room_is_pointed_at = true}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetComputeRunningProcesses_v2, 428, (void *device, void *infoCount, void *infos), (device, infoCount, infos), GIVEN(device), GIVEN(infoCount), GIVEN(infos))
+
+static const struct part parts_nvmlDeviceGetComputeRunningProcesses_v3[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 24, .room = 1, .room_is_pointed_at = true}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetComputeRunningProcesses_v3, 147, (void *device, void *infoCount, void *infos), (device, infoCount, infos), GIVEN(device), GIVEN(infoCount), GIVEN(infos))
 
 static const struct part parts_nvmlDeviceGetCreatableVgpus[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 4, .room = 1, .room_is_pointed_at = true}};
 REMOTE(nvmlDeviceGetCreatableVgpus, 293, (void *device, void *vgpuCount, void *vgpuTypeIds), GIVEN(device), GIVEN(vgpuCount), GIVEN(vgpuTypeIds))
@@ -72,8 +123,17 @@ REMOTE(nvmlDeviceGetCreatableVgpus, 293, (void *device, void *vgpuCount, void *v
 static const struct part parts_nvmlDeviceGetCurrentClockFreqs[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlDeviceCurrentClockFreqs_v1_t, .variant_count = 1}};
 REMOTE(nvmlDeviceGetCurrentClockFreqs, 106, (void *device, void *currentClockFreqs), GIVEN(device), GIVEN(currentClockFreqs))
 
+static const struct part parts_nvmlDeviceGetDecoderUtilization[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}, {.kind = VALUE, .size = 4}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetDecoderUtilization, 139, (void *device, void *utilization, void *samplingPeriodUs), (device, utilization, samplingPeriodUs), GIVEN(device), GIVEN(utilization), GIVEN(samplingPeriodUs))
+
+static const struct part parts_nvmlDeviceGetDeviceHandleFromMigDeviceHandle[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 8, .handle = DEVICE}};
+REMOTE(nvmlDeviceGetDeviceHandleFromMigDeviceHandle, 391, (void *migDevice, void *device), GIVEN(migDevice), GIVEN(device))
+
 static const struct part parts_nvmlDeviceGetDynamicPstatesInfo[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlGpuDynamicPstatesInfo_t, .variant_count = 1}};
 REMOTE(nvmlDeviceGetDynamicPstatesInfo, 97, (void *device, void *pDynamicPstatesInfo), GIVEN(device), GIVEN(pDynamicPstatesInfo))
+
+static const struct part parts_nvmlDeviceGetEncoderUtilization[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}, {.kind = VALUE, .size = 4}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetEncoderUtilization, 135, (void *device, void *utilization, void *samplingPeriodUs), (device, utilization, samplingPeriodUs), GIVEN(device), GIVEN(utilization), GIVEN(samplingPeriodUs))
 
 static const struct part parts_nvmlDeviceGetGpcClkMinMaxVfOffset[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetGpcClkMinMaxVfOffset, 101, (void *device, void *minOffset, void *maxOffset), GIVEN(device), GIVEN(minOffset), GIVEN(maxOffset))
@@ -81,11 +141,71 @@ REMOTE(nvmlDeviceGetGpcClkMinMaxVfOffset, 101, (void *device, void *minOffset, v
 static const struct part parts_nvmlDeviceGetGpcClkVfOffset[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetGpcClkVfOffset, 70, (void *device, void *offset), GIVEN(device), GIVEN(offset))
 
+static const struct part parts_nvmlDeviceGetGpuInstanceById[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 8, .handle = GPU_INSTANCE}};
+REMOTE(nvmlDeviceGetGpuInstanceById, 374, (void *device, unsigned long id, void *gpuInstance), GIVEN(device), GIVEN(id), GIVEN(gpuInstance))
+
+static const struct part parts_nvmlDeviceGetGpuInstanceId[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlDeviceGetGpuInstanceId, 387, (void *device, void *id), GIVEN(device), GIVEN(id))
+
+static const struct part parts_nvmlDeviceGetGpuInstancePossiblePlacements[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = ARRAY, .size = 8, .fixed = 8}, {.kind = COUNT, .size = 4}};
+REMOTE(nvmlDeviceGetGpuInstancePossiblePlacements, 433, (void *device, unsigned long profileId, void *placements, void *count), GIVEN(device), GIVEN(profileId), GIVEN(placements), GIVEN(count))
+
+static const struct part parts_nvmlDeviceGetGpuInstancePossiblePlacements_v2[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = ARRAY, .optional = true, .size = 8, .fixed = 8}, {.kind = COUNT, .size = 4}};
+REMOTE(nvmlDeviceGetGpuInstancePossiblePlacements_v2, 368, (void *device, unsigned long profileId, void *placements, void *count), GIVEN(device), GIVEN(profileId), GIVEN(placements), GIVEN(count))
+
+static const struct part parts_nvmlDeviceGetGpuInstanceProfileInfo[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = RECORD, .variants = variants_nvmlGpuInstanceProfileInfo_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetGpuInstanceProfileInfo, 365, (void *device, unsigned long profile, void *info), GIVEN(device), GIVEN(profile), GIVEN(info))
+
+static const struct part parts_nvmlDeviceGetGpuInstanceProfileInfoByIdV[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = RECORD, .variants = variants_nvmlGpuInstanceProfileInfo_v2_t_or_nvmlGpuInstanceProfileInfo_v3_t, .variant_count = 2}};
+REMOTE(nvmlDeviceGetGpuInstanceProfileInfoByIdV, 367, (void *device, unsigned long profileId, void *info), GIVEN(device), GIVEN(profileId), GIVEN(info))
+
+static const struct part parts_nvmlDeviceGetGpuInstanceProfileInfoV[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = RECORD, .variants = variants_nvmlGpuInstanceProfileInfo_v2_t_or_nvmlGpuInstanceProfileInfo_v3_t, .variant_count = 2}};
+REMOTE(nvmlDeviceGetGpuInstanceProfileInfoV, 366, (void *device, unsigned long profile, void *info), GIVEN(device), GIVEN(profile), GIVEN(info))
+
+static const struct part parts_nvmlDeviceGetGpuInstanceRemainingCapacity[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlDeviceGetGpuInstanceRemainingCapacity, 369, (void *device, unsigned long profileId, void *count), GIVEN(device), GIVEN(profileId), GIVEN(count))
+
+static const struct part parts_nvmlDeviceGetGpuInstances[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = ARRAY, .size = 8, .handle = GPU_INSTANCE, .fixed = 15}, {.kind = COUNT, .size = 4}};
+REMOTE(nvmlDeviceGetGpuInstances, 373, (void *device, unsigned long profileId, void *gpuInstances, void *count), GIVEN(device), GIVEN(profileId), GIVEN(gpuInstances), GIVEN(count))
+
+static const struct part parts_nvmlDeviceGetGraphicsRunningProcesses[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 16, .room = 1, .room_is_pointed_at = true}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetGraphicsRunningProcesses, 429, (void *device, void *infoCount, void *infos), (device, infoCount, infos), GIVEN(device), GIVEN(infoCount), GIVEN(infos))
+
+static const struct part parts_nvmlDeviceGetGraphicsRunningProcesses_v2[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 24, .room = 1, .room_is_pointed_at = true}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetGraphicsRunningProcesses_v2, 430, (void *device, void *infoCount, void *infos), (device, infoCount, infos), GIVEN(device), GIVEN(infoCount), GIVEN(infos))
+
+static const struct part parts_nvmlDeviceGetGraphicsRunningProcesses_v3[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 24, .room = 1, .room_is_pointed_at = true}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetGraphicsRunningProcesses_v3, 148, (void *device, void *infoCount, void *infos), (device, infoCount, infos), GIVEN(device), GIVEN(infoCount), GIVEN(infos))
+
+static const struct part parts_nvmlDeviceGetHandleByUUID[] = {{.kind = INPUT}, {.kind = VALUE, .size = 8, .handle = DEVICE}};
+REMOTE_WHEN_NOT_FOUND(nvmlDeviceGetHandleByUUID, 25, (const void *uuid, void *device), (uuid, device), GIVEN(uuid), GIVEN(device))
+
+static const struct part parts_nvmlDeviceGetHandleByUUIDV[] = {{.kind = RECORD, .variants = variants_nvmlUUID_v1_t, .variant_count = 1}, {.kind = VALUE, .size = 8, .handle = DEVICE}};
+REMOTE_WHEN_NOT_FOUND(nvmlDeviceGetHandleByUUIDV, 26, (const void *uuid, void *device), (uuid, device), GIVEN(uuid), GIVEN(device))
+
 static const struct part parts_nvmlDeviceGetHostVgpuMode[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetHostVgpuMode, 277, (void *device, void *pHostVgpuMode), GIVEN(device), GIVEN(pHostVgpuMode))
 
+static const struct part parts_nvmlDeviceGetIndex[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetIndex, 30, (void *device, void *index), (device, index), GIVEN(device), GIVEN(index))
+
+static const struct part parts_nvmlDeviceGetJpgUtilization[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}, {.kind = VALUE, .size = 4}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetJpgUtilization, 140, (void *device, void *utilization, void *samplingPeriodUs), (device, utilization, samplingPeriodUs), GIVEN(device), GIVEN(utilization), GIVEN(samplingPeriodUs))
+
 static const struct part parts_nvmlDeviceGetLastBBXFlushTime[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 8}, {.kind = VALUE, .size = 8}};
 REMOTE(nvmlDeviceGetLastBBXFlushTime, 53, (void *device, void *timestamp, void *durationUs), GIVEN(device), GIVEN(timestamp), GIVEN(durationUs))
+
+static const struct part parts_nvmlDeviceGetMPSComputeRunningProcesses[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 16, .room = 1, .room_is_pointed_at = true}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetMPSComputeRunningProcesses, 431, (void *device, void *infoCount, void *infos), (device, infoCount, infos), GIVEN(device), GIVEN(infoCount), GIVEN(infos))
+
+static const struct part parts_nvmlDeviceGetMPSComputeRunningProcesses_v2[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 24, .room = 1, .room_is_pointed_at = true}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetMPSComputeRunningProcesses_v2, 432, (void *device, void *infoCount, void *infos), (device, infoCount, infos), GIVEN(device), GIVEN(infoCount), GIVEN(infos))
+
+static const struct part parts_nvmlDeviceGetMPSComputeRunningProcesses_v3[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 24, .room = 1, .room_is_pointed_at = true}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetMPSComputeRunningProcesses_v3, 149, (void *device, void *infoCount, void *infos), (device, infoCount, infos), GIVEN(device), GIVEN(infoCount), GIVEN(infos))
+
+static const struct part parts_nvmlDeviceGetMaxMigDeviceCount[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlDeviceGetMaxMigDeviceCount, 389, (void *device, void *count), GIVEN(device), GIVEN(count))
 
 static const struct part parts_nvmlDeviceGetMemClkMinMaxVfOffset[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetMemClkMinMaxVfOffset, 102, (void *device, void *minOffset, void *maxOffset), GIVEN(device), GIVEN(minOffset), GIVEN(maxOffset))
@@ -93,14 +213,32 @@ REMOTE(nvmlDeviceGetMemClkMinMaxVfOffset, 102, (void *device, void *minOffset, v
 static const struct part parts_nvmlDeviceGetMemClkVfOffset[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetMemClkVfOffset, 98, (void *device, void *offset), GIVEN(device), GIVEN(offset))
 
+static const struct part parts_nvmlDeviceGetMemoryInfo[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlMemory_t, .variant_count = 1}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetMemoryInfo, 119, (void *device, void *memory), (device, memory), GIVEN(device), GIVEN(memory))
+
+static const struct part parts_nvmlDeviceGetMemoryInfo_v2[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlMemory_v2_t, .variant_count = 1}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetMemoryInfo_v2, 120, (void *device, void *memory), (device, memory), GIVEN(device), GIVEN(memory))
+
+static const struct part parts_nvmlDeviceGetMigDeviceHandleByIndex[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 8, .handle = DEVICE}};
+REMOTE(nvmlDeviceGetMigDeviceHandleByIndex, 390, (void *device, unsigned long index, void *migDevice), GIVEN(device), GIVEN(index), GIVEN(migDevice))
+
 static const struct part parts_nvmlDeviceGetMinMaxClockOfPState[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetMinMaxClockOfPState, 99, (void *device, unsigned long type, unsigned long pstate, void *minClockMHz, void *maxClockMHz), GIVEN(device), GIVEN(type), GIVEN(pstate), GIVEN(minClockMHz), GIVEN(maxClockMHz))
+
+static const struct part parts_nvmlDeviceGetName[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = TEXT_BUFFER, .size = 1, .room = 2}, {.kind = NUMBER_BY_VALUE, .width = 4}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetName, 28, (void *device, void *name, unsigned long length), (device, name, length), GIVEN(device), GIVEN(name), GIVEN(length))
+
+static const struct part parts_nvmlDeviceGetOfaUtilization[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}, {.kind = VALUE, .size = 4}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetOfaUtilization, 141, (void *device, void *utilization, void *samplingPeriodUs), (device, utilization, samplingPeriodUs), GIVEN(device), GIVEN(utilization), GIVEN(samplingPeriodUs))
 
 static const struct part parts_nvmlDeviceGetPerformanceModes[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlDevicePerfModes_v1_t, .variant_count = 1}};
 REMOTE(nvmlDeviceGetPerformanceModes, 105, (void *device, void *perfModes), GIVEN(device), GIVEN(perfModes))
 
 static const struct part parts_nvmlDeviceGetPlatformInfo[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlPlatformInfo_v1_t_or_nvmlPlatformInfo_v2_t, .variant_count = 2}};
 REMOTE(nvmlDeviceGetPlatformInfo, 198, (void *device, void *platformInfo), GIVEN(device), GIVEN(platformInfo))
+
+static const struct part parts_nvmlDeviceGetProcessUtilization[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = ARRAY, .optional = true, .size = 32, .room = 2, .room_is_pointed_at = true}, {.kind = COUNT, .size = 4}, {.kind = NUMBER_BY_VALUE, .width = 8}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetProcessUtilization, 196, (void *device, void *utilization, void *processSamplesCount, unsigned long lastSeenTimeStamp), (device, utilization, processSamplesCount, lastSeenTimeStamp), GIVEN(device), GIVEN(utilization), GIVEN(processSamplesCount), GIVEN(lastSeenTimeStamp))
 
 static const struct part parts_nvmlDeviceGetRetiredPages[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 8, .room = 2, .room_is_pointed_at = true}};
 REMOTE(nvmlDeviceGetRetiredPages, 189, (void *device, unsigned long cause, void *pageCount, void *addresses), GIVEN(device), GIVEN(cause), GIVEN(pageCount), GIVEN(addresses))
@@ -111,8 +249,14 @@ REMOTE(nvmlDeviceGetRetiredPagesPendingStatus, 191, (void *device, void *isPendi
 static const struct part parts_nvmlDeviceGetRetiredPages_v2[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 8, .room = 2, .room_is_pointed_at = true}, {.kind = ARRAY, .optional = true, .size = 8, .room = 2, .room_is_pointed_at = true}};
 REMOTE(nvmlDeviceGetRetiredPages_v2, 190, (void *device, unsigned long cause, void *pageCount, void *addresses, void *timestamps), GIVEN(device), GIVEN(cause), GIVEN(pageCount), GIVEN(addresses), GIVEN(timestamps))
 
+static const struct part parts_nvmlDeviceGetRunningProcessDetailList[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlProcessDetailList_v1_t, .variant_count = 1}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetRunningProcessDetailList, 150, (void *device, void *plist), (device, plist), GIVEN(device), GIVEN(plist))
+
 static const struct part parts_nvmlDeviceGetSamples[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 8}, {.kind = VALUE, .optional = true, .size = 4}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 16, .room = 4, .room_is_pointed_at = true}};
 REMOTE(nvmlDeviceGetSamples, 153, (void *device, unsigned long type, unsigned long lastSeenTimeStamp, void *sampleValType, void *sampleCount, void *samples), GIVEN(device), GIVEN(type), GIVEN(lastSeenTimeStamp), GIVEN(sampleValType), GIVEN(sampleCount), GIVEN(samples))
+
+static const struct part parts_nvmlDeviceGetSupportedEventTypes[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 8}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetSupportedEventTypes, 257, (void *device, void *eventTypes), (device, eventTypes), GIVEN(device), GIVEN(eventTypes))
 
 static const struct part parts_nvmlDeviceGetSupportedPerformanceStates[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = ARRAY, .size = 4, .room = 2, .divisor = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}};
 REMOTE(nvmlDeviceGetSupportedPerformanceStates, 100, (void *device, void *pstates, unsigned long size), GIVEN(device), GIVEN(pstates), GIVEN(size))
@@ -120,8 +264,14 @@ REMOTE(nvmlDeviceGetSupportedPerformanceStates, 100, (void *device, void *pstate
 static const struct part parts_nvmlDeviceGetSupportedVgpus[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 4, .room = 1, .room_is_pointed_at = true}};
 REMOTE(nvmlDeviceGetSupportedVgpus, 292, (void *device, void *vgpuCount, void *vgpuTypeIds), GIVEN(device), GIVEN(vgpuCount), GIVEN(vgpuTypeIds))
 
+static const struct part parts_nvmlDeviceGetUUID[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = TEXT_BUFFER, .size = 1, .room = 2}, {.kind = NUMBER_BY_VALUE, .width = 4}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetUUID, 46, (void *device, void *uuid, unsigned long length), (device, uuid, length), GIVEN(device), GIVEN(uuid), GIVEN(length))
+
 static const struct part parts_nvmlDeviceGetUnrepairableMemoryFlag_v1[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlUnrepairableMemoryStatus_v1_t, .variant_count = 1}};
 REMOTE(nvmlDeviceGetUnrepairableMemoryFlag_v1, 42, (void *device, void *unrepairableMemoryStatus), GIVEN(device), GIVEN(unrepairableMemoryStatus))
+
+static const struct part parts_nvmlDeviceGetUtilizationRates[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlUtilization_t, .variant_count = 1}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetUtilizationRates, 134, (void *device, void *utilization), (device, utilization), GIVEN(device), GIVEN(utilization))
 
 static const struct part parts_nvmlDeviceGetVgpuCapabilities[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetVgpuCapabilities, 291, (void *device, unsigned long capability, void *capResult), GIVEN(device), GIVEN(capability), GIVEN(capResult))
@@ -168,6 +318,9 @@ REMOTE(nvmlDeviceGetVgpuUtilization, 350, (void *device, unsigned long lastSeenT
 static const struct part parts_nvmlDeviceGetViolationStatus[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = RECORD, .variants = variants_nvmlViolationTime_t, .variant_count = 1}};
 REMOTE(nvmlDeviceGetViolationStatus, 155, (void *device, unsigned long perfPolicyType, void *violTime), GIVEN(device), GIVEN(perfPolicyType), GIVEN(violTime))
 
+static const struct part parts_nvmlDeviceIsMigDeviceHandle[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
+REMOTE_FOR_INSTANCES(nvmlDeviceIsMigDeviceHandle, 386, (void *device, void *isMigDevice), (device, isMigDevice), GIVEN(device), GIVEN(isMigDevice))
+
 static const struct part parts_nvmlDeviceResetApplicationsClocks[] = {{.kind = HANDLE, .handle = DEVICE}};
 REMOTE(nvmlDeviceResetApplicationsClocks, 214, (void *device), GIVEN(device))
 
@@ -191,6 +344,9 @@ REMOTE(nvmlDeviceSetMemClkVfOffset, 225, (void *device, unsigned long offset), G
 
 static const struct part parts_nvmlDeviceSetMemoryLockedClocks[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}};
 REMOTE(nvmlDeviceSetMemoryLockedClocks, 211, (void *device, unsigned long minMemClockMHz, unsigned long maxMemClockMHz), GIVEN(device), GIVEN(minMemClockMHz), GIVEN(maxMemClockMHz))
+
+static const struct part parts_nvmlDeviceSetMigMode[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlDeviceSetMigMode, 363, (void *device, unsigned long mode, void *activationStatus), GIVEN(device), GIVEN(mode), GIVEN(activationStatus))
 
 static const struct part parts_nvmlDeviceSetVgpuCapabilities[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}};
 REMOTE(nvmlDeviceSetVgpuCapabilities, 287, (void *device, unsigned long capability, unsigned long state), GIVEN(device), GIVEN(capability), GIVEN(state))
@@ -221,6 +377,36 @@ REMOTE(nvmlGpmQueryIfStreamingEnabled, 398, (void *device, void *state), GIVEN(d
 
 static const struct part parts_nvmlGpmSetStreamingEnabled[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}};
 REMOTE(nvmlGpmSetStreamingEnabled, 399, (void *device, unsigned long state), GIVEN(device), GIVEN(state))
+
+static const struct part parts_nvmlGpuInstanceCreateComputeInstance[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 8, .handle = COMPUTE_INSTANCE}};
+REMOTE(nvmlGpuInstanceCreateComputeInstance, 380, (void *gpuInstance, unsigned long profileId, void *computeInstance), GIVEN(gpuInstance), GIVEN(profileId), GIVEN(computeInstance))
+
+static const struct part parts_nvmlGpuInstanceCreateComputeInstanceWithPlacement[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = RECORD, .variants = variants_nvmlComputeInstancePlacement_t, .variant_count = 1}, {.kind = VALUE, .size = 8, .handle = COMPUTE_INSTANCE}};
+REMOTE(nvmlGpuInstanceCreateComputeInstanceWithPlacement, 381, (void *gpuInstance, unsigned long profileId, const void *placement, void *computeInstance), GIVEN(gpuInstance), GIVEN(profileId), GIVEN(placement), GIVEN(computeInstance))
+
+static const struct part parts_nvmlGpuInstanceDestroy[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}};
+REMOTE(nvmlGpuInstanceDestroy, 372, (void *gpuInstance), GIVEN(gpuInstance))
+
+static const struct part parts_nvmlGpuInstanceGetComputeInstanceById[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 8, .handle = COMPUTE_INSTANCE}};
+REMOTE(nvmlGpuInstanceGetComputeInstanceById, 384, (void *gpuInstance, unsigned long id, void *computeInstance), GIVEN(gpuInstance), GIVEN(id), GIVEN(computeInstance))
+
+static const struct part parts_nvmlGpuInstanceGetComputeInstancePossiblePlacements[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = ARRAY, .optional = true, .size = 8, .fixed = 8}, {.kind = COUNT, .size = 4}};
+REMOTE(nvmlGpuInstanceGetComputeInstancePossiblePlacements, 379, (void *gpuInstance, unsigned long profileId, void *placements, void *count), GIVEN(gpuInstance), GIVEN(profileId), GIVEN(placements), GIVEN(count))
+
+static const struct part parts_nvmlGpuInstanceGetComputeInstanceProfileInfo[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = RECORD, .variants = variants_nvmlComputeInstanceProfileInfo_t, .variant_count = 1}};
+REMOTE(nvmlGpuInstanceGetComputeInstanceProfileInfo, 376, (void *gpuInstance, unsigned long profile, unsigned long engProfile, void *info), GIVEN(gpuInstance), GIVEN(profile), GIVEN(engProfile), GIVEN(info))
+
+static const struct part parts_nvmlGpuInstanceGetComputeInstanceProfileInfoV[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = RECORD, .variants = variants_nvmlComputeInstanceProfileInfo_v2_t_or_nvmlComputeInstanceProfileInfo_v3_t, .variant_count = 2}};
+REMOTE(nvmlGpuInstanceGetComputeInstanceProfileInfoV, 377, (void *gpuInstance, unsigned long profile, unsigned long engProfile, void *info), GIVEN(gpuInstance), GIVEN(profile), GIVEN(engProfile), GIVEN(info))
+
+static const struct part parts_nvmlGpuInstanceGetComputeInstanceRemainingCapacity[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlGpuInstanceGetComputeInstanceRemainingCapacity, 378, (void *gpuInstance, unsigned long profileId, void *count), GIVEN(gpuInstance), GIVEN(profileId), GIVEN(count))
+
+static const struct part parts_nvmlGpuInstanceGetComputeInstances[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = ARRAY, .size = 8, .handle = COMPUTE_INSTANCE, .fixed = 8}, {.kind = COUNT, .size = 4}};
+REMOTE(nvmlGpuInstanceGetComputeInstances, 383, (void *gpuInstance, unsigned long profileId, void *computeInstances, void *count), GIVEN(gpuInstance), GIVEN(profileId), GIVEN(computeInstances), GIVEN(count))
+
+static const struct part parts_nvmlGpuInstanceGetInfo[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlGpuInstanceInfo_t, .variant_count = 1}};
+REMOTE(nvmlGpuInstanceGetInfo, 375, (void *gpuInstance, void *info), GIVEN(gpuInstance), GIVEN(info))
 
 static const struct part parts_nvmlSetVgpuVersion[] = {{.kind = RECORD, .variants = variants_nvmlVgpuVersion_t, .variant_count = 1}};
 REMOTE(nvmlSetVgpuVersion, 349, (void *vgpuVersion), GIVEN(vgpuVersion))
