@@ -81,10 +81,10 @@ def below(tree: Tree, folder: str) -> Tree:
 def up_from(folder: str, target: str) -> str:
     """Return the relative link text from inside `folder` to `target`, both from the same root.
 
-    As the kernel's sysfs does it: up to the first shared folder, then down.
+    As the kernel's sysfs does it: up to the first shared folder, then down; the target's own name is always said.
     """
     here, there = folder.split("/"), target.split("/")
     shared = 0
-    while shared < min(len(here), len(there)) and here[shared] == there[shared]:
+    while shared < min(len(here), len(there) - 1) and here[shared] == there[shared]:
         shared += 1
     return "/".join([".."] * (len(here) - shared) + there[shared:])

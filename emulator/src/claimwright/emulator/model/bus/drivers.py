@@ -72,7 +72,7 @@ _SPECS = (
     DriverSpec("nvidia-nvswitch", "nvidia", (_of_class(0x068000, _NVIDIA),)),
     DriverSpec("mlx5_core", "mlx5_core", (PciId(_MELLANOX),), sriov=True),
     DriverSpec("snd_hda_intel", "snd_hda_intel", (_of_class(0x040300),)),
-    DriverSpec("pci-stub", "pci_stub", managed_dma=True),
+    DriverSpec("pci-stub", "", managed_dma=True),
     DriverSpec(
         "vfio-pci", "vfio_pci", (PciId(),), override_only=True, vfio=True, sriov=True, managed_dma=True
     ),

@@ -44,7 +44,6 @@ _SPECS = (
     ModuleSpec("mlx5_core", 2584576),
     ModuleSpec("mlx5_ib", 540672, ("mlx5_core",)),
     ModuleSpec("snd_hda_intel", 61440),
-    ModuleSpec("pci_stub", 16384),
     ModuleSpec("iommufd", 98304),
     ModuleSpec(
         "vfio", 69632, ("iommufd",), parameters={"enable_unsafe_noiommu_mode": Parameter("bool", "N", 0o644)}
