@@ -22,27 +22,10 @@ from claimwright.emulator.nvml import DriverRoot, compose
 from claimwright.emulator.nvml.server import serving
 
 SECTIONS = [
-    "MEMORY",
-    "UTILIZATION",
-    "ECC",
-    "TEMPERATURE",
-    "POWER",
-    "CLOCK",
-    "COMPUTE",
-    "PIDS",
-    "PERFORMANCE",
-    "SUPPORTED_CLOCKS",
-    "PAGE_RETIREMENT",
-    "ACCOUNTING",
-    "ENCODER_STATS",
-    "SUPPORTED_GPU_TARGET_TEMP",
-    "FBC_STATS",
-    "ROW_REMAPPER",
-    "RESET_STATUS",
-    "GSP_FIRMWARE_VERSION",
-    "POWER_SMOOTHING",
-    "POWER_PROFILES",
-]
+    "MEMORY", "UTILIZATION", "ECC", "TEMPERATURE", "POWER", "CLOCK", "COMPUTE", "PIDS", "PERFORMANCE",
+    "SUPPORTED_CLOCKS", "PAGE_RETIREMENT", "ACCOUNTING", "ENCODER_STATS", "SUPPORTED_GPU_TARGET_TEMP", "FBC_STATS",
+    "ROW_REMAPPER", "RESET_STATUS", "GSP_FIRMWARE_VERSION", "POWER_SMOOTHING", "POWER_PROFILES",
+]  # fmt: skip
 
 RUBBISH = (
     ("--nonsense",),
