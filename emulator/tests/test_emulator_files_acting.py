@@ -204,5 +204,5 @@ def test_all_faces_agree_with_the_model_after_every_operation(done: list[tuple[s
         assert door.list("/sys/bus/pci/devices") == sorted(str(each) for each in state.bus.functions)
         for address, present in state.bus.functions.items():
             names = door.list(f"/sys/bus/pci/devices/{address}")
-            assert ("driver" in names) == (present.driver is not None)
+            assert ("driver" in names) == (present.driver is not None and present.leaving is None)
             assert ("vfio-dev" in names) == (present.vfio_device is not None)
