@@ -22,6 +22,7 @@ from claimwright.dra.files import write_atomically
 from claimwright.emulator import control
 from claimwright.emulator.control import Services
 from claimwright.emulator.errors import EmulatorError
+from claimwright.emulator.fabric_manager import serving as fabric_manager
 from claimwright.emulator.faults.kernel_log import kernel_log
 from claimwright.emulator.faults.service import ScriptService
 from claimwright.emulator.files import mounts
@@ -75,6 +76,7 @@ async def _boot(folder: NodeFolder, stack: AsyncExitStack) -> None:
     await stack.enter_async_context(_controlled(folder.control, model, scripts.services))
     stack.enter_context(_files(folder, model, namespace, acting=request["acting_files"]))
     await stack.enter_async_context(keep(model, folder.driver_root))
+    await stack.enter_async_context(fabric_manager.serve(model, folder.driver_root))
     _write_record(folder, profile, namespace, acting=request["acting_files"])
 
 

@@ -71,7 +71,9 @@ NVIDIA_SMI = Target("nvidia-smi", "tools/source/nvidia_smi.c", ("-ldl",))
 CDI_HOOK = Target("nvidia-cdi-hook", "tools/source/cdi_hook.c", ("-static",))
 IMEX = Target("nvidia-imex", "tools/source/imex/nvidia_imex.c", ("-static",))
 IMEX_CTL = Target("nvidia-imex-ctl", "tools/source/imex/imex_ctl.c", ("-static", "-Wno-unused-function"))
-TARGETS = (LIBRARY, LIBCUDA, NVIDIA_SMI, CDI_HOOK, IMEX, IMEX_CTL)
+NVFM = Target("libnvfm.so.1", "tools/source/nvfm/nvfm.c", (*_SHARED, "-Wl,-soname,libnvfm.so.1"))
+FMPM = Target("fmpm", "tools/source/nvfm/fmpm.c", ("-static",))
+TARGETS = (LIBRARY, LIBCUDA, NVIDIA_SMI, CDI_HOOK, IMEX, IMEX_CTL, NVFM, FMPM)
 
 
 def compile_all(*, force: bool = False) -> tuple[Path, ...]:

@@ -12,6 +12,13 @@ from claimwright.emulator.nvml.errors import NotCompiled
 
 LIBRARY_FOLDER = "usr/lib/x86_64-linux-gnu"
 SOCKET = "run/nvidia-persistenced/socket"
+_PROGRAMS = (
+    compiling.NVIDIA_SMI,
+    compiling.CDI_HOOK,
+    compiling.IMEX,
+    compiling.IMEX_CTL,
+    compiling.FMPM,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,11 @@ def compose(folder: Path, driver_version: str) -> DriverRoot:
         made.mkdir(parents=True, exist_ok=True)
     for target in (compiling.LIBRARY, compiling.LIBCUDA):
         _install_library(target.path, libraries, driver_version)
-    for program in (compiling.NVIDIA_SMI, compiling.CDI_HOOK, compiling.IMEX, compiling.IMEX_CTL):
+    _install(
+        compiling.NVFM.path, libraries / compiling.NVFM.name
+    )  # named by its interface, not by the driver
+    _link(libraries / "libnvfm.so", compiling.NVFM.name)
+    for program in _PROGRAMS:
         _install(program.path, programs / program.name)
     return DriverRoot(folder, libraries, programs / "nvidia-smi", socket_path)
 

@@ -84,7 +84,7 @@ def stop_fabric_manager(state: NodeState) -> Change[FabricManager]:
 
 def activate_partition(state: NodeState, partition: int) -> Change[FabricPartition]:
     """Route traffic between the GPUs of a partition; IN_USE when one of them is in an active partition already."""
-    manager = _sharing_manager(state)
+    manager = sharing_manager(state)
     wanted = _partition(manager, partition)
     for module in wanted.modules:
         if (holder := manager.holding(module)) is not None:
@@ -97,13 +97,25 @@ def activate_partition(state: NodeState, partition: int) -> Change[FabricPartiti
 
 def deactivate_partition(state: NodeState, partition: int) -> Change[FabricPartition]:
     """Stop routing between the GPUs of a partition; INVALID_STATE when it is not active."""
-    manager = _sharing_manager(state)
+    manager = sharing_manager(state)
     wanted = _partition(manager, partition)
     if wanted.id not in manager.active:
         raise OperationRefused(
             Refusal.INVALID_STATE, f"partition {wanted.id} is not active; active: {sorted(manager.active)}"
         )
     return Change(_rerouted(state, manager.with_active(manager.active - {wanted.id}), wanted), wanted)
+
+
+def set_active_partitions(state: NodeState, partitions: Iterable[int]) -> Change[FabricManager]:
+    """Tell a fabric manager that has just started which partitions are active; others are not."""
+    manager = sharing_manager(state)
+    wanted = [_partition(manager, number) for number in dict.fromkeys(partitions)]
+    modules = [module for partition in wanted for module in partition.modules]
+    for twice in sorted({module for module in modules if modules.count(module) > 1}):
+        raise OperationRefused(Refusal.IN_USE, f"GPU module {twice} is in two of these partitions")
+    changed = manager.with_active(partition.id for partition in wanted)
+    gpus = tuple(routed(gpu, changed) for gpu in state.gpus)
+    return Change(replace(state, fabric_manager=changed, gpus=gpus), changed)
 
 
 def create_imex_channel(state: NodeState, channel: int) -> Change[int]:
@@ -208,7 +220,8 @@ def _manager(state: NodeState) -> FabricManager:
     return state.fabric_manager
 
 
-def _sharing_manager(state: NodeState) -> FabricManager:
+def sharing_manager(state: NodeState) -> FabricManager:
+    """Return the fabric manager if partitions can be asked of it now; OperationRefused says why not."""
     manager = _manager(state)
     if not manager.running:
         raise OperationRefused(
@@ -252,6 +265,7 @@ OPERATIONS = (
     stop_fabric_manager,
     activate_partition,
     deactivate_partition,
+    set_active_partitions,
     create_imex_channel,
     configure_imex,
     start_imex,
