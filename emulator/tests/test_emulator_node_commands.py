@@ -17,7 +17,7 @@ from rich.console import Console
 from claimwright.emulator import picture, running
 from claimwright.emulator.commands import node
 from claimwright.emulator.description import describe
-from claimwright.emulator.model import NodeModel, build_node, load_node_profile
+from claimwright.emulator.model import NodeModel, build_node, load_node_profile, node_names
 from claimwright.emulator.model.operations import bus, vgpu
 
 pytestmark = pytest.mark.slow
@@ -114,7 +114,7 @@ def test_pynvml_sees_the_node_through_exec() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("up", "--board", "h100"), "did you mean 'hgx-h100'? known: hgx-h100, l4, l4x4"),
+        (("up", "--board", "h100"), "did you mean 'hgx-h100'? known: a10, a30"),
         (("up", "--profile", "/does/not/exist.yaml"), "cannot be read as a profile"),
         (("up", "--name", "A_B"), "no node name"),
         (("down", "nobody"), "there is no node 'nobody'; known: none"),
@@ -199,7 +199,7 @@ def test_a_profile_of_ones_own_boots(tmp_path: Path) -> None:
 
     text = files("claimwright.emulator").joinpath("nodes/l4.yaml").read_text(encoding="utf-8")
     mine = tmp_path / "mine.yaml"
-    mine.write_text(text.replace("key: l4", "key: mine").replace("0000:41:00.0", "0000:77:00.0"))
+    mine.write_text(text.replace("key: l4", "key: mine").replace(" 41:00.0", " 77:00.0"))
 
     up = run("up", "--profile", str(mine))
 
@@ -209,11 +209,9 @@ def test_a_profile_of_ones_own_boots(tmp_path: Path) -> None:
 
 def test_boards_lists_every_profile_with_its_gpus() -> None:
     assert "8 x NVIDIA H100 80GB HBM3" in run("boards").output
-    assert [row["profile"] for row in json.loads(run("boards", "--json").output)] == [
-        "hgx-h100",
-        "l4",
-        "l4x4",
-    ]
+    listed = [row["profile"] for row in json.loads(run("boards", "--json").output)]
+    assert listed == list(node_names())
+    assert {"dgx-a100", "gb200-tray", "hgx-b200", "hgx-h100", "l4"} <= set(listed)
 
 
 def test_help_teaches_the_first_steps() -> None:
