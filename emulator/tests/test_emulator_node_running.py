@@ -155,7 +155,7 @@ def test_a_profile_that_cannot_be_built_fails_the_boot_with_the_reason(nodes: Pa
     profile = NodeProfile.model_validate_json(text.replace('41:00.0 l4"', '41:00.0 l40"'))
     assert profile != load_node_profile("l4")
 
-    with pytest.raises(BootFailed, match="there is no board 'l40'; did you mean 'l4'"):
+    with pytest.raises(BootFailed, match="there is no board 'l40'; did you mean 'l40s'"):
         running.up(profile, name="one")
     assert list(nodes.iterdir()) == []
 
