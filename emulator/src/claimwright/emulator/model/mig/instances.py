@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from claimwright.emulator.model.mig.placements import Placement
+from claimwright.emulator.model.vgpu.state import Scheduler
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +21,16 @@ class ComputeInstance:
 
 @dataclass(frozen=True, slots=True)
 class GpuInstance:
-    """A part of a GPU: memory slices `placement`, the engines of profile id `profile`; may hold no compute instance."""
+    """A part of a GPU: memory slices `placement`, the engines of profile id `profile`; may hold no compute instance.
+
+    `scheduler` is how vGPUs that share it take turns.
+    """
 
     id: int
     profile: int
     placement: Placement
     compute_instances: tuple[ComputeInstance, ...] = ()
+    scheduler: Scheduler = field(default_factory=Scheduler)
 
     def compute_instance(self, instance: int) -> ComputeInstance | None:
         """Return the compute instance of this id."""

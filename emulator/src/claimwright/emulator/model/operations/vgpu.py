@@ -215,13 +215,17 @@ def set_vgpu_scheduler(
     average_factor: int = 0,
     frequency_hertz: int = 0,
     time_slice_nanoseconds: int = 0,
+    gpu_instance: int | None = None,
 ) -> Change[GpuState]:
-    """Choose how vGPUs take turns; 0 stands for a setting's default. IN_USE while one is running."""
+    """Choose how vGPUs take turns on a GPU, or inside a GPU instance; 0 stands for a setting's default.
+
+    IN_USE while one is running there.
+    """
     board = _host(state, gpu)
     if policy not in set(SchedulerPolicy):
         known = ", ".join(f"{each.value} ({each.name})" for each in SchedulerPolicy)
         raise OperationRefused(Refusal.INVALID_ARGUMENT, f"scheduler policy {policy} is not one of {known}")
-    if any(each.gpu == gpu and each.vm for each in state.vgpus):
+    if running_on(state, gpu, gpu_instance):
         raise OperationRefused(Refusal.IN_USE, f"virtual machines run on GPU {gpu}; stop them first")
     plain = Scheduler()
     chosen = Scheduler(
@@ -231,8 +235,17 @@ def set_vgpu_scheduler(
         _within("frequency", frequency_hertz or _FREQUENCY_HERTZ[0], _FREQUENCY_HERTZ),
         _within("time slice", time_slice_nanoseconds or plain.time_slice_nanoseconds, _SLICE_NANOSECONDS),
     )
-    changed = replace(board, vgpu=replace(board.vgpu, scheduler=chosen))
+    changed = _with_scheduler(board, chosen, gpu_instance)
     return Change(with_gpu(state, changed), changed)
+
+
+def running_on(state: NodeState, gpu: int, gpu_instance: int | None = None) -> tuple[Vgpu, ...]:
+    """Return the vGPUs with a virtual machine on a GPU, or inside one of its GPU instances."""
+    return tuple(
+        each
+        for each in state.vgpus
+        if each.gpu == gpu and each.vm and gpu_instance in {None, each.gpu_instance}
+    )
 
 
 def vgpu_on(state: NodeState, carrier: str) -> Vgpu:
@@ -262,6 +275,15 @@ def free_on(
         mixed=gpu.vgpu.mixed_sizes,
         gpu_instance=gpu_instance,
     )
+
+
+def _with_scheduler(gpu: GpuState, chosen: Scheduler, gpu_instance: int | None) -> GpuState:
+    if gpu_instance is None:
+        return replace(gpu, vgpu=replace(gpu.vgpu, scheduler=chosen))
+    held = gpu.mig.gpu_instance(gpu_instance) if gpu.mig else None
+    if held is None or gpu.mig is None:
+        raise OperationRefused(Refusal.NOT_FOUND, f"GPU {gpu.index} has no GPU instance {gpu_instance}")
+    return replace(gpu, mig=gpu.mig.with_instance(replace(held, scheduler=chosen)))
 
 
 def mig_is_on(gpu: GpuState) -> bool:

@@ -16,6 +16,7 @@ SUBJECTS = (  # modules of this package
     "platform",
     "private",
     "compute_instances",
+    "gpu_instance_vgpus",
     "mig",
     "mig_devices",
     "retirement",

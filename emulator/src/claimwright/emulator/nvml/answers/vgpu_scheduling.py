@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
-from claimwright.emulator.model import GpuState
 from claimwright.emulator.model.operations import vgpu
-from claimwright.emulator.model.vgpu import Scheduler, SchedulerPolicy
+from claimwright.emulator.model.vgpu import Scheduler, SchedulerPolicy, types_of
 from claimwright.emulator.nvml._generated import records as r
 from claimwright.emulator.nvml.answers.call import Call, Refused
+from claimwright.emulator.nvml.answers.mig import gpu_instance
 from claimwright.emulator.nvml.answers.vgpu_hosts import host
 from claimwright.emulator.nvml.handles import Handle
 from claimwright.emulator.nvml.layout import Result
@@ -19,6 +20,14 @@ _LEAST_NANOSECONDS, _MOST_NANOSECONDS = 1_000_000, 30_000_000
 _LEAST_HERTZ, _MOST_HERTZ = 63, 1000
 _LEAST_FACTOR, _MOST_FACTOR = 1, 60
 _ADAPTIVE, _FIXED = 2, 1  # NVML_VGPU_SCHEDULER_ARR_ENABLE, _DISABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """The scheduler of a GPU or GPU instance, and the ids of the vGPUs that run there."""
+
+    chosen: Scheduler
+    running: tuple[int, ...]
 
 
 def get_capabilities(call: Call, device: Handle, record: r.nvmlVgpuSchedulerCapabilities_t) -> None:
@@ -32,26 +41,26 @@ def get_capabilities(call: Call, device: Handle, record: r.nvmlVgpuSchedulerCapa
     record.minAvgFactorForARR, record.maxAvgFactorForARR = _LEAST_FACTOR, _MOST_FACTOR
 
 
-def get_state(call: Call, device: Handle, record: r.nvmlVgpuSchedulerGetState_t) -> None:
+def get_state(
+    call: Call, device: Handle, record: r.nvmlVgpuSchedulerGetState_t | r.nvmlVgpuSchedulerStateInfo_v1_t
+) -> None:
     """Return how vGPUs take turns; the settings are 0 while none runs (nvml.h)."""
-    gpu = host(call, device)
-    _write_settings(call, gpu, record)
+    _write_settings(turns_on(call, device), record)
 
 
 def get_state_v2(call: Call, device: Handle, record: r.nvmlVgpuSchedulerStateInfo_v2_t) -> None:
     """Return it per engine."""
-    gpu = host(call, device)
-    _need_engine(record.engineId)
-    chosen, active = gpu.vgpu.scheduler, _runs(call, gpu)
-    record.schedulerPolicy = chosen.policy
-    record.avgFactor = chosen.average_factor if active and chosen.adaptive else 0
-    record.timeslice = _slice(chosen) if active else 0
+    turns = turns_on(call, device)
+    need_engine(record.engineId)
+    _write_settings_v2(turns, record)
 
 
-def set_state(call: Call, device: Handle, record: r.nvmlVgpuSchedulerSetState_t) -> None:
+def set_state(
+    call: Call, device: Handle, record: r.nvmlVgpuSchedulerSetState_t | r.nvmlVgpuSchedulerState_v1_t
+) -> None:
     """Choose it: with adaptive round robin by factor and frequency, without by the time slice."""
     call.need_admin()
-    host(call, device)
+    turns_on(call, device)
     adaptive = _adaptive(record.enableARRMode)
     rated, plain = record.schedulerParams.vgpuSchedDataWithARR, record.schedulerParams.vgpuSchedData
     call.perform(
@@ -62,14 +71,15 @@ def set_state(call: Call, device: Handle, record: r.nvmlVgpuSchedulerSetState_t)
         average_factor=rated.avgFactor if adaptive else 0,
         frequency_hertz=rated.frequency if adaptive else 0,
         time_slice_nanoseconds=0 if adaptive else plain.timeslice,
+        gpu_instance=device.gpu_instance,
     )
 
 
 def set_state_v2(call: Call, device: Handle, record: r.nvmlVgpuSchedulerState_v2_t) -> None:
     """Choose it per engine."""
     call.need_admin()
-    host(call, device)
-    _need_engine(record.engineId)
+    turns_on(call, device)
+    need_engine(record.engineId)
     call.perform(
         vgpu.set_vgpu_scheduler,
         device.gpu,
@@ -77,34 +87,61 @@ def set_state_v2(call: Call, device: Handle, record: r.nvmlVgpuSchedulerState_v2
         adaptive=bool(record.avgFactor or record.frequency),
         average_factor=record.avgFactor,
         frequency_hertz=record.frequency,
+        gpu_instance=device.gpu_instance,
     )
 
 
-def get_log(call: Call, device: Handle, record: r.nvmlVgpuSchedulerLog_t) -> None:
+def get_log(
+    call: Call, device: Handle, record: r.nvmlVgpuSchedulerLog_t | r.nvmlVgpuSchedulerLogInfo_v1_t
+) -> None:
     """Return the last turns: running vGPUs in rotation, each for a time slice."""
-    gpu = host(call, device)
+    turns = turns_on(call, device)
     record.engineId = 1
-    _write_settings(call, gpu, record)
-    record.entriesCount = _write_turns(call, gpu, record.logEntries)
+    _write_settings(turns, record)
+    record.entriesCount = _write_turns(turns, record.logEntries)
 
 
 def get_log_v2(call: Call, device: Handle, record: r.nvmlVgpuSchedulerLogInfo_v2_t) -> None:
     """Return the last turns of one engine."""
-    gpu = host(call, device)
-    _need_engine(record.engineId)
-    chosen, active = gpu.vgpu.scheduler, _runs(call, gpu)
-    record.schedulerPolicy = chosen.policy
-    record.avgFactor = chosen.average_factor if active and chosen.adaptive else 0
-    record.timeslice = _slice(chosen) if active else 0
-    record.entriesCount = _write_turns(call, gpu, record.logEntries)
+    turns = turns_on(call, device)
+    need_engine(record.engineId)
+    _write_settings_v2(turns, record)
+    record.entriesCount = _write_turns(turns, record.logEntries)
     for entry in record.logEntries[: record.entriesCount]:
         entry.weight = 1
 
 
-def _write_settings(
-    call: Call, gpu: GpuState, record: r.nvmlVgpuSchedulerGetState_t | r.nvmlVgpuSchedulerLog_t
+def turns_on(call: Call, device: Handle) -> Turns:
+    """Return who takes turns on a GPU, or inside a GPU instance that vGPUs can share in time."""
+    gpu = host(call, device)
+    running = vgpu.running_on(call.state, device.gpu, device.gpu_instance)
+    chosen = gpu.vgpu.scheduler
+    if device.gpu_instance is not None:
+        held = gpu_instance(call, device)[1]
+        types = types_of(gpu.board.vgpu).values()
+        if not any(kind.profile == held.profile and kind.per_instance > 1 for kind in types):
+            raise Refused(Result.NOT_SUPPORTED)
+        chosen = held.scheduler
+    return Turns(chosen, tuple(each.id for each in running))
+
+
+def _write_settings_v2(
+    turns: Turns, record: r.nvmlVgpuSchedulerStateInfo_v2_t | r.nvmlVgpuSchedulerLogInfo_v2_t
 ) -> None:
-    chosen, active = gpu.vgpu.scheduler, _runs(call, gpu)
+    chosen, active = turns.chosen, bool(turns.running)
+    record.schedulerPolicy = chosen.policy
+    record.avgFactor = chosen.average_factor if active and chosen.adaptive else 0
+    record.timeslice = _slice(chosen) if active else 0
+
+
+def _write_settings(
+    turns: Turns,
+    record: r.nvmlVgpuSchedulerGetState_t
+    | r.nvmlVgpuSchedulerStateInfo_v1_t
+    | r.nvmlVgpuSchedulerLog_t
+    | r.nvmlVgpuSchedulerLogInfo_v1_t,
+) -> None:
+    chosen, active = turns.chosen, bool(turns.running)
     record.schedulerPolicy = chosen.policy
     record.arrMode = _ADAPTIVE if chosen.adaptive else _FIXED
     if chosen.adaptive:
@@ -114,12 +151,12 @@ def _write_settings(
         record.schedulerParams.vgpuSchedData.timeslice = _slice(chosen) if active else 0
 
 
-def _write_turns(call: Call, gpu: GpuState, entries: object) -> int:
+def _write_turns(turns: Turns, entries: object) -> int:
     """Fill a log, newest turn last; each vGPU runs for a slice and waits for the others."""
-    running = [each.id for each in call.state.vgpus if each.gpu == gpu.index and each.vm]
+    running = turns.running
     if not running:
         return 0
-    length = _slice(gpu.vgpu.scheduler)
+    length = _slice(turns.chosen)
     turn = time.monotonic_ns() // length
     for index in range(_LOG_ENTRIES):
         number = turn - _LOG_ENTRIES + 1 + index
@@ -137,17 +174,14 @@ def _slice(chosen: Scheduler) -> int:
     return 1_000_000_000 // chosen.frequency_hertz if chosen.adaptive else chosen.time_slice_nanoseconds
 
 
-def _runs(call: Call, gpu: GpuState) -> bool:
-    return any(each.gpu == gpu.index and each.vm for each in call.state.vgpus)
-
-
 def _adaptive(mode: int) -> bool:
     if mode > _ADAPTIVE:
         raise Refused(Result.INVALID_ARGUMENT)
     return mode != _FIXED
 
 
-def _need_engine(engine: int) -> None:
+def need_engine(engine: int) -> None:
+    """Refuse an engine that NVML does not know, or whose turns nobody schedules."""
     if engine not in _ENGINES:
         raise Refused(Result.NOT_SUPPORTED if engine in (2, 3) else Result.INVALID_ARGUMENT)
 

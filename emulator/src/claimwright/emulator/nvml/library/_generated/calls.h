@@ -2,6 +2,7 @@
 
 static const struct variant variants_nvmlAccountingStats_t[] = {{.word = 0, .size = 56}};
 static const struct variant variants_nvmlAccountingStats_v2_t[] = {{.word = 0, .size = 64}};
+static const struct variant variants_nvmlActiveVgpuInstanceInfo_v1_t[] = {{.word = VERSION_nvmlActiveVgpuInstanceInfo_v1_t, .size = 16, .nested = {8, 4, 4, false}}};
 static const struct variant variants_nvmlBAR1Memory_t[] = {{.word = 0, .size = 24}};
 static const struct variant variants_nvmlClkMonStatus_t[] = {{.word = 0, .size = 264}};
 static const struct variant variants_nvmlClockOffset_v1_t[] = {{.word = VERSION_nvmlClockOffset_v1_t, .size = 24}};
@@ -26,6 +27,7 @@ static const struct variant variants_nvmlProcessDetailList_v1_t[] = {{.word = VE
 static const struct variant variants_nvmlUUID_v1_t[] = {{.word = VERSION_nvmlUUID_v1_t, .size = 52}};
 static const struct variant variants_nvmlUnrepairableMemoryStatus_v1_t[] = {{.word = 0, .size = 4}};
 static const struct variant variants_nvmlUtilization_t[] = {{.word = 0, .size = 8}};
+static const struct variant variants_nvmlVgpuCreatablePlacementInfo_v1_t[] = {{.word = VERSION_nvmlVgpuCreatablePlacementInfo_v1_t, .size = 32, .nested = {16, 8, 4, false}}};
 static const struct variant variants_nvmlVgpuHeterogeneousMode_v1_t[] = {{.word = VERSION_nvmlVgpuHeterogeneousMode_v1_t, .size = 8}};
 static const struct variant variants_nvmlVgpuInstancesUtilizationInfo_v1_t[] = {{.word = VERSION_nvmlVgpuInstancesUtilizationInfo_v1_t, .size = 32, .nested = {24, 8, 64, false}}};
 static const struct variant variants_nvmlVgpuLicenseInfo_t[] = {{.word = 0, .size = 24}};
@@ -38,12 +40,16 @@ static const struct variant variants_nvmlVgpuProcessesUtilizationInfo_v1_t[] = {
 static const struct variant variants_nvmlVgpuRuntimeState_v1_t[] = {{.word = VERSION_nvmlVgpuRuntimeState_v1_t, .size = 16}};
 static const struct variant variants_nvmlVgpuSchedulerCapabilities_t[] = {{.word = 0, .size = 40}};
 static const struct variant variants_nvmlVgpuSchedulerGetState_t[] = {{.word = 0, .size = 16}};
+static const struct variant variants_nvmlVgpuSchedulerLogInfo_v1_t[] = {{.word = VERSION_nvmlVgpuSchedulerLogInfo_v1_t, .size = 9632}};
 static const struct variant variants_nvmlVgpuSchedulerLogInfo_v2_t[] = {{.word = 0, .size = 11224}};
 static const struct variant variants_nvmlVgpuSchedulerLog_t[] = {{.word = 0, .size = 9624}};
 static const struct variant variants_nvmlVgpuSchedulerSetState_t[] = {{.word = 0, .size = 16}};
+static const struct variant variants_nvmlVgpuSchedulerStateInfo_v1_t[] = {{.word = VERSION_nvmlVgpuSchedulerStateInfo_v1_t, .size = 24}};
 static const struct variant variants_nvmlVgpuSchedulerStateInfo_v2_t[] = {{.word = 0, .size = 16}};
+static const struct variant variants_nvmlVgpuSchedulerState_v1_t[] = {{.word = VERSION_nvmlVgpuSchedulerState_v1_t, .size = 24}};
 static const struct variant variants_nvmlVgpuSchedulerState_v2_t[] = {{.word = 0, .size = 16}};
 static const struct variant variants_nvmlVgpuTypeBar1Info_v1_t[] = {{.word = VERSION_nvmlVgpuTypeBar1Info_v1_t, .size = 16}};
+static const struct variant variants_nvmlVgpuTypeIdInfo_v1_t[] = {{.word = VERSION_nvmlVgpuTypeIdInfo_v1_t, .size = 16, .nested = {8, 4, 4, false}}};
 static const struct variant variants_nvmlVgpuTypeMaxInstance_v1_t[] = {{.word = VERSION_nvmlVgpuTypeMaxInstance_v1_t, .size = 12}};
 static const struct variant variants_nvmlVgpuVersion_t[] = {{.word = 0, .size = 8}};
 static const struct variant variants_nvmlViolationTime_t[] = {{.word = 0, .size = 16}};
@@ -387,6 +393,9 @@ REMOTE(nvmlGpuInstanceCreateComputeInstanceWithPlacement, 381, (void *gpuInstanc
 static const struct part parts_nvmlGpuInstanceDestroy[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}};
 REMOTE(nvmlGpuInstanceDestroy, 372, (void *gpuInstance), GIVEN(gpuInstance))
 
+static const struct part parts_nvmlGpuInstanceGetActiveVgpus[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlActiveVgpuInstanceInfo_v1_t, .variant_count = 1}};
+REMOTE(nvmlGpuInstanceGetActiveVgpus, 327, (void *gpuInstance, void *pVgpuInstanceInfo), GIVEN(gpuInstance), GIVEN(pVgpuInstanceInfo))
+
 static const struct part parts_nvmlGpuInstanceGetComputeInstanceById[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 8, .handle = COMPUTE_INSTANCE}};
 REMOTE(nvmlGpuInstanceGetComputeInstanceById, 384, (void *gpuInstance, unsigned long id, void *computeInstance), GIVEN(gpuInstance), GIVEN(id), GIVEN(computeInstance))
 
@@ -405,8 +414,38 @@ REMOTE(nvmlGpuInstanceGetComputeInstanceRemainingCapacity, 378, (void *gpuInstan
 static const struct part parts_nvmlGpuInstanceGetComputeInstances[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = ARRAY, .size = 8, .handle = COMPUTE_INSTANCE, .fixed = 8}, {.kind = COUNT, .size = 4}};
 REMOTE(nvmlGpuInstanceGetComputeInstances, 383, (void *gpuInstance, unsigned long profileId, void *computeInstances, void *count), GIVEN(gpuInstance), GIVEN(profileId), GIVEN(computeInstances), GIVEN(count))
 
+static const struct part parts_nvmlGpuInstanceGetCreatableVgpus[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlVgpuTypeIdInfo_v1_t, .variant_count = 1}};
+REMOTE(nvmlGpuInstanceGetCreatableVgpus, 325, (void *gpuInstance, void *pVgpus), GIVEN(gpuInstance), GIVEN(pVgpus))
+
 static const struct part parts_nvmlGpuInstanceGetInfo[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlGpuInstanceInfo_t, .variant_count = 1}};
 REMOTE(nvmlGpuInstanceGetInfo, 375, (void *gpuInstance, void *info), GIVEN(gpuInstance), GIVEN(info))
+
+static const struct part parts_nvmlGpuInstanceGetVgpuHeterogeneousMode[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlVgpuHeterogeneousMode_v1_t, .variant_count = 1}};
+REMOTE(nvmlGpuInstanceGetVgpuHeterogeneousMode, 332, (void *gpuInstance, void *pHeterogeneousMode), GIVEN(gpuInstance), GIVEN(pHeterogeneousMode))
+
+static const struct part parts_nvmlGpuInstanceGetVgpuSchedulerLog[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlVgpuSchedulerLogInfo_v1_t, .variant_count = 1}};
+REMOTE(nvmlGpuInstanceGetVgpuSchedulerLog, 330, (void *gpuInstance, void *pSchedulerLogInfo), GIVEN(gpuInstance), GIVEN(pSchedulerLogInfo))
+
+static const struct part parts_nvmlGpuInstanceGetVgpuSchedulerLog_v2[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlVgpuSchedulerLogInfo_v2_t, .variant_count = 1}};
+REMOTE(nvmlGpuInstanceGetVgpuSchedulerLog_v2, 337, (void *gpuInstance, void *pSchedulerLogInfo), GIVEN(gpuInstance), GIVEN(pSchedulerLogInfo))
+
+static const struct part parts_nvmlGpuInstanceGetVgpuSchedulerState[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlVgpuSchedulerStateInfo_v1_t, .variant_count = 1}};
+REMOTE(nvmlGpuInstanceGetVgpuSchedulerState, 329, (void *gpuInstance, void *pSchedulerStateInfo), GIVEN(gpuInstance), GIVEN(pSchedulerStateInfo))
+
+static const struct part parts_nvmlGpuInstanceGetVgpuSchedulerState_v2[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlVgpuSchedulerStateInfo_v2_t, .variant_count = 1}};
+REMOTE(nvmlGpuInstanceGetVgpuSchedulerState_v2, 335, (void *gpuInstance, void *pSchedulerStateInfo), GIVEN(gpuInstance), GIVEN(pSchedulerStateInfo))
+
+static const struct part parts_nvmlGpuInstanceGetVgpuTypeCreatablePlacements[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlVgpuCreatablePlacementInfo_v1_t, .variant_count = 1}};
+REMOTE(nvmlGpuInstanceGetVgpuTypeCreatablePlacements, 331, (void *gpuInstance, void *pCreatablePlacementInfo), GIVEN(gpuInstance), GIVEN(pCreatablePlacementInfo))
+
+static const struct part parts_nvmlGpuInstanceSetVgpuHeterogeneousMode[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlVgpuHeterogeneousMode_v1_t, .variant_count = 1}};
+REMOTE(nvmlGpuInstanceSetVgpuHeterogeneousMode, 333, (void *gpuInstance, const void *pHeterogeneousMode), GIVEN(gpuInstance), GIVEN(pHeterogeneousMode))
+
+static const struct part parts_nvmlGpuInstanceSetVgpuSchedulerState[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlVgpuSchedulerState_v1_t, .variant_count = 1}};
+REMOTE(nvmlGpuInstanceSetVgpuSchedulerState, 328, (void *gpuInstance, void *pScheduler), GIVEN(gpuInstance), GIVEN(pScheduler))
+
+static const struct part parts_nvmlGpuInstanceSetVgpuSchedulerState_v2[] = {{.kind = HANDLE, .handle = GPU_INSTANCE}, {.kind = RECORD, .variants = variants_nvmlVgpuSchedulerState_v2_t, .variant_count = 1}};
+REMOTE(nvmlGpuInstanceSetVgpuSchedulerState_v2, 339, (void *gpuInstance, void *pSchedulerState), GIVEN(gpuInstance), GIVEN(pSchedulerState))
 
 static const struct part parts_nvmlSetVgpuVersion[] = {{.kind = RECORD, .variants = variants_nvmlVgpuVersion_t, .variant_count = 1}};
 REMOTE(nvmlSetVgpuVersion, 349, (void *vgpuVersion), GIVEN(vgpuVersion))
