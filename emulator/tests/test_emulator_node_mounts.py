@@ -73,9 +73,9 @@ def untouched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
     def machine() -> tuple[list[str], list[str], str]:
-        mounts = [
-            line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "claimwright" in line
-        ]
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        places = (" /sys", " /proc", " /dev", f" {tmp_path}")  # others' nodes may come and go meanwhile
+        mounts = [line for line in lines if "claimwright" in line and any(place in line for place in places)]
         return (
             mounts,
             sorted(path.name for path in Path("/dev").glob("nvidia*")),
@@ -305,7 +305,8 @@ def test_what_is_no_mount_namespace_is_refused(path: str) -> None:
 )
 def test_a_pci_root_that_the_machine_has_itself_is_refused(namespace: Namespace) -> None:
     before = namespace.mounts()
-    text = _texts("nodes")["l4"].read_text(encoding="utf-8").replace("0000:40", "0000:00")
+    text = _texts("nodes")["l4"].read_text(encoding="utf-8")
+    text = text.replace("0000:40", "0000:00").replace("40:01.1", "00:1f.1")
 
     with pytest.raises(MountRefused, match="pci0000:00 exists on this machine"):
         running.up(parse_profile(NodeProfile, text, "mine"), name="one", mount_namespace=namespace.path)
@@ -334,3 +335,19 @@ def test_a_namespace_with_the_proc_of_its_own_pid_namespace_is_attached_too() ->
     finally:
         running.down("pid-namespace")
         held.close()
+
+
+def test_a_gpu_on_vfio_gets_its_nodes_and_loses_its_driver_files(namespace: Namespace) -> None:
+    node = running.up("l4x4", name="one", mount_namespace=namespace.path)
+    group = namespace.run("basename $(readlink /sys/bus/pci/devices/0000:42:00.0/iommu_group)").strip()
+
+    node.call("move_to_driver", function="0000:42:00.0", driver="vfio-pci")
+
+    assert set(namespace.run("ls /dev/vfio").split()) == {group, "devices", "vfio"}
+    assert namespace.run("stat -c %F /dev/vfio/devices/vfio0") == "character special file\n"
+    assert "vfio-pci" in namespace.run("readlink /sys/bus/pci/devices/0000:42:00.0/driver")
+    assert namespace.run("ls /sys/class/vfio-dev /sys/class/vfio").split()[-1] == "vfio0"
+    assert len(namespace.run("ls /proc/driver/nvidia/gpus").split()) == 3
+    assert namespace.attempt("ls /dev/nvidia1").returncode != 0
+    node.call("move_to_driver", function="0000:42:00.0", driver=None)
+    assert namespace.run("ls /dev/vfio") == "vfio\n"

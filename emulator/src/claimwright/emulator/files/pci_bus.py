@@ -39,6 +39,8 @@ def bus(state: NodeState) -> Iterator[Part]:
     """Yield the bus's own files, its roots, and one part per registered driver."""
     roots = tuple(sorted({function.root for function in state.functions}))
     yield Part("bus", (roots, state.bus.autoprobe), lambda: _bus_files(roots, autoprobe=state.bus.autoprobe))
+    if "vfio" in state.bus.modules:
+        yield Part("vfio classes", None, _vfio_classes)
     for spec in DRIVERS.values():
         if is_loaded(state, spec):
             yield Part(("driver", spec.name), spec, lambda spec=spec: _driver_files(spec))  # type: ignore[misc]
@@ -79,6 +81,11 @@ def _bus_files(roots: tuple[str, ...], *, autoprobe: bool) -> Tree:
         "sys/bus/pci/rescan": knob("bus_rescan"),
         "sys/bus/pci/uevent": knob("uevent", "pci"),
     }
+
+
+def _vfio_classes() -> Tree:
+    """Return the folders that the VFIO modules make before there is any device."""
+    return {name: Dir() for name in ("sys/class/vfio", "sys/class/vfio-dev", "sys/devices/virtual/vfio")}
 
 
 def _driver_files(spec: DriverSpec) -> Tree:
