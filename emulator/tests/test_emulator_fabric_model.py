@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from claimwright.emulator import control
 from claimwright.emulator.description import describe
 from claimwright.emulator.errors import OperationRefused, Refusal
-from claimwright.emulator.files import dev, procfs
+from claimwright.emulator.files import dev, faces
 from claimwright.emulator.files.majors import Majors
 from claimwright.emulator.files.tree import CharDevice, File
 from claimwright.emulator.model import FabricState, NodeModel, build_node, load_node_profile
@@ -193,7 +193,7 @@ def test_imex_channels_are_devices_and_module_parameters(model: NodeModel) -> No
 
     tree = dev.nodes(model.snapshot(), majors)
     assert tree["dev/nvidia-caps-imex-channels/channel2047"] == CharDevice(majors.imex_channels, 2047, 0o666)
-    parameters = procfs.emulated_entries(model.snapshot())["proc/driver/nvidia/params"]
+    parameters = faces.host_root(model.snapshot())["proc/driver/nvidia/params"]
     assert isinstance(parameters, File)
     assert b"ImexChannelCount: 2048\n" in parameters.content
     with pytest.raises(OperationRefused, match=r"0\.\.2047"):
@@ -201,7 +201,7 @@ def test_imex_channels_are_devices_and_module_parameters(model: NodeModel) -> No
 
 
 def test_the_capability_of_imex_names_the_device_that_exists(model: NodeModel) -> None:
-    entry = procfs.emulated_entries(model.snapshot())["proc/driver/nvidia/capabilities/fabric-imex-mgmt"]
+    entry = faces.host_root(model.snapshot())["proc/driver/nvidia/capabilities/fabric-imex-mgmt"]
     assert isinstance(entry, File)
     minor = int(entry.content.split(b"DeviceFileMinor: ")[1].split(b"\n")[0])
 
