@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from claimwright.e2e.kernel_lab import Case, LabError, load_table
+from claimwright.e2e.kernel_lab import Case, LabError, Result, differences, load_table, run_table
+from claimwright.e2e.kernel_lab.emulated_world import fuse_world, in_process_world
 from claimwright.e2e.kernel_lab.machine import KernelRun, Lab, Request, boot, find_lab, run_on_kernel
+from claimwright.emulator.files import fuse_mounts
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -44,6 +46,24 @@ def test_a_real_kernel_answers_as_the_table_says(case: Case, kernel_run: KernelR
 
 def test_the_lab_offers_what_every_case_needs(kernel_run: KernelRun):
     assert kernel_run.not_run == ()
+
+
+def test_the_emulator_in_process_and_a_real_kernel_do_not_differ(kernel_run: KernelRun):
+    emulated = [each for each in run_table(load_table(), in_process_world()) if isinstance(each, Result)]
+
+    assert list(differences(kernel_run.results, emulated)) == []
+    assert len(emulated) == len(kernel_run.results)
+
+
+def test_the_emulator_through_fuse_and_a_real_kernel_do_not_differ(kernel_run: KernelRun, tmp_path: Path):
+    if why := fuse_mounts.usable():
+        pytest.skip(why)
+
+    with fuse_world(tmp_path) as world:
+        emulated = [each for each in run_table(load_table(), world) if isinstance(each, Result)]
+
+    assert list(differences(kernel_run.results, emulated)) == []
+    assert len(emulated) == len(kernel_run.results)
 
 
 def test_a_program_of_this_machine_runs_inside_and_its_exit_code_comes_out(lab: Lab, tmp_path: Path):

@@ -38,6 +38,8 @@ def _steps(world: World) -> Iterator[tuple[str, str]]:
         yield f"{_PCI}/rescan", "1"
     for address, driver, now in _drivers(world):
         yield from _home(world, address, driver, now)
+    if "sriov" in world.offers:
+        yield from _without_functions(world)  # again: without its driver a physical function unmakes none
 
 
 def _without_functions(world: World) -> Iterator[tuple[str, str]]:

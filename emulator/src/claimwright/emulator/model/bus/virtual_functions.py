@@ -38,9 +38,9 @@ def capability(function: PciFunction) -> Sriov:
 
 
 def disabled(state: NodeState, address: PciAddress) -> NodeState:
-    """Remove every virtual function; users of one lose it (core only warns)."""
+    """Remove every virtual function; one in use goes when its last user does, and the writer waits (Linux 6.12)."""
     for each in virtual_functions_of(state, address):
-        state = presence.pulled(state, each)
+        state = presence.removed(state, each)
     present = state.bus.functions[address]
     return binding.with_function(state, address, replace(present, virtual_functions=0))
 
