@@ -387,3 +387,68 @@ def lonely(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_argument_list_crashes_the_tool(lonely: Path, arguments: list[str]) -> None:
     code, _ = run(lonely, *(argument for argument in arguments if not argument.startswith(("-f", "--f"))))
     assert code in {0, 2, 9}
+
+
+async def test_mig_devices_are_made_listed_and_destroyed(smi: Smi) -> None:
+    assert (await smi("mig", "-lgi"))[0] == 6
+    assert (await smi("-i", "1", "-mig", "1"))[0] == 0
+    code, said = await smi("mig", "-i", "1", "-cgi", "9,1g.10gb,MIG 1g.10gb+me:2", "-C")
+    assert code == 0
+    assert said.count("Successfully created GPU instance") == 3
+    assert said.count("Successfully created compute instance") == 3
+    _, listed = await smi("-L", "-i", "1")
+    assert re.findall(r"MIG (\S+) +Device", listed) == ["3g.40gb", "1g.10gb", "1g.10gb+me"]
+    _, xml = await smi("-q", "-x", "-i", "1")
+    devices = ET.fromstring(xml).findall("gpu/mig_devices/mig_device")
+    assert [each.findtext("device_attributes/shared/multiprocessor_count") for each in devices] == [
+        "60",
+        "16",
+        "16",
+    ]
+    assert {each.findtext("ecc_error_count/volatile_count/sram_uncorrectable") for each in devices} == {"0"}
+    _, table = await smi("-i", "1")
+    assert {len(line) for line in table.splitlines()[1:] if line} == {91}
+    assert (await smi("mig", "-dgi", "-i", "1"))[0] == 19
+    assert (await smi("mig", "-dci", "-i", "1"))[0] == 0
+    assert (await smi("mig", "-dgi", "-i", "1"))[0] == 0
+    mig = smi.model.snapshot().gpus[1].mig
+    assert mig is not None
+    assert not mig.gpu_instances
+
+
+@pytest.mark.parametrize("listing", ["-lgip", "-lgi", "-lcip", "-lci"])
+async def test_mig_tables_have_straight_edges(smi: Smi, listing: str) -> None:
+    await smi("-i", "0", "-mig", "1")
+    await smi("mig", "-i", "0", "-cgi", "9,20", "-C")
+    code, said = await smi("mig", "-i", "0", listing)
+    assert code == 0
+    assert len({len(line) for line in said.splitlines()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("wish", "code", "word"),
+    [
+        ("9,9,9", 23, "Insufficient"),
+        ("99", 2, "-lgip"),
+        ("9:3", 2, "Invalid"),
+        ("19:x", 2, "START"),
+        ("", 2, "profile"),
+    ],
+)
+async def test_a_wish_that_cannot_be_met_says_why(smi: Smi, wish: str, code: int, word: str) -> None:
+    await smi("-i", "0", "-mig", "1")
+    result, said = await smi("mig", "-i", "0", "-cgi", wish)
+    assert (result, word in said) == (code, True), said
+
+
+async def test_instances_cannot_be_made_without_mig_mode(smi: Smi) -> None:
+    code, said = await smi("mig", "-cgi", "9")
+    assert (code, "-mig 1" in said) == (6, True)
+
+
+async def test_profiles_and_placements_are_those_of_the_board(smi: Smi) -> None:
+    _, said = await smi("mig", "-lgipp", "-i", "0")
+    assert said.splitlines()[0] == "GPU  0 Profile ID 19 Placements: {0,1,2,3,4,5,6}:1"
+    assert said.splitlines()[-1] == "GPU  0 Profile ID  0 Placement : {0}:8"
+    _, said = await smi("mig", "-lgip", "-i", "0")
+    assert [int(number) for number in re.findall(r"MIG \S+ +(\d+)", said)] == [19, 20, 15, 14, 9, 5, 0]

@@ -21,6 +21,8 @@ from claimwright.emulator.nvml.layout import Result
 # The form before R470, which the driver still reads (nvml-and-sysfs.md §1).
 _OLD_UUID = re.compile(r"MIG-(GPU-[0-9a-f-]{36})/(\d{1,3})/(\d{1,3})", re.IGNORECASE)
 _ASCII = 1  # NVML_UUID_TYPE_ASCII
+# nvmlMemoryErrorType_t, nvmlEccCounterType_t, nvmlMemoryLocation_t
+_UNCORRECTED, _VOLATILE, _SRAM = 1, 0, 7
 _ANY_KIND = 3  # nvmlProcessMode_t beyond the kinds
 _KINDS = {0: ProcessKind.COMPUTE, 1: ProcessKind.GRAPHICS}
 
@@ -146,6 +148,18 @@ def get_bar1(call: Call, device: Handle, info: Structure) -> None:
     info.bar1Used = 0
 
 
+def get_error_count(call: Call, device: Handle, kind: int, counter: int, location: int) -> int:
+    """Count what NVML counts for an instance: uncorrected SRAM errors since the driver was loaded."""
+    gpu, _, _ = compute_instance(call, device)
+    if (
+        (kind, counter, location) != (_UNCORRECTED, _VOLATILE, _SRAM)
+        or gpu.ecc is None
+        or not gpu.ecc.current
+    ):
+        raise Refused(Result.NOT_SUPPORTED)
+    return 0
+
+
 def get_process_details(call: Call, device: Handle, listing: Structure) -> list[Structure]:
     """List the processes in a MIG device, of one kind or of all."""
     mode = listing.mode
@@ -211,6 +225,7 @@ ANSWERS = {
     "nvmlDeviceGetMemoryInfo": get_memory,
     "nvmlDeviceGetMemoryInfo_v2": get_memory,
     "nvmlDeviceGetBAR1MemoryInfo": get_bar1,
+    "nvmlDeviceGetMemoryErrorCounter": get_error_count,
     "nvmlDeviceGetRunningProcessDetailList": get_process_details,
     **{
         f"nvmlDeviceGet{name}RunningProcesses{version}": _processes(kind, record)

@@ -219,6 +219,9 @@ REMOTE(nvmlDeviceGetMemClkMinMaxVfOffset, 102, (void *device, void *minOffset, v
 static const struct part parts_nvmlDeviceGetMemClkVfOffset[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetMemClkVfOffset, 98, (void *device, void *offset), GIVEN(device), GIVEN(offset))
 
+static const struct part parts_nvmlDeviceGetMemoryErrorCounter[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 8}};
+REMOTE_FOR_INSTANCES(nvmlDeviceGetMemoryErrorCounter, 133, (void *device, unsigned long errorType, unsigned long counterType, unsigned long locationType, void *count), (device, errorType, counterType, locationType, count), GIVEN(device), GIVEN(errorType), GIVEN(counterType), GIVEN(locationType), GIVEN(count))
+
 static const struct part parts_nvmlDeviceGetMemoryInfo[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlMemory_t, .variant_count = 1}};
 REMOTE_FOR_INSTANCES(nvmlDeviceGetMemoryInfo, 119, (void *device, void *memory), (device, memory), GIVEN(device), GIVEN(memory))
 

@@ -25,6 +25,7 @@
 #define SPLIT_nvmlDeviceGetMPSComputeRunningProcesses ~, ~
 #define SPLIT_nvmlDeviceGetMPSComputeRunningProcesses_v2 ~, ~
 #define SPLIT_nvmlDeviceGetMPSComputeRunningProcesses_v3 ~, ~
+#define SPLIT_nvmlDeviceGetMemoryErrorCounter ~, ~
 #define SPLIT_nvmlDeviceGetMemoryInfo ~, ~
 #define SPLIT_nvmlDeviceGetMemoryInfo_v2 ~, ~
 #define SPLIT_nvmlDeviceGetMinorNumber ~, ~

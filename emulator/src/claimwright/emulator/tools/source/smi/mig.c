@@ -1,6 +1,6 @@
 /* nvidia-smi mig: profiles, and instances made and destroyed. */
 
-enum { GPU_PROFILES = 18, COMPUTE_PROFILES = 9, MOST_INSTANCES = 16, NAME_WIDTH = 19 };
+enum { GPU_PROFILES = 18, COMPUTE_PROFILES = 9, MOST_INSTANCES = 16 };
 
 static int gpu_profile(void *gpu, unsigned kind, struct gpu_instance_profile *out) {
     *out = (struct gpu_instance_profile)VERSIONED(*out, 2);
@@ -76,10 +76,46 @@ static unsigned compute_instances(void *instance, void **handles, struct compute
     return total;
 }
 
+static void boxed(int width, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A line of a table: as wide as its rules, whatever is in it. */
+static void boxed(int width, const char *format, ...) {
+    char text[256];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(text, sizeof text, format, values);
+    va_end(values);
+    printf("|%-*.*s|\n", width, width, text);
+}
+
 static void rule(int width, char mark) {
     putchar(mark == '=' ? '|' : '+');
     for (int at = 0; at < width; at++) putchar(mark);
     puts(mark == '=' ? "|" : "+");
+}
+
+/* As the real tool lists them: small ones first, the plain one before its variants. */
+static int by_size(const void *first, const void *second) {
+    const struct gpu_instance_profile *one = first, *other = second;
+    if (one->slices != other->slices) return one->slices < other->slices ? -1 : 1;
+    if (one->memory_mib != other->memory_mib) return one->memory_mib < other->memory_mib ? -1 : 1;
+    return one->id < other->id ? -1 : 1;
+}
+
+static unsigned gpu_profiles(void *gpu, struct gpu_instance_profile *out) {
+    unsigned count = 0;
+    for (unsigned kind = 0; kind < GPU_PROFILES; kind++) count += !gpu_profile(gpu, kind, &out[count]);
+    qsort(out, count, sizeof *out, by_size);
+    return count;
+}
+
+static void show_profile(void *gpu, const struct gpu_instance_profile *has) {
+    char free[24];
+    snprintf(free, sizeof free, "%u/%u", gpu_capacity(gpu, has->id), has->instances);
+    boxed(79, " %3u  MIG %-15.15s %2u     %3s        %-7.2f    %-3s   %3u   %3u   %3u", index_of(gpu), has->name, has->id,
+          free, (double)has->memory_mib / 1024, has->p2p ? "Yes" : "No", has->multiprocessors, has->decoders, has->encoders);
+    boxed(79, "%64u   %3u   %3u", has->copy_engines, has->jpeg_engines, has->ofa_engines);
+    rule(79, '-');
 }
 
 static int list_profiles(void) {
@@ -89,43 +125,46 @@ static int list_profiles(void) {
     puts("| GPU   Name               ID    Instances   Memory     P2P    SM    DEC   ENC  |");
     puts("|                                Free/Total   GiB              CE    JPEG  OFA  |");
     rule(79, '=');
-    for (unsigned at = 0; at < chosen_count; at++)
-        for (unsigned kind = 0; kind < GPU_PROFILES; kind++) {
-            struct gpu_instance_profile has;
-            char free[24];
-            if (gpu_profile(chosen[at], kind, &has)) continue;
-            any = true;
-            snprintf(free, sizeof free, "%u/%u", gpu_capacity(chosen[at], has.id), has.instances);
-            printf("| %3u  MIG %-15.15s %3u    %5s      %8.2f   %5s   %4u   %4u  %4u   |\n", index_of(chosen[at]), has.name,
-                   has.id, free, (double)has.memory_mib / 1024, has.p2p ? "Yes" : "No", has.multiprocessors, has.decoders,
-                   has.encoders);
-            printf("| %62u   %4u  %4u   |\n", has.copy_engines, has.jpeg_engines, has.ofa_engines);
-            rule(79, '-');
-        }
+    for (unsigned at = 0; at < chosen_count; at++) {
+        struct gpu_instance_profile profiles[GPU_PROFILES];
+        unsigned count = gpu_profiles(chosen[at], profiles);
+        for (unsigned one = 0; one < count; one++) show_profile(chosen[at], &profiles[one]);
+        any |= count > 0;
+    }
     if (any) return OK;
     puts("| No GPU of those asked for can be partitioned.                                 |");
     rule(79, '-');
     return NOT_SUPPORTED;
 }
 
+static void put_placements(const struct placement *places, unsigned count) {
+    printf("Placement%s: {", count == 1 ? " " : "s");
+    for (unsigned at = 0; at < count; at++) printf("%s%u", at ? "," : "", places[at].start);
+    printf("}:%u\n", count ? places[0].size : 0);
+}
+
+static int show_placements(void *gpu, unsigned profile) {
+    struct placement places[64];
+    unsigned count = COUNT_OF(places);
+    int result = CALL("nvmlDeviceGetGpuInstancePossiblePlacements_v2", (void *, unsigned, void *, unsigned *), gpu, profile,
+                      places, &count);
+    if (result) return complain(result);
+    printf("GPU %2u Profile ID %2u ", index_of(gpu), profile);
+    put_placements(places, count);
+    return OK;
+}
+
 static int list_placements(void) {
     bool any = false;
-    for (unsigned at = 0; at < chosen_count; at++)
-        for (unsigned kind = 0; kind < GPU_PROFILES; kind++) {
-            struct gpu_instance_profile has;
-            struct placement places[64];
-            unsigned count = COUNT_OF(places);
-            if (gpu_profile(chosen[at], kind, &has)) continue;
-            int result = CALL("nvmlDeviceGetGpuInstancePossiblePlacements_v2", (void *, unsigned, void *, unsigned *),
-                              chosen[at], has.id, places, &count);
-            if (result) return complain(result);
-            any = true;
-            printf("GPU %2u Profile ID %2u Placement%s: {", index_of(chosen[at]), has.id, count == 1 ? " " : "s");
-            for (unsigned place = 0; place < count; place++) printf("%s%u", place ? "," : "", places[place].start);
-            printf("}:%u\n", count ? places[0].size : 0);
-        }
+    int result = OK;
+    for (unsigned at = 0; at < chosen_count; at++) {
+        struct gpu_instance_profile profiles[GPU_PROFILES];
+        unsigned count = gpu_profiles(chosen[at], profiles);
+        for (unsigned one = 0; !result && one < count; one++) result = show_placements(chosen[at], profiles[one].id);
+        any |= count > 0;
+    }
     if (!any) puts("No GPU of those asked for can be partitioned.");
-    return any ? OK : NOT_SUPPORTED;
+    return any ? result : NOT_SUPPORTED;
 }
 
 /* Runs over the instances of all chosen GPUs, or of those listed with -gi. */
@@ -165,8 +204,7 @@ static int show_instance(void *gpu, void *handle, const struct gpu_instance *rec
     (void)handle, (void)with;
     gpu_profile_by_id(gpu, record->profile, &profile);
     snprintf(place, sizeof place, "%u:%u", record->placement.start, record->placement.size);
-    printf("| %3u  MIG %-17.17s %3u       %3u       %8s     |\n", index_of(gpu), profile.name, record->profile, record->id,
-           place);
+    boxed(57, " %3u  MIG %-16.16s %3u      %3u        %6s", index_of(gpu), profile.name, record->profile, record->id, place);
     rule(57, '-');
     return OK;
 }
@@ -198,10 +236,10 @@ static int show_compute_profiles(void *gpu, void *handle, const struct gpu_insta
         struct gpu_instance_profile whole;
         gpu_profile_by_id(gpu, record->profile, &whole);
         snprintf(free, sizeof free, "%u/%u", left, has.instances);
-        printf("| %3u  %5u     MIG %-15.15s %2u%c   %5s        %4u      %4u  %4u  %4u   |\n", index_of(gpu), record->id,
-               has.name, has.id, has.slices == whole.slices ? '*' : ' ', free, has.multiprocessors, has.decoders,
-               has.encoders, has.ofa_engines);
-        printf("| %66u  %4u         |\n", has.copy_engines, has.jpeg_engines);
+        boxed(81, " %3u   %4u     MIG %-15.15s  %2u%c    %5s       %4u    %4u  %4u  %4u", index_of(gpu), record->id, has.name,
+              has.id, has.slices == whole.slices ? '*' : ' ', free, has.multiprocessors, has.decoders, has.encoders,
+              has.ofa_engines);
+        boxed(81, "%68u  %4u", has.copy_engines, has.jpeg_engines);
         rule(81, '-');
     }
     return OK;
@@ -229,9 +267,8 @@ static int show_compute_placements(void *gpu, void *handle, const struct gpu_ins
         if (CALL("nvmlGpuInstanceGetComputeInstancePossiblePlacements", (void *, unsigned, void *, unsigned *), handle,
                  has.id, places, &count))
             continue;
-        printf("GPU %2u GI %2u Profile ID %2u Placement%s: {", index_of(gpu), record->id, has.id, count == 1 ? " " : "s");
-        for (unsigned place = 0; place < count; place++) printf("%s%u", place ? "," : "", places[place].start);
-        printf("}:%u\n", count ? places[0].size : 0);
+        printf("GPU %2u GI %2u Profile ID %2u ", index_of(gpu), record->id, has.id);
+        put_placements(places, count);
     }
     return OK;
 }
@@ -249,8 +286,8 @@ static int show_compute_instances(void *gpu, void *handle, const struct gpu_inst
                 snprintf(name, sizeof name, "%s", has.name);
         }
         snprintf(place, sizeof place, "%u:%u", records[at].placement.start, records[at].placement.size);
-        printf("| %3u  %5u       MIG %-16.16s %2u        %3u      %8s     |\n", index_of(gpu), record->id, name,
-               records[at].profile, records[at].id, place);
+        boxed(68, " %3u  %5u       MIG %-15.15s  %3u       %3u         %6s", index_of(gpu), record->id, name, records[at].profile,
+              records[at].id, place);
         rule(68, '-');
     }
     return OK;

@@ -40,6 +40,9 @@ static void show_gpu(void *gpu) {
     puts(RULE);
 }
 
+/* From driver 580 on, the heading says that compute instances share their GPU instance's memory. */
+static bool tells_sharing(void) { return driver_branch >= 580000; }
+
 static void show_mig_device(void *gpu, void *device, unsigned index) {
     struct attributes has = {0};
     struct memory_v2 memory = VERSIONED(memory, 2);
@@ -56,10 +59,11 @@ static void show_mig_device(void *gpu, void *device, unsigned index) {
          (unsigned)SRAM, &errors);
     snprintf(usage, sizeof usage, "%" PRIu64 "MiB / %5" PRIu64 "MiB", mebibytes(memory.used), mebibytes(memory.total));
     snprintf(window, sizeof window, "%" PRIu64 "MiB / %5" PRIu64 "MiB", mebibytes(bar1.used), mebibytes(bar1.total));
-    printf("| %2u  %3u  %2u  %2u  | %28s     | %3u  %4" PRIu64 " | %2u  %2u  %3u  %3u  %3u  |\n", index_of(gpu), instance,
-           compute, index, usage, has.multiprocessors, errors, has.copy_engines, has.encoders, has.decoders,
-           has.ofa_engines, has.jpeg_engines);
-    printf("|                  | %28s     |           |                       |\n", window);
+    printf("| %2u  %3u  %2u  %2u  | %29.29s    |%3u  %5" PRIu64 " | %2u %3u  %3u  %3u  %3u |\n", index_of(gpu), instance, compute,
+           index, usage, has.multiprocessors, errors, has.copy_engines, has.encoders, has.decoders, has.ofa_engines,
+           has.jpeg_engines);
+    printf("|                  | %*.31s%s|           |                       |\n", tells_sharing() ? 29 : 31, window,
+           tells_sharing() ? "    " : "  ");
     puts("+------------------+----------------------------------+-----------+-----------------------+");
 }
 
@@ -70,8 +74,9 @@ static void show_mig_devices(void) {
     printf("\n%s\n", WIDE_RULE);
     puts("| MIG devices:                                                                            |");
     puts("+------------------+----------------------------------+-----------+-----------------------+");
-    puts("| GPU  GI  CI  MIG |                     Memory-Usage |        Vol|        Shared         |");
-    puts("|      ID  ID  Dev |                       BAR1-Usage | SM     Unc| CE ENC  DEC  OFA  JPG |");
+    const char *shared = tells_sharing() ? "Shared" : "";
+    printf("| GPU  GI  CI  MIG |%20s Memory-Usage |        Vol|        Shared         |\n", shared);
+    printf("|      ID  ID  Dev |%22s BAR1-Usage | SM     Unc| CE ENC  DEC  OFA  JPG |\n", shared);
     puts("|                  |                                  |        ECC|                       |");
     puts("|==================+==================================+===========+=======================|");
     for (unsigned at = 0; at < chosen_count; at++) {
