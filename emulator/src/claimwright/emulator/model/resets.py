@@ -29,11 +29,12 @@ def fallen_off(gpu: GpuState) -> GpuState:
 
 
 def _kept(settings: Settings) -> Settings:
-    """Clocks and profiles are the driver's and end with a reset; accounting and the host's name stay."""
+    """Clocks and profiles are the driver's and end with a reset; accounting, drain and the host's name stay."""
     return Settings(
         accounting=settings.accounting,
         accounting_cleared=settings.accounting_cleared,
         hostname=settings.hostname,
+        draining=settings.draining,
     )
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
-
-from claimwright.emulator.model.pci import PciAddress
 
 
 class BandwidthMode(IntEnum):
@@ -44,14 +42,12 @@ class Settings:
     link_threshold: int | None = None  # in units of 100 us, or 50 on NVLink 5 (field 224)
     link_bandwidth_mode: int = 0  # an index into the GPU's supported modes
     hostname: str = ""
+    draining: bool = False  # takes no new clients
     metrics_streaming: bool = False  # GPM (Hopper and later)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """What is set on the node: GPUs being drained, NVLink bandwidth, and whether confidential GPUs take work."""
+    """What is set on the node: NVLink bandwidth."""
 
-    draining: frozenset[PciAddress] = field(default_factory=frozenset)
     bandwidth_mode: BandwidthMode = BandwidthMode.FULL
-    accepts_work: bool = False
-    attacker_advantage: int = 0

@@ -111,6 +111,10 @@ def start_process(
         raise OperationRefused(
             Refusal.INVALID_ARGUMENT, f"process {process.pid} runs on GPU {gpu.index} already"
         )
+    if gpu.settings.draining:
+        raise OperationRefused(
+            Refusal.NOT_READY, f"GPU {gpu.index} is being drained and takes no new clients"
+        )
     check_instance(gpu, process)
     if gpu.health.reset_required:
         raise OperationRefused(Refusal.RESET_REQUIRED, f"GPU {gpu.index} runs nothing new before a reset")

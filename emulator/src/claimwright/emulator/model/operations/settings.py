@@ -8,10 +8,9 @@ from dataclasses import replace
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.board import Architecture
 from claimwright.emulator.model.change import Change, of_gpu
-from claimwright.emulator.model.pci import PciAddress
 from claimwright.emulator.model.readings import settled
 from claimwright.emulator.model.settings import BandwidthMode, PowerSmoothing
-from claimwright.emulator.model.state import GpuState, NodeState
+from claimwright.emulator.model.state import GpuState, NodeState, NvLinkErrors
 
 _LINK_THRESHOLD = (0x1, 0x1FFF)  # NVML_NVLINK_LOW_POWER_THRESHOLD_MIN and _MAX
 _PRESETS = 5  # power smoothing presets; field 259
@@ -118,6 +117,15 @@ def set_link_threshold(gpu: GpuState, threshold: int | None) -> GpuState:
 
 
 @of_gpu
+def clear_link_errors(gpu: GpuState, link: int) -> GpuState:
+    """Set the error counters of one NVLink to zero."""
+    if not 0 <= link < len(gpu.nvlinks):
+        raise OperationRefused(Refusal.INVALID_ARGUMENT, f"link {link}; expected 0..{len(gpu.nvlinks) - 1}")
+    clean = replace(gpu.nvlinks[link], errors=NvLinkErrors())
+    return replace(gpu, nvlinks=(*gpu.nvlinks[:link], clean, *gpu.nvlinks[link + 1 :]))
+
+
+@of_gpu
 def set_link_bandwidth(gpu: GpuState, mode: int) -> GpuState:
     """Choose one of the GPU's NVLink bandwidth modes (Blackwell)."""
     known = link_bandwidth_modes(gpu)
@@ -159,15 +167,12 @@ def set_node_bandwidth(state: NodeState, mode: int) -> Change[None]:
     return _of_node(state, bandwidth_mode=BandwidthMode(mode))
 
 
-def set_drain(state: NodeState, address: PciAddress, *, draining: bool) -> Change[None]:
+@of_gpu
+def set_drain(gpu: GpuState, *, draining: bool) -> GpuState:
     """Let a GPU take no new clients, or let it again; refused while a process uses it."""
-    gpu = next((gpu for gpu in state.gpus if gpu.pci == address), None)
-    if gpu is None:
-        raise OperationRefused(Refusal.NOT_FOUND, f"no GPU at {address}")
     if draining and gpu.processes:
-        raise OperationRefused(Refusal.IN_USE, f"{len(gpu.processes)} processes use the GPU at {address}")
-    now = state.settings.draining
-    return _of_node(state, draining=now | {address} if draining else now - {address})
+        raise OperationRefused(Refusal.IN_USE, f"{len(gpu.processes)} processes use the GPU at {gpu.pci}")
+    return replace(gpu, settings=replace(gpu.settings, draining=draining))
 
 
 def link_bandwidth_modes(gpu: GpuState) -> tuple[int, ...]:
@@ -216,6 +221,7 @@ OPERATIONS = (
     set_workload_profiles,
     set_power_smoothing,
     set_link_threshold,
+    clear_link_errors,
     set_link_bandwidth,
     set_metrics_streaming,
     set_hostname,

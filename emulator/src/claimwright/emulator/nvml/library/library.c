@@ -21,5 +21,6 @@
 #include "settings.c"
 #include "remote.c"
 #include "gpm.c"
+#include "units.c"
 #include "unsupported.c"
 #include "exports.c"

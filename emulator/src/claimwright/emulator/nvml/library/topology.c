@@ -81,3 +81,23 @@ API(nvmlDeviceGetMemoryAffinity)(void *device, uint32_t words, unsigned long *ou
     NEED(scope < 2);
     return give_mask(page->memory_mask, COUNT_OF(page->memory_mask), words, out);
 }
+
+/* The calling thread alone, as nvml.h says. CPUs that this machine does not have, or does not allow, are left out. */
+API(nvmlDeviceSetCpuAffinity)(void *device) {
+    uint64_t mask[COUNT_OF(((struct cw_gpu *)0)->cpu_mask)];
+    OPEN(device, page);
+    CONSISTENTLY(page, memcpy(mask, page->cpu_mask, sizeof mask));
+    cpu_set_t wanted;
+    CPU_ZERO(&wanted);
+    for (size_t cpu = 0; cpu < 64 * COUNT_OF(mask) && cpu < CPU_SETSIZE; cpu++)
+        if (mask[cpu / 64] >> (cpu % 64) & 1) CPU_SET(cpu, &wanted);
+    return sched_setaffinity(0, sizeof wanted, &wanted) ? UNKNOWN : finish();
+}
+
+API(nvmlDeviceClearCpuAffinity)(void *device) {
+    cpu_set_t all;
+    OPEN(device, page);
+    (void)page;
+    memset(&all, 0xff, sizeof all);
+    return sched_setaffinity(0, sizeof all, &all) ? UNKNOWN : finish();
+}

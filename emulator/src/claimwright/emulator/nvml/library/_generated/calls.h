@@ -4,26 +4,45 @@ static const struct variant variants_nvmlAccountingStats_t[] = {{.word = 0, .siz
 static const struct variant variants_nvmlAccountingStats_v2_t[] = {{.word = 0, .size = 64}};
 static const struct variant variants_nvmlActiveVgpuInstanceInfo_v1_t[] = {{.word = VERSION_nvmlActiveVgpuInstanceInfo_v1_t, .size = 16, .nested = {8, 4, 4, false}}};
 static const struct variant variants_nvmlBAR1Memory_t[] = {{.word = 0, .size = 24}};
+static const struct variant variants_nvmlBBXTimeData_v1_t[] = {{.word = 0, .size = 4}};
 static const struct variant variants_nvmlClkMonStatus_t[] = {{.word = 0, .size = 264}};
 static const struct variant variants_nvmlClockOffset_v1_t[] = {{.word = VERSION_nvmlClockOffset_v1_t, .size = 24}};
 static const struct variant variants_nvmlComputeInstanceInfo_t[] = {{.word = 0, .size = 32, .handles = {{0, DEVICE}, {8, GPU_INSTANCE}}}};
 static const struct variant variants_nvmlComputeInstancePlacement_t[] = {{.word = 0, .size = 8}};
 static const struct variant variants_nvmlComputeInstanceProfileInfo_t[] = {{.word = 0, .size = 36}};
 static const struct variant variants_nvmlComputeInstanceProfileInfo_v2_t_or_nvmlComputeInstanceProfileInfo_v3_t[] = {{.word = VERSION_nvmlComputeInstanceProfileInfo_v2_t, .size = 136}, {.word = VERSION_nvmlComputeInstanceProfileInfo_v3_t, .size = 140}};
+static const struct variant variants_nvmlCoolerInfo_v1_t[] = {{.word = VERSION_nvmlCoolerInfo_v1_t, .size = 16}};
 static const struct variant variants_nvmlDeviceAttributes_t[] = {{.word = 0, .size = 40}};
 static const struct variant variants_nvmlDeviceCurrentClockFreqs_v1_t[] = {{.word = VERSION_nvmlDeviceCurrentClockFreqs_v1_t, .size = 2052}};
 static const struct variant variants_nvmlDevicePerfModes_v1_t[] = {{.word = VERSION_nvmlDevicePerfModes_v1_t, .size = 2052}};
+static const struct variant variants_nvmlEccBankRemapperStatus_v1_t[] = {{.word = 0, .size = 20}};
+static const struct variant variants_nvmlEccSramUniqueUncorrectedErrorCounts_v1_t[] = {{.word = VERSION_nvmlEccSramUniqueUncorrectedErrorCounts_v1_t, .size = 16, .nested = {8, 4, 28, false}}};
 static const struct variant variants_nvmlFBCStats_t[] = {{.word = 0, .size = 12}};
+static const struct variant variants_nvmlFanSpeedInfo_v1_t[] = {{.word = VERSION_nvmlFanSpeedInfo_v1_t, .size = 12}};
 static const struct variant variants_nvmlGpmSupport_t[] = {{.word = 0, .size = 8}};
 static const struct variant variants_nvmlGpuDynamicPstatesInfo_t[] = {{.word = 0, .size = 132}};
 static const struct variant variants_nvmlGpuInstanceInfo_t[] = {{.word = 0, .size = 24, .handles = {{0, DEVICE}}}};
 static const struct variant variants_nvmlGpuInstancePlacement_t[] = {{.word = 0, .size = 8}};
 static const struct variant variants_nvmlGpuInstanceProfileInfo_t[] = {{.word = 0, .size = 48}};
 static const struct variant variants_nvmlGpuInstanceProfileInfo_v2_t_or_nvmlGpuInstanceProfileInfo_v3_t[] = {{.word = VERSION_nvmlGpuInstanceProfileInfo_v2_t, .size = 152}, {.word = VERSION_nvmlGpuInstanceProfileInfo_v3_t, .size = 152}};
+static const struct variant variants_nvmlGpuThermalSettings_t[] = {{.word = 0, .size = 64}};
+static const struct variant variants_nvmlGpuUptime_v1_t[] = {{.word = 0, .size = 4}};
+static const struct variant variants_nvmlHostname_v1_t[] = {{.word = 0, .size = 64}};
 static const struct variant variants_nvmlMemory_t[] = {{.word = 0, .size = 24}};
 static const struct variant variants_nvmlMemory_v2_t[] = {{.word = VERSION_nvmlMemory_v2_t, .size = 40}};
+static const struct variant variants_nvmlNvLinkInfo_v1_t_or_nvmlNvLinkInfo_v2_t[] = {{.word = VERSION_nvmlNvLinkInfo_v1_t, .size = 8}, {.word = VERSION_nvmlNvLinkInfo_v2_t, .size = 1612}};
+static const struct variant variants_nvmlNvLinkInfo_v3_t[] = {{.word = 0, .size = 1612}};
+static const struct variant variants_nvmlNvLinkPowerThres_t[] = {{.word = 0, .size = 4}};
+static const struct variant variants_nvmlNvlinkGetBwMode_v1_t[] = {{.word = VERSION_nvmlNvlinkGetBwMode_v1_t, .size = 12}};
+static const struct variant variants_nvmlNvlinkSetBwModeAsync_v1_t[] = {{.word = 0, .size = 12}};
+static const struct variant variants_nvmlNvlinkSetBwMode_v1_t[] = {{.word = VERSION_nvmlNvlinkSetBwMode_v1_t, .size = 12}};
+static const struct variant variants_nvmlNvlinkSupportedBwModes_v1_t[] = {{.word = VERSION_nvmlNvlinkSupportedBwModes_v1_t, .size = 28}};
+static const struct variant variants_nvmlPciInfo_t[] = {{.word = 0, .size = 68}};
 static const struct variant variants_nvmlPlatformInfo_v1_t_or_nvmlPlatformInfo_v2_t[] = {{.word = VERSION_nvmlPlatformInfo_v1_t, .size = 44}, {.word = VERSION_nvmlPlatformInfo_v2_t, .size = 44}};
+static const struct variant variants_nvmlPowerSmoothingProfile_v1_t[] = {{.word = VERSION_nvmlPowerSmoothingProfile_v1_t, .size = 24}};
+static const struct variant variants_nvmlPowerSmoothingState_v1_t[] = {{.word = VERSION_nvmlPowerSmoothingState_v1_t, .size = 8}};
 static const struct variant variants_nvmlProcessDetailList_v1_t[] = {{.word = VERSION_nvmlProcessDetailList_v1_t, .size = 24, .nested = {16, 8, 32, false}}};
+static const struct variant variants_nvmlSystemConfComputeSettings_v1_t_or_nvmlSystemConfComputeSettings_v2_t[] = {{.word = VERSION_nvmlSystemConfComputeSettings_v1_t, .size = 20}, {.word = VERSION_nvmlSystemConfComputeSettings_v2_t, .size = 24}};
 static const struct variant variants_nvmlUUID_v1_t[] = {{.word = VERSION_nvmlUUID_v1_t, .size = 52}};
 static const struct variant variants_nvmlUnrepairableMemoryStatus_v1_t[] = {{.word = 0, .size = 4}};
 static const struct variant variants_nvmlUtilization_t[] = {{.word = 0, .size = 8}};
@@ -53,6 +72,10 @@ static const struct variant variants_nvmlVgpuTypeIdInfo_v1_t[] = {{.word = VERSI
 static const struct variant variants_nvmlVgpuTypeMaxInstance_v1_t[] = {{.word = VERSION_nvmlVgpuTypeMaxInstance_v1_t, .size = 12}};
 static const struct variant variants_nvmlVgpuVersion_t[] = {{.word = 0, .size = 8}};
 static const struct variant variants_nvmlViolationTime_t[] = {{.word = 0, .size = 16}};
+static const struct variant variants_nvmlWorkloadPowerProfileCurrentProfiles_v1_t[] = {{.word = VERSION_nvmlWorkloadPowerProfileCurrentProfiles_v1_t, .size = 100}};
+static const struct variant variants_nvmlWorkloadPowerProfileProfilesInfo_v1_t[] = {{.word = VERSION_nvmlWorkloadPowerProfileProfilesInfo_v1_t, .size = 11256}};
+static const struct variant variants_nvmlWorkloadPowerProfileRequestedProfiles_v1_t[] = {{.word = VERSION_nvmlWorkloadPowerProfileRequestedProfiles_v1_t, .size = 36}};
+static const struct variant variants_nvmlWorkloadPowerProfileUpdateProfiles_v1_t[] = {{.word = VERSION_nvmlWorkloadPowerProfileUpdateProfiles_v1_t, .size = 36}};
 
 static const struct part parts_claimwrightDeviceGetFact[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = INPUT}, {.kind = TEXT_BUFFER, .size = 1, .room = 3}, {.kind = NUMBER_BY_VALUE, .width = 4}};
 REMOTE(claimwrightDeviceGetFact, 436, (void *device, const void *name, void *value, unsigned long length), GIVEN(device), GIVEN(name), GIVEN(value), GIVEN(length))
@@ -81,6 +104,9 @@ REMOTE(nvmlDeviceCreateGpuInstance, 370, (void *device, unsigned long profileId,
 static const struct part parts_nvmlDeviceCreateGpuInstanceWithPlacement[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = RECORD, .variants = variants_nvmlGpuInstancePlacement_t, .variant_count = 1}, {.kind = VALUE, .size = 8, .handle = GPU_INSTANCE}};
 REMOTE(nvmlDeviceCreateGpuInstanceWithPlacement, 371, (void *device, unsigned long profileId, const void *placement, void *gpuInstance), GIVEN(device), GIVEN(profileId), GIVEN(placement), GIVEN(gpuInstance))
 
+static const struct part parts_nvmlDeviceDiscoverGpus[] = {{.kind = RECORD, .optional = true, .variants = variants_nvmlPciInfo_t, .variant_count = 1}};
+REMOTE(nvmlDeviceDiscoverGpus, 273, (void *pciInfo), GIVEN(pciInfo))
+
 static const struct part parts_nvmlDeviceGetAccountingMode[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetAccountingMode, 184, (void *device, void *mode), GIVEN(device), GIVEN(mode))
 
@@ -105,6 +131,12 @@ REMOTE(nvmlDeviceGetAttributes_v2, 22, (void *device, void *attributes), GIVEN(d
 static const struct part parts_nvmlDeviceGetBAR1MemoryInfo[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlBAR1Memory_t, .variant_count = 1}};
 REMOTE_FOR_INSTANCES(nvmlDeviceGetBAR1MemoryInfo, 154, (void *device, void *bar1Memory), (device, bar1Memory), GIVEN(device), GIVEN(bar1Memory))
 
+static const struct part parts_nvmlDeviceGetBBXTimeData_v1[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlBBXTimeData_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetBBXTimeData_v1, 54, (void *device, void *timeData), GIVEN(device), GIVEN(timeData))
+
+static const struct part parts_nvmlDeviceGetBankRemapperStatus_v1[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlEccBankRemapperStatus_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetBankRemapperStatus_v1, 412, (void *device, void *pBankRemapperStatus), GIVEN(device), GIVEN(pBankRemapperStatus))
+
 static const struct part parts_nvmlDeviceGetClkMonStatus[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlClkMonStatus_t, .variant_count = 1}};
 REMOTE(nvmlDeviceGetClkMonStatus, 195, (void *device, void *status), GIVEN(device), GIVEN(status))
 
@@ -123,6 +155,9 @@ REMOTE_FOR_INSTANCES(nvmlDeviceGetComputeRunningProcesses_v2, 428, (void *device
 static const struct part parts_nvmlDeviceGetComputeRunningProcesses_v3[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 24, .room = 1, .room_is_pointed_at = true}};
 REMOTE_FOR_INSTANCES(nvmlDeviceGetComputeRunningProcesses_v3, 147, (void *device, void *infoCount, void *infos), (device, infoCount, infos), GIVEN(device), GIVEN(infoCount), GIVEN(infos))
 
+static const struct part parts_nvmlDeviceGetCoolerInfo[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlCoolerInfo_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetCoolerInfo, 86, (void *device, void *coolerInfo), GIVEN(device), GIVEN(coolerInfo))
+
 static const struct part parts_nvmlDeviceGetCreatableVgpus[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 4, .room = 1, .room_is_pointed_at = true}};
 REMOTE(nvmlDeviceGetCreatableVgpus, 293, (void *device, void *vgpuCount, void *vgpuTypeIds), GIVEN(device), GIVEN(vgpuCount), GIVEN(vgpuTypeIds))
 
@@ -138,8 +173,17 @@ REMOTE(nvmlDeviceGetDeviceHandleFromMigDeviceHandle, 391, (void *migDevice, void
 static const struct part parts_nvmlDeviceGetDynamicPstatesInfo[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlGpuDynamicPstatesInfo_t, .variant_count = 1}};
 REMOTE(nvmlDeviceGetDynamicPstatesInfo, 97, (void *device, void *pDynamicPstatesInfo), GIVEN(device), GIVEN(pDynamicPstatesInfo))
 
+static const struct part parts_nvmlDeviceGetEncoderCapacity[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlDeviceGetEncoderCapacity, 136, (void *device, unsigned long encoderQueryType, void *encoderCapacity), GIVEN(device), GIVEN(encoderQueryType), GIVEN(encoderCapacity))
+
 static const struct part parts_nvmlDeviceGetEncoderUtilization[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}, {.kind = VALUE, .size = 4}};
 REMOTE_FOR_INSTANCES(nvmlDeviceGetEncoderUtilization, 135, (void *device, void *utilization, void *samplingPeriodUs), (device, utilization, samplingPeriodUs), GIVEN(device), GIVEN(utilization), GIVEN(samplingPeriodUs))
+
+static const struct part parts_nvmlDeviceGetFanControlPolicy_v2[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlDeviceGetFanControlPolicy_v2, 83, (void *device, unsigned long fan, void *policy), GIVEN(device), GIVEN(fan), GIVEN(policy))
+
+static const struct part parts_nvmlDeviceGetFanSpeedRPM[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlFanSpeedInfo_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetFanSpeedRPM, 80, (void *device, void *fanSpeed), GIVEN(device), GIVEN(fanSpeed))
 
 static const struct part parts_nvmlDeviceGetGpcClkMinMaxVfOffset[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetGpcClkMinMaxVfOffset, 101, (void *device, void *minOffset, void *maxOffset), GIVEN(device), GIVEN(minOffset), GIVEN(maxOffset))
@@ -174,6 +218,9 @@ REMOTE(nvmlDeviceGetGpuInstanceRemainingCapacity, 369, (void *device, unsigned l
 static const struct part parts_nvmlDeviceGetGpuInstances[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = ARRAY, .size = 8, .handle = GPU_INSTANCE, .fixed = 15}, {.kind = COUNT, .size = 4}};
 REMOTE(nvmlDeviceGetGpuInstances, 373, (void *device, unsigned long profileId, void *gpuInstances, void *count), GIVEN(device), GIVEN(profileId), GIVEN(gpuInstances), GIVEN(count))
 
+static const struct part parts_nvmlDeviceGetGpuUptime_v1[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlGpuUptime_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetGpuUptime_v1, 55, (void *device, void *uptime), GIVEN(device), GIVEN(uptime))
+
 static const struct part parts_nvmlDeviceGetGraphicsRunningProcesses[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 16, .room = 1, .room_is_pointed_at = true}};
 REMOTE_FOR_INSTANCES(nvmlDeviceGetGraphicsRunningProcesses, 429, (void *device, void *infoCount, void *infos), (device, infoCount, infos), GIVEN(device), GIVEN(infoCount), GIVEN(infos))
 
@@ -191,6 +238,9 @@ REMOTE_WHEN_NOT_FOUND(nvmlDeviceGetHandleByUUIDV, 26, (const void *uuid, void *d
 
 static const struct part parts_nvmlDeviceGetHostVgpuMode[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetHostVgpuMode, 277, (void *device, void *pHostVgpuMode), GIVEN(device), GIVEN(pHostVgpuMode))
+
+static const struct part parts_nvmlDeviceGetHostname_v1[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlHostname_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetHostname_v1, 201, (void *device, void *hostname), GIVEN(device), GIVEN(hostname))
 
 static const struct part parts_nvmlDeviceGetIndex[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
 REMOTE_FOR_INSTANCES(nvmlDeviceGetIndex, 30, (void *device, void *index), (device, index), GIVEN(device), GIVEN(index))
@@ -234,8 +284,23 @@ REMOTE(nvmlDeviceGetMigDeviceHandleByIndex, 390, (void *device, unsigned long in
 static const struct part parts_nvmlDeviceGetMinMaxClockOfPState[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetMinMaxClockOfPState, 99, (void *device, unsigned long type, unsigned long pstate, void *minClockMHz, void *maxClockMHz), GIVEN(device), GIVEN(type), GIVEN(pstate), GIVEN(minClockMHz), GIVEN(maxClockMHz))
 
+static const struct part parts_nvmlDeviceGetMinMaxFanSpeed[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlDeviceGetMinMaxFanSpeed, 82, (void *device, void *minSpeed, void *maxSpeed), GIVEN(device), GIVEN(minSpeed), GIVEN(maxSpeed))
+
 static const struct part parts_nvmlDeviceGetName[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = TEXT_BUFFER, .size = 1, .room = 2}, {.kind = NUMBER_BY_VALUE, .width = 4}};
 REMOTE_FOR_INSTANCES(nvmlDeviceGetName, 28, (void *device, void *name, unsigned long length), (device, name, length), GIVEN(device), GIVEN(name), GIVEN(length))
+
+static const struct part parts_nvmlDeviceGetNvLinkInfo[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlNvLinkInfo_v1_t_or_nvmlNvLinkInfo_v2_t, .variant_count = 2}};
+REMOTE(nvmlDeviceGetNvLinkInfo, 247, (void *device, void *info), GIVEN(device), GIVEN(info))
+
+static const struct part parts_nvmlDeviceGetNvLinkInfo_v3[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlNvLinkInfo_v3_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetNvLinkInfo_v3, 248, (void *device, void *info), GIVEN(device), GIVEN(info))
+
+static const struct part parts_nvmlDeviceGetNvlinkBwMode[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlNvlinkGetBwMode_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetNvlinkBwMode, 244, (void *device, void *getBwMode), GIVEN(device), GIVEN(getBwMode))
+
+static const struct part parts_nvmlDeviceGetNvlinkSupportedBwModes[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlNvlinkSupportedBwModes_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetNvlinkSupportedBwModes, 243, (void *device, void *supportedBwMode), GIVEN(device), GIVEN(supportedBwMode))
 
 static const struct part parts_nvmlDeviceGetOfaUtilization[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}, {.kind = VALUE, .size = 4}};
 REMOTE_FOR_INSTANCES(nvmlDeviceGetOfaUtilization, 141, (void *device, void *utilization, void *samplingPeriodUs), (device, utilization, samplingPeriodUs), GIVEN(device), GIVEN(utilization), GIVEN(samplingPeriodUs))
@@ -264,6 +329,9 @@ REMOTE_FOR_INSTANCES(nvmlDeviceGetRunningProcessDetailList, 150, (void *device, 
 static const struct part parts_nvmlDeviceGetSamples[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 8}, {.kind = VALUE, .optional = true, .size = 4}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 16, .room = 4, .room_is_pointed_at = true}};
 REMOTE(nvmlDeviceGetSamples, 153, (void *device, unsigned long type, unsigned long lastSeenTimeStamp, void *sampleValType, void *sampleCount, void *samples), GIVEN(device), GIVEN(type), GIVEN(lastSeenTimeStamp), GIVEN(sampleValType), GIVEN(sampleCount), GIVEN(samples))
 
+static const struct part parts_nvmlDeviceGetSramUniqueUncorrectedEccErrorCounts[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlEccSramUniqueUncorrectedErrorCounts_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetSramUniqueUncorrectedEccErrorCounts, 409, (void *device, void *errorCounts), GIVEN(device), GIVEN(errorCounts))
+
 static const struct part parts_nvmlDeviceGetSupportedEventTypes[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 8}};
 REMOTE_FOR_INSTANCES(nvmlDeviceGetSupportedEventTypes, 257, (void *device, void *eventTypes), (device, eventTypes), GIVEN(device), GIVEN(eventTypes))
 
@@ -272,6 +340,12 @@ REMOTE(nvmlDeviceGetSupportedPerformanceStates, 100, (void *device, void *pstate
 
 static const struct part parts_nvmlDeviceGetSupportedVgpus[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 4, .room = 1, .room_is_pointed_at = true}};
 REMOTE(nvmlDeviceGetSupportedVgpus, 292, (void *device, void *vgpuCount, void *vgpuTypeIds), GIVEN(device), GIVEN(vgpuCount), GIVEN(vgpuTypeIds))
+
+static const struct part parts_nvmlDeviceGetTargetFanSpeed[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlDeviceGetTargetFanSpeed, 81, (void *device, unsigned long fan, void *targetSpeed), GIVEN(device), GIVEN(fan), GIVEN(targetSpeed))
+
+static const struct part parts_nvmlDeviceGetThermalSettings[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = RECORD, .variants = variants_nvmlGpuThermalSettings_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetThermalSettings, 90, (void *device, unsigned long sensorIndex, void *pThermalSettings), GIVEN(device), GIVEN(sensorIndex), GIVEN(pThermalSettings))
 
 static const struct part parts_nvmlDeviceGetUUID[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = TEXT_BUFFER, .size = 1, .room = 2}, {.kind = NUMBER_BY_VALUE, .width = 4}};
 REMOTE_FOR_INSTANCES(nvmlDeviceGetUUID, 46, (void *device, void *uuid, unsigned long length), (device, uuid, length), GIVEN(device), GIVEN(uuid), GIVEN(length))
@@ -330,11 +404,35 @@ REMOTE(nvmlDeviceGetViolationStatus, 155, (void *device, unsigned long perfPolic
 static const struct part parts_nvmlDeviceIsMigDeviceHandle[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
 REMOTE_FOR_INSTANCES(nvmlDeviceIsMigDeviceHandle, 386, (void *device, void *isMigDevice), (device, isMigDevice), GIVEN(device), GIVEN(isMigDevice))
 
+static const struct part parts_nvmlDeviceModifyDrainState[] = {{.kind = RECORD, .variants = variants_nvmlPciInfo_t, .variant_count = 1}, {.kind = NUMBER_BY_VALUE, .width = 4}};
+REMOTE(nvmlDeviceModifyDrainState, 270, (void *pciInfo, unsigned long newState), GIVEN(pciInfo), GIVEN(newState))
+
+static const struct part parts_nvmlDevicePowerSmoothingActivatePresetProfile[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlPowerSmoothingProfile_v1_t, .variant_count = 1}};
+REMOTE(nvmlDevicePowerSmoothingActivatePresetProfile, 406, (void *device, void *profile), GIVEN(device), GIVEN(profile))
+
+static const struct part parts_nvmlDevicePowerSmoothingSetState[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlPowerSmoothingState_v1_t, .variant_count = 1}};
+REMOTE(nvmlDevicePowerSmoothingSetState, 408, (void *device, void *state), GIVEN(device), GIVEN(state))
+
+static const struct part parts_nvmlDevicePowerSmoothingUpdatePresetProfileParam[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlPowerSmoothingProfile_v1_t, .variant_count = 1}};
+REMOTE(nvmlDevicePowerSmoothingUpdatePresetProfileParam, 407, (void *device, void *profile), GIVEN(device), GIVEN(profile))
+
+static const struct part parts_nvmlDeviceQueryDrainState[] = {{.kind = RECORD, .variants = variants_nvmlPciInfo_t, .variant_count = 1}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlDeviceQueryDrainState, 271, (void *pciInfo, void *currentState), GIVEN(pciInfo), GIVEN(currentState))
+
+static const struct part parts_nvmlDeviceRemoveGpu[] = {{.kind = RECORD, .variants = variants_nvmlPciInfo_t, .variant_count = 1}};
+REMOTE(nvmlDeviceRemoveGpu, 423, (void *pciInfo), GIVEN(pciInfo))
+
+static const struct part parts_nvmlDeviceRemoveGpu_v2[] = {{.kind = RECORD, .variants = variants_nvmlPciInfo_t, .variant_count = 1}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}};
+REMOTE(nvmlDeviceRemoveGpu_v2, 272, (void *pciInfo, unsigned long gpuState, unsigned long linkState), GIVEN(pciInfo), GIVEN(gpuState), GIVEN(linkState))
+
 static const struct part parts_nvmlDeviceResetApplicationsClocks[] = {{.kind = HANDLE, .handle = DEVICE}};
 REMOTE(nvmlDeviceResetApplicationsClocks, 214, (void *device), GIVEN(device))
 
 static const struct part parts_nvmlDeviceResetMemoryLockedClocks[] = {{.kind = HANDLE, .handle = DEVICE}};
 REMOTE(nvmlDeviceResetMemoryLockedClocks, 212, (void *device), GIVEN(device))
+
+static const struct part parts_nvmlDeviceResetNvLinkErrorCounters[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}};
+REMOTE(nvmlDeviceResetNvLinkErrorCounters, 233, (void *device, unsigned long link), GIVEN(device), GIVEN(link))
 
 static const struct part parts_nvmlDeviceSetAccountingMode[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}};
 REMOTE(nvmlDeviceSetAccountingMode, 226, (void *device, unsigned long mode), GIVEN(device), GIVEN(mode))
@@ -345,8 +443,20 @@ REMOTE(nvmlDeviceSetApplicationsClocks, 213, (void *device, unsigned long memClo
 static const struct part parts_nvmlDeviceSetClockOffsets[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlClockOffset_v1_t, .variant_count = 1}};
 REMOTE(nvmlDeviceSetClockOffsets, 104, (void *device, void *info), GIVEN(device), GIVEN(info))
 
+static const struct part parts_nvmlDeviceSetDefaultFanSpeed_v2[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}};
+REMOTE(nvmlDeviceSetDefaultFanSpeed_v2, 217, (void *device, unsigned long fan), GIVEN(device), GIVEN(fan))
+
+static const struct part parts_nvmlDeviceSetFanControlPolicy[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}};
+REMOTE(nvmlDeviceSetFanControlPolicy, 218, (void *device, unsigned long fan, unsigned long policy), GIVEN(device), GIVEN(fan), GIVEN(policy))
+
+static const struct part parts_nvmlDeviceSetFanSpeed_v2[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}};
+REMOTE(nvmlDeviceSetFanSpeed_v2, 223, (void *device, unsigned long fan, unsigned long speed), GIVEN(device), GIVEN(fan), GIVEN(speed))
+
 static const struct part parts_nvmlDeviceSetGpcClkVfOffset[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4, .is_signed = true}};
 REMOTE(nvmlDeviceSetGpcClkVfOffset, 224, (void *device, unsigned long offset), GIVEN(device), GIVEN(offset))
+
+static const struct part parts_nvmlDeviceSetHostname_v1[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlHostname_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceSetHostname_v1, 200, (void *device, void *hostname), GIVEN(device), GIVEN(hostname))
 
 static const struct part parts_nvmlDeviceSetMemClkVfOffset[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4, .is_signed = true}};
 REMOTE(nvmlDeviceSetMemClkVfOffset, 225, (void *device, unsigned long offset), GIVEN(device), GIVEN(offset))
@@ -356,6 +466,15 @@ REMOTE(nvmlDeviceSetMemoryLockedClocks, 211, (void *device, unsigned long minMem
 
 static const struct part parts_nvmlDeviceSetMigMode[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceSetMigMode, 363, (void *device, unsigned long mode, void *activationStatus), GIVEN(device), GIVEN(mode), GIVEN(activationStatus))
+
+static const struct part parts_nvmlDeviceSetNvLinkDeviceLowPowerThreshold[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlNvLinkPowerThres_t, .variant_count = 1}};
+REMOTE(nvmlDeviceSetNvLinkDeviceLowPowerThreshold, 240, (void *device, void *info), GIVEN(device), GIVEN(info))
+
+static const struct part parts_nvmlDeviceSetNvlinkBwMode[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlNvlinkSetBwMode_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceSetNvlinkBwMode, 245, (void *device, void *setBwMode), GIVEN(device), GIVEN(setBwMode))
+
+static const struct part parts_nvmlDeviceSetNvlinkBwModeAsync_v1[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlNvlinkSetBwModeAsync_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceSetNvlinkBwModeAsync_v1, 246, (void *device, void *setBwModeAsync), GIVEN(device), GIVEN(setBwModeAsync))
 
 static const struct part parts_nvmlDeviceSetVgpuCapabilities[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}};
 REMOTE(nvmlDeviceSetVgpuCapabilities, 287, (void *device, unsigned long capability, unsigned long state), GIVEN(device), GIVEN(capability), GIVEN(state))
@@ -368,6 +487,21 @@ REMOTE(nvmlDeviceSetVgpuSchedulerState, 346, (void *device, void *pSchedulerStat
 
 static const struct part parts_nvmlDeviceSetVgpuSchedulerState_v2[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlVgpuSchedulerState_v2_t, .variant_count = 1}};
 REMOTE(nvmlDeviceSetVgpuSchedulerState_v2, 338, (void *device, void *pSchedulerState), GIVEN(device), GIVEN(pSchedulerState))
+
+static const struct part parts_nvmlDeviceWorkloadPowerProfileClearRequestedProfiles[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlWorkloadPowerProfileRequestedProfiles_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceWorkloadPowerProfileClearRequestedProfiles, 404, (void *device, void *requestedProfiles), GIVEN(device), GIVEN(requestedProfiles))
+
+static const struct part parts_nvmlDeviceWorkloadPowerProfileGetCurrentProfiles[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlWorkloadPowerProfileCurrentProfiles_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceWorkloadPowerProfileGetCurrentProfiles, 402, (void *device, void *currentProfiles), GIVEN(device), GIVEN(currentProfiles))
+
+static const struct part parts_nvmlDeviceWorkloadPowerProfileGetProfilesInfo[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlWorkloadPowerProfileProfilesInfo_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceWorkloadPowerProfileGetProfilesInfo, 401, (void *device, void *profilesInfo), GIVEN(device), GIVEN(profilesInfo))
+
+static const struct part parts_nvmlDeviceWorkloadPowerProfileSetRequestedProfiles[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlWorkloadPowerProfileRequestedProfiles_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceWorkloadPowerProfileSetRequestedProfiles, 403, (void *device, void *requestedProfiles), GIVEN(device), GIVEN(requestedProfiles))
+
+static const struct part parts_nvmlDeviceWorkloadPowerProfileUpdateProfiles_v1[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlWorkloadPowerProfileUpdateProfiles_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceWorkloadPowerProfileUpdateProfiles_v1, 405, (void *device, void *updateProfiles), GIVEN(device), GIVEN(updateProfiles))
 
 static const struct part parts_nvmlGetVgpuCompatibility[] = {{.kind = RECORD, .variants = variants_nvmlVgpuMetadata_t, .variant_count = 1}, {.kind = RECORD, .variants = variants_nvmlVgpuPgpuMetadata_t, .variant_count = 1}, {.kind = RECORD, .variants = variants_nvmlVgpuPgpuCompatibility_t, .variant_count = 1}};
 REMOTE(nvmlGetVgpuCompatibility, 342, (void *vgpuMetadata, void *pgpuMetadata, void *compatibilityInfo), GIVEN(vgpuMetadata), GIVEN(pgpuMetadata), GIVEN(compatibilityInfo))
@@ -452,6 +586,18 @@ REMOTE(nvmlGpuInstanceSetVgpuSchedulerState_v2, 339, (void *gpuInstance, void *p
 
 static const struct part parts_nvmlSetVgpuVersion[] = {{.kind = RECORD, .variants = variants_nvmlVgpuVersion_t, .variant_count = 1}};
 REMOTE(nvmlSetVgpuVersion, 349, (void *vgpuVersion), GIVEN(vgpuVersion))
+
+static const struct part parts_nvmlSystemGetConfComputeSettings[] = {{.kind = RECORD, .variants = variants_nvmlSystemConfComputeSettings_v1_t_or_nvmlSystemConfComputeSettings_v2_t, .variant_count = 2}};
+REMOTE(nvmlSystemGetConfComputeSettings, 178, (void *settings), GIVEN(settings))
+
+static const struct part parts_nvmlSystemGetConfComputeSettings_v2[] = {{.kind = RECORD, .variants = variants_nvmlSystemConfComputeSettings_v1_t_or_nvmlSystemConfComputeSettings_v2_t, .variant_count = 2}};
+REMOTE(nvmlSystemGetConfComputeSettings_v2, 179, (void *settings), GIVEN(settings))
+
+static const struct part parts_nvmlSystemGetNvlinkBwMode[] = {{.kind = VALUE, .size = 4}};
+REMOTE(nvmlSystemGetNvlinkBwMode, 242, (void *nvlinkBwMode), GIVEN(nvlinkBwMode))
+
+static const struct part parts_nvmlSystemSetNvlinkBwMode[] = {{.kind = NUMBER_BY_VALUE, .width = 4}};
+REMOTE(nvmlSystemSetNvlinkBwMode, 241, (unsigned long nvlinkBwMode), GIVEN(nvlinkBwMode))
 
 static const struct part parts_nvmlVgpuInstanceClearAccountingPids[] = {{.kind = NUMBER_BY_VALUE, .width = 4}};
 REMOTE(nvmlVgpuInstanceClearAccountingPids, 357, (unsigned long vgpuInstance), GIVEN(vgpuInstance))
