@@ -47,12 +47,12 @@ def argument(kind, area, some):
     _, size, counted, words = kind
     if random.random() < 0.15:
         return None
-    size *= some if counted else 1
+    word = random.choice([*words, 0, 0x1000004, random.getrandbits(32)]) if words else some
+    size = word & 0xFFFFFF if word in words else size * (some if counted else 1)
     memory, start = area
     at = ROOM - size
     memory[at:ROOM] = bytes(size)
     if size >= 4:
-        word = random.choice([*words, 0, 0x1000004, random.getrandbits(32)]) if words else some
         memory[at : at + 4] = word.to_bytes(4, "little")
     return ctypes.c_void_p(start + at)
 known = set(range(31)) | {999}
@@ -99,9 +99,19 @@ def _kind(parameter: Parameter, function: Function, header: Header) -> tuple[obj
     size = header.sizes.get(parameter.type_name, plain)
     base = re.sub(r"(_v\d+)?_t$", "", parameter.type_name)
     words = [word for name, word in header.version_words.items() if re.fullmatch(rf"{base}_v\d+_t", name)]
+    if not _begins_with_version(parameter.type_name, header):
+        words = []
     if parameter.type_name == "char" and not counted:
         size = 96
     return ("records", size, counted, words)
+
+
+def _begins_with_version(name: str, header: Header) -> bool:
+    """Tell versioned records; of nvmlGpuFabricInfo_t, the second and third version alone carry their word."""
+    each = next((each for each in header.types if each.name == name), None)
+    while each and each.kind == "alias":
+        each = next((found for found in header.types if found.name == each.target), None)
+    return bool(each and each.members and each.members[0].name == "version")
 
 
 def _device_nodes(root: Path, count: int) -> None:
