@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,10 +108,10 @@ def test_a_small_rack_boots_is_shown_and_leaves_nothing() -> None:
 def test_a_rack_that_cannot_boot_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     boot = running.up
 
-    def fails_later(*arguments: object, name: str) -> object:
+    def fails_later(*arguments: object, name: str, **others: object) -> object:
         if name.endswith("02"):
             raise BootFailed("no more")
-        return boot(*arguments, name=name)  # type: ignore[arg-type]
+        return boot(*arguments, name=name, **others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(running, "up", fails_later)
     with pytest.raises(BootFailed, match="no more"):
@@ -163,7 +164,7 @@ def test_eighteen_trays_form_a_domain_lose_a_daemon_and_recover() -> None:
     )
     assert json.loads(infos.stdout) == [[rack.cluster_uuid.replace("-", ""), rack.clique_id, 3, 0]] * 4
 
-    [daemon] = psutil.Process(victim.pid).children()
+    [daemon] = [each for each in psutil.Process(victim.pid).children() if each.name() == "nvidia-imex"]
     daemon.kill()
 
     wait_for_domain(rack, "DEGRADED")
@@ -172,3 +173,58 @@ def test_eighteen_trays_form_a_domain_lose_a_daemon_and_recover() -> None:
     victim.call("start_imex")
     wait_for_domain(rack, "UP")
     assert {tray["imex"] for tray in describe(rack)["trays"]} == {"READY"}
+
+
+@pytest.mark.e2e
+def test_daemon_and_control_tool_run_in_a_chroot_of_the_driver_root() -> None:
+    rack = up("gb200-nvl72", name="caged", trays=2)
+    node = running.load(rack.trays[0].node)
+    root = str(node.driver_root)
+
+    def caged(*command: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            ["chroot", root, *command],
+            capture_output=True,
+            timeout=30,
+            check=False,
+            env={"PATH": "/usr/bin:/usr/sbin:/bin"},
+        )
+
+    asked = caged("nvidia-imex-ctl", "-q", "--u=/etc/nvidia-imex/imex_ctrl.sock")
+    assert (asked.stdout, asked.stderr, asked.returncode) == (b"READY\n", b"", 0)
+    assert caged("nvidia-imex-ctl", "-c", "/etc/nvidia-imex/config.cfg", "-q").stdout == b"READY\n"
+
+    node.call("stop_imex")
+    wait_for_domain(rack, "DEGRADED")
+    started = subprocess.Popen(["chroot", root, "/usr/bin/nvidia-imex"], stdin=subprocess.DEVNULL)
+    try:
+        wait_for_domain(rack, "UP")
+    finally:
+        started.terminate()
+        started.wait(timeout=10)
+
+
+@pytest.mark.slow
+def test_a_daemon_without_the_capability_or_the_driver_says_so_and_ends() -> None:
+    rack = up("gb200-nvl72", name="bare", trays=1, imex=False, files="plain")
+    node = running.load(rack.trays[0].node)
+    node.call("configure_imex", nodes=list(rack.addresses), address=rack.trays[0].address)
+    configuration = node.driver_root / "etc/nvidia-imex/config.cfg"
+    deadline = time.monotonic() + 10
+    while not configuration.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    [capability] = [
+        path for path in (node.driver_root / "dev/nvidia-caps").iterdir() if path.name == "nvidia-cap4323"
+    ]
+
+    def log_of_a_start() -> str:
+        command = [str(node.driver_root / "usr/bin/nvidia-imex"), "-c", str(configuration)]
+        ended = subprocess.run(command, capture_output=True, timeout=20, check=False)
+        assert ended.returncode == 1
+        return (node.driver_root / "var/log/nvidia-imex.log").read_text()
+
+    capability.unlink()
+    assert "cannot open the IMEX capability" in log_of_a_start()
+    os.kill(node.pid, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(node.pid)] if psutil.pid_exists(node.pid) else [], timeout=5)
+    assert "no NVIDIA driver answers" in log_of_a_start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Literal
 
 import click
 
@@ -32,11 +33,23 @@ def rack() -> None:
 @click.option("--trays", default=18, show_default=True, type=click.IntRange(1, 64), help="Compute trays.")
 @click.option("--name", default="rack", show_default=True)
 @click.option("--imex/--no-imex", default=True, help="Whether the trays run nvidia-imex.  [default: imex]")
+@click.option(
+    "--files", type=click.Choice(["auto", "fuse", "plain"]), default="auto", help="As in `node up`."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the rack as JSON.")
-def up_command(board: str, trays: int, name: str, imex: bool, as_json: bool) -> None:
+def up_command(  # noqa: PLR0917 - click passes its options
+    board: str, trays: int, name: str, imex: bool, files: Literal["auto", "fuse", "plain"], as_json: bool
+) -> None:
     """Boot a rack; returns when its IMEX domain is up, and the rack stays."""
     started = time.monotonic()
-    made = up(board, name=name, trays=trays, imex=imex, progress=lambda line: click.echo(line, err=True))
+    made = up(
+        board,
+        name=name,
+        trays=trays,
+        imex=imex,
+        files=files,
+        progress=lambda line: click.echo(line, err=True),
+    )
     if as_json:
         click.echo(json.dumps(made.as_json(), indent=2))
         return

@@ -24,9 +24,15 @@ _POLL_SECONDS = 0.05
 
 
 def up(
-    board: str, *, name: str, trays: int = 18, imex: bool = True, progress: Progress = lambda _line: None
+    board: str,
+    *,
+    name: str,
+    trays: int = 18,
+    imex: bool = True,
+    files: running.FilesAs = "auto",
+    progress: Progress = lambda _line: None,
 ) -> Rack:
-    """Boot a rack; return when every tray is up and, with `imex`, the IMEX domain is.
+    """Boot a rack; return when every tray is up and, with `imex`, the IMEX domain is; `files` as in `running.up`.
 
     NodeExists, ProfileError and BootFailed leave nothing of the rack behind.
     """
@@ -36,7 +42,7 @@ def up(
             raise NodeExists(f"rack {name!r} is known; `claimwright node rack down {name}` removes it")
         write_atomically(_record(name), json.dumps(rack.as_json()).encode(), mode=0o600, durable=False)
         try:
-            _boot(rack, progress)
+            _boot(rack, files, progress)
             if imex:
                 _join(rack, progress)
         except BaseException:
@@ -98,11 +104,11 @@ def wait_for_domain(rack: Rack, state: str, *, seconds: float = _DOMAIN_SECONDS)
         time.sleep(_POLL_SECONDS)
 
 
-def _boot(rack: Rack, progress: Progress) -> None:
+def _boot(rack: Rack, files: running.FilesAs, progress: Progress) -> None:
     profile = load_node_profile(BOARDS[rack.board])
 
     def boot(seat: TraySeat) -> str:
-        running.up(tray_profile(profile, rack, seat), name=seat.node)
+        running.up(tray_profile(profile, rack, seat), name=seat.node, files=files)
         return seat.node
 
     for done, node in enumerate(_each(boot, rack.trays), 1):
