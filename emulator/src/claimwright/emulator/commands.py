@@ -13,7 +13,14 @@ import click
 
 from claimwright.emulator.columns import lined_up
 from claimwright.emulator.errors import BootFailed, EmulatorError, OperationRefused
-from claimwright.emulator.model.catalogue import load_board, load_node_profile, node_names, read_node_profile
+from claimwright.emulator.model import Board
+from claimwright.emulator.model.catalogue import (
+    board_names,
+    load_board,
+    load_node_profile,
+    node_names,
+    read_node_profile,
+)
 from claimwright.emulator.model.node_profile import GpuSlot, NodeProfile, endpoints
 from claimwright.emulator.running import FilesAs, RunningNode, chosen, down, known_names, list_nodes, load, up
 
@@ -26,6 +33,9 @@ _GROUPS = {
     "kubelet": "claimwright.emulator.kubelet.commands",
     "rack": "claimwright.emulator.rack.commands",
     "fault": "claimwright.emulator.faults.commands",
+    "record": "claimwright.emulator.captures.commands",
+    "replay": "claimwright.emulator.captures.commands",
+    "parity": "claimwright.emulator.captures.commands",
     "events": "claimwright.emulator.watch.commands",
     "watch": "claimwright.emulator.watch.commands",
 }
@@ -208,13 +218,21 @@ def exec_command(name: str, command: tuple[str, ...]) -> None:
 @node.command("boards")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def boards_command(as_json: bool) -> None:
-    """List the node profiles that `node up --board` knows."""
-    rows = [_profile_row(load_node_profile(key)) for key in node_names()]
+    """List the node profiles that `node up --board` knows, and the boards that they can be made of.
+
+    UNVERIFIED counts the fields that no capture or specification was at hand for; --json names them.
+    """
+    nodes = [_profile_row(load_node_profile(key)) for key in node_names()]
+    boards = [_board_row(load_board(key)) for key in board_names()]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(json.dumps({"nodes": nodes, "boards": boards}, indent=2))
         return
-    cells = [(row["profile"], row["title"], ", ".join(row["boards"])) for row in rows]
-    click.echo(lined_up(("PROFILE", "TITLE", "GPUS"), cells))
+    head = ("NODE", "TITLE", "BOARDS", "UNVERIFIED")
+    click.echo(lined_up(head, [(row["profile"], row["title"], row["keys"], _count(row)) for row in nodes]))
+    click.echo()
+    click.echo(
+        lined_up(("BOARD", "NAME", "ARCHITECTURE", "MEMORY", "UNVERIFIED"), [_cells(row) for row in boards])
+    )
 
 
 def _end(message: str, status: int) -> NoReturn:
@@ -240,12 +258,33 @@ def _record(running: RunningNode) -> dict[str, Any]:
     }
 
 
+def _count(row: dict[str, Any]) -> str:
+    return str(len(row["unverified"]) or "-")
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (row["board"], row["name"], row["architecture"], f"{row['memory_mib']} MiB", _count(row))
+
+
+def _board_row(board: Board) -> dict[str, Any]:
+    return {
+        "board": board.key,
+        "name": board.name,
+        "architecture": board.architecture.name.lower(),
+        "memory_mib": board.memory.total_mib,
+        "mig": board.mig_capable,
+        "nvlinks": board.nvlink.links if board.nvlink else 0,
+        "unverified": list(board.unverified),
+    }
+
+
 def _profile_row(profile: NodeProfile) -> dict[str, Any]:
     boards = [slot.board for slot in endpoints(profile) if isinstance(slot, GpuSlot)]
     return {
         "profile": profile.key,
         "title": profile.title,
         "boards": [f"{boards.count(key)} x {load_board(key).name}" for key in sorted(set(boards))],
+        "keys": ", ".join(f"{boards.count(key)} x {key}" for key in sorted(set(boards))),
         "numa_nodes": len(profile.numa),
         "unverified": list(profile.unverified),
     }

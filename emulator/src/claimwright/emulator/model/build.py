@@ -10,7 +10,7 @@ from claimwright.emulator.errors import ProfileError
 from claimwright.emulator.model import identity
 from claimwright.emulator.model.board import Board
 from claimwright.emulator.model.bus import presence
-from claimwright.emulator.model.catalogue import load_board
+from claimwright.emulator.model.catalogue import load_board, varied_board
 from claimwright.emulator.model.fabric import (
     Fabric,
     FabricManager,
@@ -22,6 +22,7 @@ from claimwright.emulator.model.fabric import (
 from claimwright.emulator.model.fabric.routing import routed
 from claimwright.emulator.model.mig.instances import Mig
 from claimwright.emulator.model.node_profile import (
+    BoardVariant,
     GpuSlot,
     NicSlot,
     NodeProfile,
@@ -65,7 +66,7 @@ def build_node(
         )
     slots = [slot for slot in endpoints(profile) if isinstance(slot, GpuSlot)]
     own = {each.key: each for each in profile.boards}
-    boards = {slot.board: own.get(slot.board) or board(slot.board) for slot in slots}
+    boards = {slot.board: _board(slot.board, own, board) for slot in slots}
     functions = functions_of(profile, boards)
     nvswitches = _nvswitches(profile, name)
     manager = _fabric_manager(profile)
@@ -90,6 +91,11 @@ def build_node(
         unverified=profile.unverified,
     )
     return presence.booted(state, first_iommu_group)
+
+
+def _board(key: str, own: Mapping[str, BoardVariant], known: Callable[[str], Board]) -> Board:
+    variant = own.get(key)
+    return known(key) if variant is None else varied_board(variant.like, key, variant.differs)
 
 
 def _nvswitches(profile: NodeProfile, name: str) -> tuple[NvSwitch, ...]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
-from claimwright.emulator.errors import UnknownProfile
+import yaml
+
+from claimwright.emulator.errors import ProfileError, UnknownProfile
 from claimwright.emulator.model.board import Board
 from claimwright.emulator.model.node_profile import NodeProfile
 from claimwright.emulator.model.profile_text import parse_profile, read_file
@@ -31,6 +36,32 @@ def node_names() -> tuple[str, ...]:
 def load_board(name: str) -> Board:
     """Return a board by key; UnknownProfile names the closest."""
     return parse_profile(Board, _find("boards", name).read_text(encoding="utf-8"), f"boards/{name}.yaml")
+
+
+def varied_board(like: str, key: str, differs: Mapping[str, object]) -> Board:
+    """Return a known board with other values in some fields, by dotted name, under a key of its own.
+
+    ProfileError names the field that the result is wrong in.
+    """
+    data: dict[str, Any] = yaml.load(
+        _find("boards", like).read_text(encoding="utf-8"),
+        Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),  # noqa: S506 - safe, and fast where it can be
+    )
+    for path, value in differs.items():
+        *parents, last = path.split(".")
+        section = data
+        for name in parents:
+            section = section.setdefault(name, {})
+            if not isinstance(section, dict):
+                raise ProfileError(f"board {key}: {path!r} names no field: {name!r} has no parts")
+        section[last] = value
+    data["unverified"] = [each for each in data.get("unverified", []) if not _said(each, differs)]
+    return parse_profile(Board, json.dumps({**data, "key": key}), f"board {key} (like {like})")
+
+
+def _said(path: str, differs: Mapping[str, object]) -> bool:
+    """Tell whether a variant replaces a field, or the section it is in."""
+    return any(f"{path}.".startswith(f"{replaced}.") for replaced in differs)
 
 
 @cache

@@ -9,6 +9,7 @@ from claimwright.emulator.model.node_profile.devices import (
 )
 from claimwright.emulator.model.node_profile.profile import NodeProfile
 from claimwright.emulator.model.node_profile.sections import (
+    BoardVariant,
     GpuMemoryNodes,
     Machine,
     NumaNode,
@@ -30,6 +31,7 @@ from claimwright.emulator.model.node_profile.slots import (
 __all__ = [
     "AudioDevice",
     "AudioSlot",
+    "BoardVariant",
     "BridgeDevice",
     "BridgeSlot",
     "Device",

@@ -9,7 +9,6 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from claimwright.emulator.errors import ProfileError
-from claimwright.emulator.model.board import Board
 from claimwright.emulator.model.fabric.profile import (
     FabricManagerSetup,
     FabricMembership,
@@ -19,6 +18,7 @@ from claimwright.emulator.model.fabric.profile import (
 from claimwright.emulator.model.node_profile.contradictions import contradictions_of
 from claimwright.emulator.model.node_profile.devices import Device
 from claimwright.emulator.model.node_profile.sections import (
+    BoardVariant,
     GpuMemoryNodes,
     Machine,
     NumaNode,
@@ -50,7 +50,7 @@ class NodeProfile(Profile):
     imex: ImexSetup = ImexSetup()
     tray: TrayPlace | None = None
     vgpu_manager: bool = False  # whether the host's driver is the one that makes vGPUs
-    boards: tuple[Board, ...] = ()
+    boards: tuple[BoardVariant, ...] = ()
     unverified: tuple[str, ...] = ()
 
     @cached_property

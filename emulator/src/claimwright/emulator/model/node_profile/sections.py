@@ -23,6 +23,14 @@ class NumaNode(Profile):
     distances: tuple[Distance, ...]
 
 
+class BoardVariant(Profile):
+    """A board of this node alone: a known one, apart from the fields that differ, by dotted name."""
+
+    key: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    like: str
+    differs: dict[str, JsonValue]
+
+
 class GpuMemoryNodes(Profile):
     """The NUMA nodes that each coherent GPU adds: the first holds its memory, the others wait for MIG."""
 

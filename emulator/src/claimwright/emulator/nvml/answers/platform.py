@@ -24,7 +24,7 @@ def get_platform_info(
 ) -> None:
     """Fill in chassis, slot and fabric GUID; Blackwell and later only (nvmlDeviceGetPlatformInfo)."""
     gpu = call.gpu(device)
-    if gpu.board.architecture < Architecture.BLACKWELL:
+    if gpu.board.architecture < Architecture.BLACKWELL or not gpu.board.fabric_capable:
         raise Refused(Result.NOT_SUPPORTED)
     info.ibGuid[:8] = _guid(gpu).to_bytes(8, "big")
     info.peerType = _SWITCH_CONNECTED
