@@ -61,6 +61,13 @@ class Served:
         """The library file of this node."""
         return self.root.library_dir / "libnvidia-ml.so.1"
 
+    def smi(self, *arguments: str) -> tuple[int, str]:
+        """Run the node's nvidia-smi; return its exit code and what it said."""
+        done = subprocess.run(
+            [self.root.nvidia_smi, *arguments], capture_output=True, text=True, timeout=30, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
     def python(self, code: str) -> str:
         """Run Python with pynvml as `n`, initialised, in a process that sees this node; return what it prints."""
         environment = {**os.environ, "LD_LIBRARY_PATH": str(self.root.library_dir)}

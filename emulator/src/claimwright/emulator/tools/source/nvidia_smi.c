@@ -39,6 +39,8 @@
 #include "smi/settings.c"
 #include "smi/drain.c"
 #include "smi/mig.c"
+#include "smi/mig_lists.c"
+#include "smi/mig_changes.c"
 #include "smi/topology.c"
 #include "smi/nvlink.c"
 #include "smi/help.c"
