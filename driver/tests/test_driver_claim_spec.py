@@ -8,15 +8,16 @@ import pytest
 
 from claimwright.dra.cdi import load_specs
 from claimwright.driver.adapters import HostTree
-from claimwright.driver.cdi_edits import Installation
 from claimwright.driver.driver_root import DeviceRoot, DriverRoot, choose_device_root
+from claimwright.driver.edits import Installation
+from claimwright.driver.edits.driver_files import driver_files
+from claimwright.driver.edits.gpu_node import gpu_node
 from claimwright.driver.errors import StepFailed
-from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.gpu_plugin import edits
 from claimwright.driver.inventory import discover
-from claimwright.driver.planning import Planner
-from claimwright.driver.recipes.claim_spec import KIND, ClaimSpecTool, claim_spec
-from claimwright.driver.steps import Probe
+from claimwright.driver.steps import Probe, Step
 from claimwright.driver.testing import HandClock, MemoryHost, hgx_h100_host, hgx_h100_nvml
+from claimwright.driver.tools.claim_spec import KIND, ClaimSpecTool, claim_spec
 
 VERSION = "580.126.20"
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
@@ -53,9 +54,12 @@ class Fixture:
             None if hook is None else PurePosixPath(hook),
         )
         inventory = discover(hgx_h100_nvml(), self.host)
-        gpus = Planner("gpu.nvidia.com", "n", inventory, FeatureGates()).gpus
-        self.tool = ClaimSpecTool(self.cdi, self.installation, gpus, self.clock)
-        self.step = claim_spec(UID, [(f"{UID}-gpu-1", "gpu-1")])
+        self.gpus = {gpu.device_name: gpu for gpu in inventory.gpus}
+        self.tool = ClaimSpecTool(self.cdi, edits(self.installation, self.clock))
+        self.step = self.spec_of("gpu-1")
+
+    def spec_of(self, name: str) -> Step:
+        return claim_spec(UID, [(f"{UID}-{name}", [gpu_node(self.gpus[name])])], [driver_files()])
 
     def resolve(self):
         return load_specs([self.cdi]).resolve([f"{KIND}={UID}-gpu-1"])

@@ -250,14 +250,15 @@ def test_gates_are_set_singly_and_in_groups() -> None:
         ("NoSuchGate=true", "unknown feature gate 'NoSuchGate'; known: ComputeDomainCliques"),
         ("MPSSupport", "expected MPSSupport=true or MPSSupport=false"),
         ("MPSSupport=maybe", "expected MPSSupport=true"),
-        ("DynamicMIG=true,PassthroughSupport=true", "DynamicMIG and PassthroughSupport exclude"),
-        ("DynamicMIG=true,NVMLDeviceHealthCheck=true", "exclude"),
-        ("DynamicMIG=true,MPSSupport=true", "exclude"),
-        ("PassthroughSupport=true,NVMLDeviceHealthCheck=true", "exclude"),
         ("IMEXDaemonsWithDNSNames=false", "ComputeDomainCliques needs IMEXDaemonsWithDNSNames"),
-        ("DeviceMetadata=true", "DeviceMetadata needs PassthroughSupport"),
     ],
 )
 def test_impossible_gates_are_refused_by_name(text: str, says: str) -> None:
     with pytest.raises(NodeUnusable, match=says):
         FeatureGates.parse(text)
+
+
+def test_every_gate_may_be_on_at_once() -> None:
+    gates = FeatureGates.parse("AllAlpha=true")
+
+    assert all(gates.values.values())

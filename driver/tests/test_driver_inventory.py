@@ -9,13 +9,16 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from claimwright.dra.slices import Pool
 from claimwright.driver.adapters import HostTree
 from claimwright.driver.driver_root import DriverRoot
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.inventory import discover, pci_address, semantic_version
-from claimwright.driver.ports import Host, UnreadableGpu
+from claimwright.driver.ports import Host, Nvml, UnreadableGpu
 from claimwright.driver.publishing import pool_of
+from claimwright.driver.stock import Stock
 from claimwright.driver.testing import (
     MemoryHost,
     MemoryNvml,
@@ -45,15 +48,19 @@ GOLDEN = {
 }
 
 
+def published(node: str, nvml: Nvml, host: Host, gates: str = "") -> Pool:
+    return pool_of(node, Stock(recipes(FeatureGates.parse(gates)), discover(nvml, host)))
+
+
 def device(nvml: MemoryNvml, host: Host, gates: str = "") -> dict[str, object]:
-    return pool_of("n", discover(nvml, host), FeatureGates.parse(gates)).devices[0].to_object()
+    return published("n", nvml, host, gates).devices[0].to_object()
 
 
 @pytest.mark.capability("003-08")
 @pytest.mark.capability("002-13")
 @pytest.mark.capability("001-06")
 def test_a_gpu_is_published_with_the_attributes_of_the_community_driver() -> None:
-    pool = pool_of("node-a", discover(hgx_h100_nvml(), hgx_h100_host()), FeatureGates())
+    pool = published("node-a", hgx_h100_nvml(), hgx_h100_host())
 
     assert pool.devices[3].to_object() == GOLDEN
     assert (pool.name, pool.node_name) == ("node-a", "node-a")
@@ -62,7 +69,7 @@ def test_a_gpu_is_published_with_the_attributes_of_the_community_driver() -> Non
 def test_devices_are_ordered_by_minor_number_whatever_nvml_says() -> None:
     nvml = MemoryNvml([gpu_reading(minor) for minor in (10, 2, 0)])
 
-    pool = pool_of("n", discover(nvml, MemoryHost()), FeatureGates())
+    pool = published("n", nvml, MemoryHost())
 
     assert [found.name for found in pool.devices] == ["gpu-0", "gpu-2", "gpu-10"]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -214,6 +216,65 @@ async def test_admin_access_shares_a_device_with_its_owner(node: Node) -> None:
     await machine.prepare(Entry(plan.claim, (admin,), plan.steps))
 
     assert len(machine.entries) == 2
+
+
+def holding(**fields: object) -> HeldDevice:
+    given: dict[str, Any] = {"request": "r", "pool": "node", "device": "d", "hardware": "hw-0", "cdi_ids": ()}
+    return HeldDevice(**{**given, **fields})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        ({"device": "whole"}, {"device": "whole"}, False),
+        ({"device": "whole"}, {"device": "mig", "parts": frozenset({"slice-0"})}, False),
+        ({"device": "a", "parts": frozenset("12")}, {"device": "b", "parts": frozenset("34")}, True),
+        ({"device": "a", "parts": frozenset("12")}, {"device": "b", "parts": frozenset("23")}, False),
+        ({"device": "whole", "share_id": "x"}, {"device": "whole", "share_id": "y"}, True),
+        ({"device": "whole", "share_id": "x"}, {"device": "whole"}, False),
+        ({"device": "whole", "share_id": "x"}, {"device": "mig", "parts": frozenset("1")}, False),
+        ({"device": "whole", "hardware": "hw-1"}, {"device": "whole"}, True),
+        ({"device": "whole", "admin_access": True}, {"device": "whole"}, True),
+    ],
+    ids=[
+        "one device twice",
+        "a whole GPU and a part of it",
+        "parts that do not touch",
+        "parts that overlap",
+        "two shares of one device",
+        "a share, and the device itself",
+        "a share of the whole, and a part",
+        "two GPUs",
+        "admin access",
+    ],
+)
+async def test_claims_hold_at_once_what_the_hardware_can_give_at_once(
+    node: Node, one: dict[str, Any], other: dict[str, Any], both: bool
+) -> None:
+    machine = node.start()
+    for claim, fields in ((1, one), (2, other)):
+        plan = replace(node.plan(claim, []), devices=(holding(**fields),))
+        expected = contextlib.nullcontext() if both or claim == 1 else pytest.raises(ClaimRefused)
+        with expected:
+            await machine.prepare(plan)
+
+    assert len(machine.entries) == (2 if both else 1)
+
+
+async def test_a_step_that_two_claims_rest_on_stays_until_the_last_is_released(node: Node) -> None:
+    machine = node.start()
+    mode = Step("file", {"name": "mode.of-hw-0"})
+    for claim in (1, 2):
+        plan = node.plan(claim, [], ("file",))
+        await machine.prepare(
+            replace(plan, devices=(holding(parts=frozenset({str(claim)})),), steps=(mode, *plan.steps))
+        )
+
+    await machine.release("uid-1")
+    assert node.marks() == {"mode", "uid-2"}
+
+    await machine.release("uid-2")
+    assert node.marks() == set()
 
 
 async def test_a_device_is_free_again_after_its_release(node: Node) -> None:
@@ -608,7 +669,7 @@ class CrashingNode(RuleBasedStateMachine):
     def the_restarted_node_tells_the_truth(self) -> None:
         machine = _recovered(self.node)
         held = {int(entry.uid[4:]): entry for entry in machine.entries}
-        taken = [hardware for entry in held.values() for hardware in entry.exclusive()]
+        taken = [hardware for entry in held.values() for hardware in entry.hardware()]
 
         assert len(taken) == len(set(taken)), "two claims hold one device"
         assert set(self.prepared) <= set(held), "a prepared claim was forgotten"

@@ -12,20 +12,20 @@ from claimwright.dra.claims import Claim
 from claimwright.dra.kube import EVENTS, RESOURCE_CLAIMS
 from claimwright.dra.testing import FakeApi
 from claimwright.driver.adapters import WallClock
-from claimwright.driver.cdi_edits import Installation
 from claimwright.driver.driver_root import DeviceRoot, DriverRoot
+from claimwright.driver.edits import Installation
 from claimwright.driver.entries import Entry, State
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.gpu_plugin import edits, recipes
 from claimwright.driver.inventory import discover
 from claimwright.driver.journal import Journal
 from claimwright.driver.machine import Machine
 from claimwright.driver.planning import Planner
 from claimwright.driver.ports import Finished
-from claimwright.driver.recipes.claim_spec import ClaimSpecTool
-from claimwright.driver.recipes.time_slicing import TimeSliceTool
 from claimwright.driver.restoring import Remembered, Restorer, report_corruption
 from claimwright.driver.steps import Toolbox
+from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
 from claimwright.driver.testing import (
     HandClock,
@@ -35,6 +35,8 @@ from claimwright.driver.testing import (
     hgx_h100_nvml,
     wait_until,
 )
+from claimwright.driver.tools.claim_spec import ClaimSpecTool
+from claimwright.driver.tools.time_slice import TimeSliceTool
 
 LONG = {
     "source": "FromClaim",
@@ -63,7 +65,8 @@ class Node:
         self.root = DriverRoot(root, PurePosixPath(root))
         self.cdi.mkdir()
         gates = FeatureGates.parse("TimeSlicingSettings=true,MPSSupport=true")
-        self.planner = Planner("gpu.nvidia.com", "node-a", discover(hgx_h100_nvml(), self.host), gates)
+        stock = Stock(recipes(gates), discover(hgx_h100_nvml(), self.host))
+        self.planner = Planner("gpu.nvidia.com", "node-a", stock, gates)
 
     async def remember(self, boot_id: str = "boot-1") -> Remembered:
         return await Restorer(
@@ -78,7 +81,7 @@ class Node:
         devices = DeviceRoot(self.host, PurePosixPath("/"))
         installation = Installation(self.root, devices, self.host, "580.126.20")
         toolbox = Toolbox(
-            ClaimSpecTool(self.cdi, installation, self.planner.gpus, WallClock()),
+            ClaimSpecTool(self.cdi, edits(installation, WallClock())),
             TimeSliceTool(self.root, self.processes),
         )
         machine = Machine(journal, toolbox, entries)

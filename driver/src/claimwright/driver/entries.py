@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from claimwright.dra.claims import ClaimReference, ClaimUid
+from claimwright.dra.slices import Attribute, attribute_object, attribute_of
 from claimwright.driver.steps import Step
 
 
@@ -21,7 +22,11 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class HeldDevice:
-    """One allocated device of a claim; `hardware` is the physical device that is locked for it."""
+    """One allocated device of a claim.
+
+    `hardware` is the GPU's PCI address, which is locked; `parts` are the pieces of it that the device takes, none
+    meaning all. `metadata` is what consumers such as virtual machines read of the device (KEP-5304).
+    """
 
     request: str
     pool: str
@@ -31,6 +36,16 @@ class HeldDevice:
     kind: str = "gpu"
     admin_access: bool = False
     share_id: str | None = None
+    parts: frozenset[str] = frozenset()
+    metadata: Mapping[str, Attribute] = field(default_factory=dict)
+
+    def excludes(self, other: HeldDevice) -> bool:
+        """Tell whether both cannot be held by different claims at once."""
+        if self.hardware != other.hardware or self.admin_access or other.admin_access:
+            return False
+        if self.device == other.device and self.share_id and other.share_id:
+            return False
+        return not (self.parts and other.parts) or not self.parts.isdisjoint(other.parts)
 
 
 @dataclass(frozen=True)
@@ -48,9 +63,14 @@ class Entry:
         """The claim's uid."""
         return self.claim.uid
 
-    def exclusive(self) -> dict[str, str]:
-        """Return hardware → device name of all devices that nobody else may have."""
-        return {held.hardware: held.device for held in self.devices if not held.admin_access}
+    def hardware(self) -> frozenset[str]:
+        """Return the GPUs that its steps may change: those of all devices, admin access apart."""
+        return frozenset(held.hardware for held in self.devices if not held.admin_access)
+
+    def conflict(self, other: Entry) -> HeldDevice | None:
+        """Return the first own device that cannot be held while `other` is."""
+        pairs = ((mine, theirs) for mine in self.devices for theirs in other.devices)
+        return next((mine for mine, theirs in pairs if mine.excludes(theirs)), None)
 
     def at(self, state: State) -> Entry:
         """Return the same entry in another state."""
@@ -89,6 +109,10 @@ def _encode_device(held: HeldDevice) -> dict[str, Any]:
         record["admin"] = True
     if held.share_id is not None:
         record["share"] = held.share_id
+    if held.parts:
+        record["parts"] = sorted(held.parts)
+    if held.metadata:
+        record["metadata"] = {name: attribute_object(value) for name, value in held.metadata.items()}
     return record
 
 
@@ -103,4 +127,6 @@ def _decode_device(record: Mapping[str, Any]) -> HeldDevice:
         kind=str(record.get("kind", "gpu")),
         admin_access=bool(record.get("admin", False)),
         share_id=None if share is None else str(share),
+        parts=frozenset(str(part) for part in record.get("parts", ())),
+        metadata={name: attribute_of(value) for name, value in record.get("metadata", {}).items()},
     )

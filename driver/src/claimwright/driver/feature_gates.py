@@ -1,4 +1,8 @@
-"""Feature gates: the community driver's names, stages and defaults, read from `A=true,B=false`."""
+"""Feature gates: the community driver's names, stages and defaults, read from `A=true,B=false`.
+
+All may be on at once. The community driver refuses some pairs (dynamic MIG with passthrough, MPS or health checks);
+here what excludes what is a matter of one GPU's state, not of the node's configuration.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +35,7 @@ _LOGGING = frozenset({"ContextualLogging", "LoggingAlphaOptions", "LoggingBetaOp
 _ALPHA = frozenset(name for name, on in DEFAULTS.items() if not on)
 _BETA = frozenset(DEFAULTS) - _ALPHA
 _GROUPS = {"AllAlpha": _ALPHA, "AllBeta": _BETA}
-_EXCLUSIVE = (
-    ("DynamicMIG", "PassthroughSupport"),
-    ("DynamicMIG", "NVMLDeviceHealthCheck"),
-    ("DynamicMIG", "MPSSupport"),
-    ("PassthroughSupport", "NVMLDeviceHealthCheck"),
-)
-_NEEDS = (("ComputeDomainCliques", "IMEXDaemonsWithDNSNames"), ("DeviceMetadata", "PassthroughSupport"))
+_NEEDS = (("ComputeDomainCliques", "IMEXDaemonsWithDNSNames"),)
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,6 @@ class FeatureGates:
         )
 
     def _check(self) -> None:
-        for one, other in _EXCLUSIVE:
-            if self[one] and self[other]:
-                raise NodeUnusable(f"feature gates {one} and {other} exclude each other: switch one off")
         for one, needed in _NEEDS:
             if self[one] and not self[needed]:
                 raise NodeUnusable(f"feature gate {one} needs {needed}: switch both on or both off")

@@ -79,4 +79,5 @@ def _prepared(held: HeldDevice) -> PreparedDevice:
         device=held.device,
         cdi_ids=held.cdi_ids,
         share_id=held.share_id,
+        attributes=held.metadata or None,
     )

@@ -15,10 +15,13 @@ from claimwright.dra.kube import Kube
 from claimwright.dra.plugin import Plugin, PluginError, PluginFolders
 from claimwright.driver import signals
 from claimwright.driver.adapters import ChildProcesses, HostTree, NvmlLibrary, WallClock
-from claimwright.driver.cdi_edits import Installation
 from claimwright.driver.driver_root import DriverRoot, choose_device_root
+from claimwright.driver.edits import EditBook, Installation, driver_files, gpu_node
+from claimwright.driver.edits.driver_files import DriverFiles
+from claimwright.driver.edits.gpu_node import GpuNode
 from claimwright.driver.entries import Entry
 from claimwright.driver.errors import NodeUnusable
+from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.folder_lock import FolderLock
 from claimwright.driver.gpu_driver import GpuDriver
 from claimwright.driver.health import HealthServer
@@ -31,13 +34,16 @@ from claimwright.driver.planning import Planner
 from claimwright.driver.ports import Clock, Host, Nvml, Processes
 from claimwright.driver.probing import probe_sockets
 from claimwright.driver.publishing import pool_of
-from claimwright.driver.recipes.claim_spec import ClaimSpecTool
-from claimwright.driver.recipes.time_slicing import TimeSliceTool
+from claimwright.driver.recipes import FullGpus
+from claimwright.driver.recipes.recipe import AnyRecipe
 from claimwright.driver.resident_memory import give_back
 from claimwright.driver.restoring import Restorer, report_corruption
 from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
 from claimwright.driver.steps import Toolbox
+from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
+from claimwright.driver.tools.claim_spec import ClaimSpecTool
+from claimwright.driver.tools.time_slice import TimeSliceTool
 
 logger = logging.getLogger(__name__)
 Report = Callable[[PluginError], None]
@@ -125,11 +131,12 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         parts.callback(lock.release)
         inventory = await asyncio.to_thread(_discover, doors)
         metrics = Metrics(GPU_DRIVER, settings.node_name)
-        planner = Planner(GPU_DRIVER, settings.node_name, inventory, settings.feature_gates)
-        machine = await _machine(settings, doors, inventory, planner, metrics)
+        stock = Stock(recipes(settings.feature_gates), inventory)
+        planner = Planner(GPU_DRIVER, settings.node_name, stock, settings.feature_gates)
+        machine = await _machine(settings, doors, planner, metrics)
         parts.push_async_callback(machine.stop, timeout_seconds=_STOP_SECONDS)
         report = _reporter(metrics, failure)
-        plugin = _plugin(settings, doors, inventory, GpuDriver(planner, machine, metrics), report)
+        plugin = _plugin(settings, doors, stock, GpuDriver(planner, machine, metrics), report)
         await plugin.start()
         parts.push_async_callback(plugin.stop, grace_seconds=_STOP_SECONDS)
         sweeper = Sweeper(machine, doors.kube, settings.cdi_root, doors.clock)
@@ -138,9 +145,7 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         yield plugin
 
 
-async def _machine(
-    settings: GpuPluginSettings, doors: Doors, inventory: Inventory, planner: Planner, metrics: Metrics
-) -> Machine:
+async def _machine(settings: GpuPluginSettings, doors: Doors, planner: Planner, metrics: Metrics) -> Machine:
     """Remember, open the journal anew with what is still true, and recover before anybody is served."""
     boot_id = doors.host.read_text(_BOOT_ID) or ""
     restorer = Restorer(settings.journal, settings.cdi_root, boot_id, planner, doors.kube, doors.clock)
@@ -150,16 +155,32 @@ async def _machine(
         await asyncio.to_thread(report_corruption, doors.kube, settings.node_name, remembered.problem, now)
     entries = tuple(remembered.entries.values())
     journal = _open_journal(settings.journal, boot_id, entries)
-    toolbox = Toolbox(
-        ClaimSpecTool(
-            settings.cdi_root, _installation(settings, doors, inventory), planner.gpus, doors.clock
-        ),
-        TimeSliceTool(doors.root, doors.processes),
-    )
+    installation = _installation(settings, doors, planner.stock.inventory)
+    toolbox = tools(settings, doors, edits(installation, doors.clock))
     machine = Machine(journal, toolbox, remembered.entries, on_change=metrics.count_devices)
     await machine.recover()
     Sweeper(machine, doors.kube, settings.cdi_root, doors.clock).remove_orphans()
     return machine
+
+
+def recipes(gates: FeatureGates) -> tuple[AnyRecipe, ...]:
+    """Return the recipes of this driver; devices are published in their order."""
+    return (FullGpus(gates),)
+
+
+def edits(installation: Installation, clock: Clock) -> EditBook:
+    """Return what containers may get."""
+    return EditBook(
+        {driver_files.NAME: DriverFiles(installation, clock), gpu_node.NAME: GpuNode(installation)}
+    )
+
+
+def tools(settings: GpuPluginSettings, doors: Doors, book: EditBook) -> Toolbox:
+    """Return what does the steps."""
+    return Toolbox(
+        ClaimSpecTool(settings.cdi_root, book),
+        TimeSliceTool(doors.root, doors.processes),
+    )
 
 
 def _open_journal(path: Path, boot_id: str, entries: Sequence[Entry]) -> Journal:
@@ -180,7 +201,7 @@ def _reporter(metrics: Metrics, failure: Report) -> Report:
 
 
 def _plugin(
-    settings: GpuPluginSettings, doors: Doors, inventory: Inventory, driver: GpuDriver, report: Report
+    settings: GpuPluginSettings, doors: Doors, stock: Stock, driver: GpuDriver, report: Report
 ) -> Plugin:
     return Plugin(
         GPU_DRIVER,
@@ -188,7 +209,7 @@ def _plugin(
         driver,
         kube=doors.kube,
         folders=PluginFolders(settings.plugin_dir, settings.registry_dir, settings.cdi_root),
-        publish=pool_of(settings.node_name, inventory, settings.feature_gates),
+        publish=pool_of(settings.node_name, stock),
         serialize=False,  # the machine locks devices, so that claims for different ones run side by side
         on_error=report,
     )

@@ -161,8 +161,14 @@ class Machine:
             self._forget(entry)
 
     async def _undo(self, entry: Entry) -> None:
-        """Undo in reverse what was done, judged by the world where it shows, else by the journal."""
+        """Undo in reverse what was done, judged by the world where it shows, else by the journal.
+
+        A step that another claim rests on as well, such as the MIG mode of their GPU, stays for that one.
+        """
+        shared = self._steps_of_others(entry)
         for number, step in reversed(tuple(enumerate(entry.steps))):
+            if str(step) in shared:
+                continue
             tool = self._toolbox.of(step)
             if tool.visible:
                 done = await self._run(tool.probe, step, quick=tool.quick) is not Probe.NOT_DONE
@@ -170,6 +176,15 @@ class Machine:
                 done = number in entry.acted
             if done:
                 await self._run(tool.undo, step, quick=tool.quick)
+
+    def _steps_of_others(self, entry: Entry) -> frozenset[str]:
+        hardware = entry.hardware()
+        others = (
+            other
+            for other in self._entries.values()
+            if other.uid != entry.uid and not hardware.isdisjoint(other.hardware())
+        )
+        return frozenset(str(step) for other in others for step in other.steps)
 
     def _forget(self, entry: Entry) -> None:
         # Not waited for: if this record is lost, recovery finds nothing left to undo and drops the claim.
@@ -210,17 +225,15 @@ class Machine:
         return True
 
     def _refuse_overlap(self, plan: Entry) -> None:
-        wanted = plan.exclusive()
         for other in self._entries.values():
-            for hardware in other.exclusive():
-                if other.uid != plan.uid and hardware in wanted:
-                    raise ClaimRefused(
-                        f"requested device {wanted[hardware]} is already allocated "
-                        f"to different claim {other.uid}"
-                    )
+            wanted = None if other.uid == plan.uid else plan.conflict(other)
+            if wanted is not None:
+                raise ClaimRefused(
+                    f"requested device {wanted.device} is already allocated to different claim {other.uid}"
+                )
 
     def _holding(self, entry: Entry) -> Any:  # noqa: ANN401  an async context manager
-        names = [f"claim:{entry.uid}", *(f"device:{hardware}" for hardware in entry.exclusive())]
+        names = [f"claim:{entry.uid}", *(f"device:{hardware}" for hardware in entry.hardware())]
         return self._locks.hold(names, timeout_seconds=self._lock_timeout_seconds)
 
     async def _run(self, call: Any, step: Step, *, quick: bool) -> Any:  # noqa: ANN401  do, undo or probe

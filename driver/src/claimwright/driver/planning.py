@@ -3,63 +3,76 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from claimwright.dra.cdi import CdiError, qualified_name, spec_path
-from claimwright.dra.claims import Claim, DeviceResult
+from claimwright.dra.claims import Claim, ClaimUid, DeviceResult
 from claimwright.driver.entries import Entry, HeldDevice
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.inventory import Gpu, Inventory
-from claimwright.driver.recipes import full
-from claimwright.driver.recipes.claim_spec import KIND, cdi_name, claim_spec
+from claimwright.driver.recipes.recipe import AnyOffer, AnyRecipe, AnyWanted, Given, Preparation, Wanted
 from claimwright.driver.resident_memory import give_back
 from claimwright.driver.steps import Step
+from claimwright.driver.stock import Stock
+from claimwright.driver.tools.claim_spec import KIND, cdi_name, claim_spec
 
 if TYPE_CHECKING:
-    from claimwright.driver.configs import GpuConfig
+    from claimwright.driver.configs import AnyConfig
+
+
+@dataclass
+class Group:
+    """Results of one claim that one recipe prepares with one config."""
+
+    recipe: AnyRecipe
+    config: AnyConfig | None
+    wanted: list[AnyWanted]
 
 
 class Planner:
-    """Knows the devices of this node; plans without touching anything."""
+    """Plans claims on what the node has in stock; touches nothing."""
 
-    def __init__(self, driver: str, pool: str, inventory: Inventory, gates: FeatureGates) -> None:
+    def __init__(self, driver: str, pool: str, stock: Stock, gates: FeatureGates) -> None:
         self.driver = driver
         self.pool = pool
+        self.stock = stock
         self.gates = gates
-        self.gpus: Mapping[str, Gpu] = {gpu.device_name: gpu for gpu in inventory.gpus}
 
     def plan(self, claim: Claim) -> Entry:
         """Return what preparing `claim` means here; ClaimRefused names the device or config at fault."""
         _check_uid(claim.uid)
         results = claim.results_of(self.driver)
-        gpus = [self._gpu(result) for result in results]
-        configs = _configs(claim, self.driver, self.gates)
-        chosen = list(zip(results, gpus, configs, strict=True))
-        if not chosen:
+        if not results:
             raise ClaimRefused(f"no device of driver {self.driver} is allocated to this claim")
+        wanted = [
+            Wanted(result, self._offer(result), cdi_name(claim.uid, result.device, result.share_id))
+            for result in results
+        ]
+        groups = _grouped(wanted, _configs(claim, self.driver, wanted, self.gates))
+        prepared = [(group, group.recipe.prepare(claim.uid, group.wanted, group.config)) for group in groups]
         return Entry(
             claim=claim.reference,
-            devices=tuple(_held(claim.uid, result, gpu) for result, gpu, _ in chosen),
-            steps=tuple(_steps(claim.uid, chosen)),
+            devices=_held(results, prepared),
+            steps=tuple(_steps(claim.uid, prepared)),
         )
 
-    def _gpu(self, result: DeviceResult) -> Gpu:
-        gpu = self.gpus.get(result.device)
-        if gpu is None:
+    def _offer(self, result: DeviceResult) -> AnyOffer:
+        offer = self.stock.offers.get(result.device)
+        if offer is None:
             raise ClaimRefused(
                 f"allocatable not found for device {result.device!r} (request {result.request}): "
-                f"this node has {', '.join(self.gpus) or 'no devices'}"
+                f"this node has {', '.join(self.stock.offers) or 'no devices'}"
             )
         if result.pool != self.pool:
             raise ClaimRefused(
                 f"device {result.device} (request {result.request}) is of pool {result.pool!r}, "
                 f"but this node's pool is {self.pool!r}"
             )
-        return gpu
+        return offer
 
 
 def _check_uid(uid: str) -> None:
@@ -70,14 +83,18 @@ def _check_uid(uid: str) -> None:
         raise ClaimRefused(f"claim uid: {error}") from error
 
 
-def _configs(claim: Claim, driver: str, gates: FeatureGates) -> Sequence[GpuConfig | None]:
-    """Return the config of each result; None changes nothing."""
-    results = claim.results_of(driver)
+def _configs(
+    claim: Claim, driver: str, wanted: Sequence[AnyWanted], gates: FeatureGates
+) -> Sequence[AnyConfig | None]:
+    """Return the config of each wanted device; None changes nothing."""
     if not claim.configs_of(driver):
-        return [None] * len(results)
+        return [None] * len(wanted)
     configs = _load_configs()
     offered = configs.offered_by(claim, driver)
-    return [configs.config_for(result, configs.GpuConfig, offered, gates) for result in results]
+    return [
+        configs.config_for(each.result, configs.KINDS[each.offer.recipe.config], offered, gates)
+        for each in wanted
+    ]
 
 
 @functools.cache
@@ -89,22 +106,50 @@ def _load_configs() -> ModuleType:
     return configs
 
 
-def _held(uid: str, result: DeviceResult, gpu: Gpu) -> HeldDevice:
+def _grouped(wanted: Iterable[AnyWanted], configs: Iterable[AnyConfig | None]) -> list[Group]:
+    """Gather what shares recipe and config; limits of MPS, for example, are for all GPUs of one config."""
+    groups: dict[tuple[int, int], Group] = {}
+    for each, config in zip(wanted, configs, strict=True):
+        recipe = each.offer.recipe
+        group = groups.setdefault((id(recipe), id(config)), Group(recipe, config, []))
+        group.wanted.append(each)
+    return list(groups.values())
+
+
+_Prepared = Sequence[tuple[Group, Preparation]]
+
+
+def _each(prepared: _Prepared) -> Iterator[tuple[AnyWanted, Given]]:
+    for group, preparation in prepared:
+        yield from zip(group.wanted, preparation.given, strict=True)
+
+
+def _held(results: Sequence[DeviceResult], prepared: _Prepared) -> tuple[HeldDevice, ...]:
+    """Return the devices in the allocation's order, which the kubelet's reply keeps."""
+    held = {id(wanted.result): _hold(wanted, given) for wanted, given in _each(prepared)}
+    return tuple(held[id(result)] for result in results)
+
+
+def _hold(wanted: AnyWanted, given: Given) -> HeldDevice:
+    result, offer = wanted.result, wanted.offer
     return HeldDevice(
         request=result.base_request,
         pool=result.pool,
         device=result.device,
-        hardware=gpu.uuid,
-        cdi_ids=(qualified_name(KIND, cdi_name(uid, result.device, result.share_id)),),
-        kind=full.TYPE,
+        hardware=offer.hardware,
+        cdi_ids=(qualified_name(KIND, wanted.cdi_name),),
+        kind=offer.recipe.type,
         admin_access=result.admin_access,
         share_id=result.share_id,
+        parts=offer.parts,
+        metadata=given.metadata,
     )
 
 
-def _steps(uid: str, chosen: list[tuple[DeviceResult, Gpu, GpuConfig | None]]) -> Iterator[Step]:
+def _steps(uid: ClaimUid, prepared: _Prepared) -> Iterator[Step]:
     """Yield settings of the hardware first; the spec that lets containers in comes last."""
-    settings = [step for _, gpu, config in chosen for step in full.prepare(gpu, config)]
+    settings = [step for _, preparation in prepared for step in preparation.steps]
     yield from {str(step): step for step in settings}.values()
-    names = {cdi_name(uid, result.device, result.share_id): result.device for result, _, _ in chosen}
-    yield claim_spec(uid, names.items())
+    edits = [call for _, preparation in prepared for call in preparation.edits]
+    devices = {wanted.cdi_name: given.edits for wanted, given in _each(prepared)}
+    yield claim_spec(uid, devices.items(), list({str(call): call for call in edits}.values()))

@@ -22,7 +22,7 @@ from claimwright.driver.errors import ClaimRefused, NodeUnusable
 from claimwright.driver.journal import CorruptJournal, load, set_aside
 from claimwright.driver.planning import Planner
 from claimwright.driver.ports import Clock
-from claimwright.driver.recipes.claim_spec import specs_in
+from claimwright.driver.tools.claim_spec import specs_in
 
 logger = logging.getLogger(__name__)
 _API_DEADLINE_SECONDS = 300.0

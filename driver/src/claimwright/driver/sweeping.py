@@ -11,7 +11,7 @@ from claimwright.driver.entries import Entry, State
 from claimwright.driver.errors import DriverError
 from claimwright.driver.machine import Machine
 from claimwright.driver.ports import Clock
-from claimwright.driver.recipes.claim_spec import specs_in
+from claimwright.driver.tools.claim_spec import specs_in
 
 logger = logging.getLogger(__name__)
 INTERVAL_SECONDS = 600.0

@@ -14,10 +14,11 @@ from claimwright.dra.slices.devices import (
     TaintEffect,
     ValidRange,
     Version,
+    attribute_object,
 )
 from claimwright.dra.slices.limits import InvalidSlice, Violation, violations
 from claimwright.dra.slices.planning import NodeOwner, Pool, generate_name, index_of, plan_slices
-from claimwright.dra.slices.reading import MalformedSlice, Slice
+from claimwright.dra.slices.reading import MalformedSlice, Slice, attribute_of
 
 __all__ = [
     "Attribute",
@@ -38,6 +39,8 @@ __all__ = [
     "ValidRange",
     "Version",
     "Violation",
+    "attribute_object",
+    "attribute_of",
     "differences",
     "generate_name",
     "index_of",

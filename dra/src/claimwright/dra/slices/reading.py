@@ -69,7 +69,7 @@ class Slice:
 def _device(item: Mapping[str, Any]) -> Device:
     return Device(
         name=item["name"],
-        attributes={name: _attribute(value) for name, value in (item.get("attributes") or {}).items()},
+        attributes={name: attribute_of(value) for name, value in (item.get("attributes") or {}).items()},
         capacity={name: _capacity(value) for name, value in (item.get("capacity") or {}).items()},
         taints=tuple(
             Taint(taint["key"], taint["effect"], taint.get("value") or "", taint.get("timeAdded"))
@@ -89,7 +89,8 @@ def _device(item: Mapping[str, Any]) -> Device:
     )
 
 
-def _attribute(value: Mapping[str, Any]) -> Attribute:
+def attribute_of(value: Mapping[str, Any]) -> Attribute:
+    """Read one attribute value, such as `{"int": 3}`; raises MalformedSlice."""
     for kind, content in value.items():
         if kind in ("version", "versions"):
             return tuple(Version(item) for item in content) if kind == "versions" else Version(content)

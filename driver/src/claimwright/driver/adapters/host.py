@@ -10,7 +10,7 @@ from claimwright.driver.ports import FileKind
 
 
 class HostTree:
-    """Reads files by the paths that they have on the host; nothing here writes."""
+    """Reads and writes files by the paths that they have on the host."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -48,6 +48,15 @@ class HostTree:
             return tuple(sorted(os.listdir(f"{self._prefix}{path}")))  # noqa: PTH208  see kind()
         except OSError:
             return ()
+
+    def write_text(self, path: PurePosixPath, text: str) -> None:
+        """Write into a file that exists, in one call as sysfs wants it; OSError is the kernel's answer."""
+        # Neither creates nor truncates: a misspelt attribute must fail, not appear as a file.
+        descriptor = os.open(self._at(path), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
 
     def _at(self, path: PurePosixPath) -> Path:
         return self.root / path.relative_to("/")

@@ -5,10 +5,11 @@ Imported when the first claim with a config comes: pydantic and the models take 
 
 from claimwright.driver.configs.gpu import GpuConfig
 from claimwright.driver.configs.mig import MigDeviceConfig
-from claimwright.driver.configs.selection import AnyConfig, Offered, config_for, decode, offered_by
+from claimwright.driver.configs.selection import KINDS, AnyConfig, Offered, config_for, decode, offered_by
 from claimwright.driver.configs.vfio import VfioDeviceConfig
 
 __all__ = [
+    "KINDS",
     "AnyConfig",
     "GpuConfig",
     "MigDeviceConfig",

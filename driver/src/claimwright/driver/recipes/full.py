@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from claimwright.dra.claims import ClaimUid
 from claimwright.dra.quantities import Quantity
 from claimwright.dra.slices import Attribute, Device, Version
+from claimwright.driver.edits.driver_files import driver_files
+from claimwright.driver.edits.gpu_node import gpu_node
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory, semantic_version
-from claimwright.driver.recipes.time_slicing import time_slice
+from claimwright.driver.recipes.recipe import Given, Offer, Preparation, Wanted
 from claimwright.driver.steps import Step
 from claimwright.driver.strategies import MPS, TIME_SLICING
+from claimwright.driver.tools.time_slice import time_slice
 
 if TYPE_CHECKING:
     from claimwright.driver.configs import GpuConfig
 
-TYPE = "gpu"
+
+class FullGpus:
+    """Offers every GPU that is not partitioned as a whole."""
+
+    type = "gpu"
+    config = "GpuConfig"
+
+    def __init__(self, gates: FeatureGates) -> None:
+        self._gates = gates
+
+    def discover(self, inventory: Inventory) -> Iterable[Offer[Gpu]]:
+        """Offer the GPUs by minor number."""
+        for gpu in inventory.gpus:
+            yield Offer(describe(gpu, inventory, self._gates), self, hardware=gpu.pci_bus_id, source=gpu)
+
+    def prepare(self, claim: ClaimUid, group: Sequence[Wanted[Gpu]], config: GpuConfig | None) -> Preparation:  # noqa: ARG002  no step of a whole GPU names its claim
+        """Apply the config to each GPU; a claim's containers get its nodes and the driver's files."""
+        gpus = [wanted.offer.source for wanted in group]
+        return Preparation(
+            given=tuple(Given(edits=(gpu_node(gpu),)) for gpu in gpus),
+            steps=tuple(step for gpu in gpus for step in _sharing(gpu, config)),
+            edits=(driver_files(),),
+        )
 
 
 def describe(gpu: Gpu, inventory: Inventory, gates: FeatureGates) -> Device:
@@ -27,7 +54,7 @@ def describe(gpu: Gpu, inventory: Inventory, gates: FeatureGates) -> Device:
         "resource.kubernetes.io/numaNode": _numa_node(gpu, gates),
     }
     attributes: dict[str, Attribute] = {
-        "type": TYPE,
+        "type": FullGpus.type,
         "uuid": gpu.uuid,
         "productName": gpu.product_name,
         "brand": gpu.brand,
@@ -44,16 +71,17 @@ def describe(gpu: Gpu, inventory: Inventory, gates: FeatureGates) -> Device:
     )
 
 
-def prepare(gpu: Gpu, config: GpuConfig | None) -> tuple[Step, ...]:
-    """Return the steps that apply `config` to the GPU; no config and no sharing block need none."""
-    if config is None or config.sharing is None:
-        return ()
-    if config.sharing.strategy == MPS:
+def _sharing(gpu: Gpu, config: GpuConfig | None) -> Iterator[Step]:
+    """Yield the steps that apply `config` to the GPU; no config and no sharing block need none."""
+    sharing = None if config is None else config.sharing
+    if sharing is None:
+        return
+    if sharing.strategy == MPS:
         raise ClaimRefused(
             f"{gpu.device_name}: sharing strategy {MPS!r} is not supported by this version of the driver; "
             f"use {TIME_SLICING!r} or leave the sharing block out"
         )
-    return (time_slice(gpu.uuid, config.sharing.time_slice_interval),)
+    yield time_slice(gpu.uuid, sharing.time_slice_interval)
 
 
 def _numa_node(gpu: Gpu, gates: FeatureGates) -> Attribute | None:

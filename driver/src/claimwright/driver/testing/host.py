@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
@@ -45,3 +46,9 @@ class MemoryHost:
         depth = len(path.parts)
         everything = (*self.files, *self.links, *self.devices)
         return tuple(sorted({found.parts[depth] for found in everything if path in found.parents}))
+
+    def write_text(self, path: PurePosixPath, text: str) -> None:
+        """Replace the text of a file that is there."""
+        if path not in self.files:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        self.files[path] = text

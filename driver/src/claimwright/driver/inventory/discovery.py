@@ -1,96 +1,23 @@
-"""What this node has, as values: whole GPUs from NVML, placed by sysfs.
-
-Names and spellings follow the community driver (`gpu-<minor>`, `0000:65:00.0`), as claims select by them.
-"""
+"""Reading the node: NVML says what the GPUs are, sysfs where they are."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from claimwright.driver.errors import NodeUnusable
+from claimwright.driver.inventory.gpus import Gpu, Inventory, LeftOut
+from claimwright.driver.inventory.spellings import (
+    ADDRESSING_MODES,
+    ARCHITECTURES,
+    BRANDS,
+    pci_address,
+    semantic_version,
+)
 from claimwright.driver.ports import GpuReading, Host, NodeReading, Nvml, UnreadableGpu
 
-BRANDS = {
-    0: "Unknown",
-    1: "Quadro",
-    2: "Tesla",
-    3: "NVS",
-    4: "Grid",
-    5: "GeForce",
-    6: "Titan",
-    7: "NvidiaVApps",
-    8: "NvidiaVPC",
-    9: "NvidiaVCS",
-    10: "NvidiaVWS",
-    11: "NvidiaCloudGaming",
-    12: "QuadroRTX",
-    13: "NvidiaRTX",
-    14: "Nvidia",
-    15: "GeForceRTX",
-    16: "TitanRTX",
-}
-ARCHITECTURES = {
-    2: "Kepler",
-    3: "Maxwell",
-    4: "Pascal",
-    5: "Volta",
-    6: "Turing",
-    7: "Ampere",
-    8: "Ada Lovelace",
-    9: "Hopper",
-    10: "Blackwell",
-    13: "Rubin",
-}
-ADDRESSING_MODES = {0: "None", 1: "HMM", 2: "ATS"}
 PCI_DEVICES = PurePosixPath("/sys/bus/pci/devices")
 # A DGX Station drives its screen with a GPU that takes no compute work.
 _DISPLAY_ADAPTERS = ("DGX Display", "NVIDIA DGX Display")
-_PCI_BUS_ID = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]")
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One whole GPU; None where the hardware or its driver does not say."""
-
-    minor: int
-    uuid: str
-    product_name: str
-    brand: str
-    architecture: str
-    cuda_compute_capability: str
-    pci_bus_id: str
-    memory_bytes: int | None
-    pcie_root: str | None
-    numa_node: int | None
-    addressing_mode: str | None
-
-    @property
-    def device_name(self) -> str:
-        """The name in the ResourceSlice."""
-        return f"gpu-{self.minor}"
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A GPU that is here but not offered, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Inventory:
-    """All GPUs of the node, ordered by minor number, and those that are not offered.
-
-    `driver_version` is as NVML and the file names of the installation say it, `570.86.05`.
-    """
-
-    driver_version: str
-    cuda_driver_version: str
-    gpus: tuple[Gpu, ...]
-    left_out: tuple[LeftOut, ...] = ()
 
 
 def discover(nvml: Nvml, host: Host) -> Inventory:
@@ -103,24 +30,6 @@ def discover(nvml: Nvml, host: Host) -> Inventory:
         gpus=tuple(_place(gpu, host) for gpu in sorted(offered, key=lambda gpu: gpu.minor)),
         left_out=_left_out(reading),
     )
-
-
-def semantic_version(text: str) -> str:
-    """Coerce `9.0` or `570.86.05` to the three plain numbers that Kubernetes takes as a version."""
-    numbers = re.match(r"\d+(?:\.\d+)*", text)
-    if numbers is None:
-        raise NodeUnusable(f"{text!r} is no version: expected numbers with dots, for example 580.126.20")
-    parts = [str(int(number)) for number in numbers.group().split(".")]
-    return ".".join([*parts, "0", "0"][:3])
-
-
-def pci_address(nvml_bus_id: str) -> str:
-    """Turn NVML's `00000000:65:00.0` into sysfs' `0000:65:00.0`."""
-    text = nvml_bus_id.lower()
-    address = text[4:] if re.match(r"0000[0-9a-f]{4}:", text) else text
-    if not _PCI_BUS_ID.fullmatch(address):
-        raise NodeUnusable(f"NVML names PCI address {nvml_bus_id!r}; expected one like 00000000:65:00.0")
-    return address
 
 
 def _place(gpu: GpuReading, host: Host) -> Gpu:

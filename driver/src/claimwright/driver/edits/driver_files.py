@@ -1,22 +1,22 @@
-"""What a container gets with a GPU, as CDI edits: device nodes, libraries, programs, sockets, hooks.
+"""What every container with a GPU gets: control nodes, libraries, programs, sockets, hooks.
 
-The list is the community driver's (nvidia-container-toolkit's "full GPU" and "common" edits), so images
-built for it work. Nodes are looked at before each spec is written: a spec that names a missing node lets the
-pod start without its GPU, or not at all with an error far from its cause.
+The list is the community driver's (nvidia-container-toolkit's "common" edits), so images built for it work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Final
 
-from claimwright.dra.cdi import ContainerEdits, DeviceNode, Hook, Mount
-from claimwright.driver.driver_root import DeviceRoot, DriverRoot
-from claimwright.driver.errors import StepFailed
-from claimwright.driver.inventory import PCI_DEVICES, Gpu
-from claimwright.driver.ports import Host, Located
+from claimwright.dra.cdi import ContainerEdits, Hook, Mount
+from claimwright.driver.edits.book import EditCall, call
+from claimwright.driver.edits.installation import Installation
+from claimwright.driver.ports import Clock, Located
 
+NAME: Final = "driver-files"
+# Installed files change only when an administrator replaces the driver under a running node.
+_LIVES_SECONDS: Final = 300.0
 CONTROL_NODES = tuple(
     PurePosixPath("/dev") / name for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
 )
@@ -50,19 +50,34 @@ _READ_ONLY = ("ro", "nosuid", "nodev", "rbind", "rprivate")
 _SOCKET = ("nosuid", "nodev", "rbind", "rprivate", "noexec")
 
 
-@dataclass(frozen=True)
-class Installation:
-    """What the edits are made from. `driver_version` as in file names, `hook` as the host calls it."""
+def driver_files() -> EditCall:
+    """Name the edits of this module."""
+    return call(NAME)
 
-    root: DriverRoot
-    devices: DeviceRoot
-    host: Host
-    driver_version: str
-    hook: PurePosixPath | None = None
+
+class DriverFiles:
+    """Makes them; keeps for five minutes what depends on the installed files only."""
+
+    def __init__(self, installation: Installation, clock: Clock) -> None:
+        self._installation = installation
+        self._clock = clock
+        self._made = float("-inf")
+        self._static = self._nodes = self._whole = ContainerEdits()
+
+    def __call__(self, call: EditCall) -> ContainerEdits:  # noqa: ARG002  the shape of a maker
+        """Return the installed files, and the control nodes that exist now; the same object while unchanged."""
+        now = self._clock.now()
+        nodes = control_nodes(self._installation)
+        fresh = 0 <= now - self._made < _LIVES_SECONDS
+        if not fresh:
+            self._static, self._made = static_edits(self._installation), now
+        if not fresh or nodes != self._nodes:
+            self._nodes, self._whole = nodes, self._static + nodes
+        return self._whole
 
 
 def static_edits(installation: Installation) -> ContainerEdits:
-    """Return the edits that depend on the installed files only; make them once and keep them."""
+    """Return the edits that depend on the installed files only."""
     libraries = tuple(installation.root.libraries(installation.driver_version))
     cuda = [library.inside.parent for library in libraries if library.inside.name.startswith("libcuda.so.")]
     environment = (
@@ -82,39 +97,8 @@ def static_edits(installation: Installation) -> ContainerEdits:
 
 def control_nodes(installation: Installation) -> ContainerEdits:
     """Return the control nodes that exist now; the kernel modules make some of them on first use only."""
-    found = (_node(installation, path) for path in CONTROL_NODES)
+    found = (installation.node(path) for path in CONTROL_NODES)
     return ContainerEdits(device_nodes=tuple(node for node in found if node is not None))
-
-
-def gpu_nodes(installation: Installation, gpu: Gpu) -> ContainerEdits:
-    """Return the nodes of one GPU; StepFailed when its own node does not exist."""
-    path = PurePosixPath(f"/dev/nvidia{gpu.minor}")
-    node = _node(installation, path)
-    if node is None:
-        raise StepFailed(
-            f"device node {installation.devices.host_path(path)} of {gpu.device_name} ({gpu.uuid}) "
-            "does not exist: no container could open the GPU. Load the kernel module and create the node, "
-            f"for example with `nvidia-modprobe -c {gpu.minor}`; the kubelet tries again."
-        )
-    return ContainerEdits(device_nodes=(node, *_display_nodes(installation, gpu)))
-
-
-def _display_nodes(installation: Installation, gpu: Gpu) -> Iterator[DeviceNode]:
-    for name in installation.host.entries(PCI_DEVICES / gpu.pci_bus_id / "drm"):
-        node = _node(installation, PurePosixPath("/dev/dri") / name)
-        if node is not None and name.startswith(("card", "renderD")):
-            yield node
-
-
-def _node(installation: Installation, path: PurePosixPath) -> DeviceNode | None:
-    kind = installation.devices.files.kind(path)
-    if kind is None:
-        return None
-    host_path = installation.devices.host_path(path)
-    outside = None if host_path == path else str(host_path)
-    if not kind.is_character_device:
-        return DeviceNode(str(path), host_path=outside)
-    return DeviceNode(str(path), host_path=outside, type="c", major=kind.major, minor=kind.minor)
 
 
 def _library_mounts(installation: Installation, libraries: tuple[Located, ...]) -> Iterator[Mount]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -20,24 +20,23 @@ from claimwright.dra.cdi import (
     validate,
 )
 from claimwright.dra.files import write_atomically
-from claimwright.driver.cdi_edits import Installation, control_nodes, gpu_nodes, static_edits
+from claimwright.driver.edits import EditBook, EditCall
 from claimwright.driver.errors import StepFailed
-from claimwright.driver.inventory import Gpu
-from claimwright.driver.ports import Clock
 from claimwright.driver.steps import Probe, Step
 
 TOOL: Final = "claim-spec"
 KIND: Final = "k8s.gpu.nvidia.com/claim"
-# Installed files change only when an administrator replaces the driver under a running node.
-_COMMON_LIVES_SECONDS = 300.0
 Format: TypeAlias = Literal["json", "yaml"]
 _FORMATS: Final[tuple[Format, ...]] = ("json", "yaml")
 _FILE = re.compile(r"k8s\.gpu\.nvidia\.com-claim_(?P<uid>.+)\.(?:json|yaml)")
 
 
-def claim_spec(uid: str, devices: Iterable[tuple[str, str]]) -> Step:
-    """Write the claim's spec; `devices` are pairs of CDI device name and published device name."""
-    return Step(TOOL, {"claim": uid, "devices": [list(pair) for pair in devices]})
+def claim_spec(
+    uid: str, devices: Iterable[tuple[str, Sequence[EditCall]]], edits: Sequence[EditCall]
+) -> Step:
+    """Write the claim's spec: its CDI devices with their edits, and the edits that all its containers get."""
+    named = [[name, [dict(call) for call in calls]] for name, calls in devices]
+    return Step(TOOL, {"claim": uid, "devices": named, "edits": [dict(call) for call in edits]})
 
 
 def cdi_name(uid: str, device: str, share_id: str | None = None) -> str:
@@ -61,22 +60,18 @@ class ClaimSpecTool:
     # A file on the tmpfs that /var/run is; a hop to another thread takes as long.
     quick = True
 
-    def __init__(
-        self, folder: Path, installation: Installation, gpus: Mapping[str, Gpu], clock: Clock
-    ) -> None:
+    def __init__(self, folder: Path, book: EditBook) -> None:
         self._folder = folder
-        self._installation = installation
-        self._gpus = gpus
-        self._clock = clock
-        self._common: _Common | None = None
+        self._book = book
+        self._shared: _Shared | None = None
 
     def do(self, step: Step) -> None:
-        """Write the spec; StepFailed when a device or its node is not there."""
-        spec = CdiSpec(
-            KIND, devices=tuple(self._device(name, device) for name, device in step.arguments["devices"])
-        )
+        """Write the spec; StepFailed when something that it would name is not there."""
+        devices = tuple(CdiDevice(name, self._book.make(calls)) for name, calls in step.arguments["devices"])
         try:
-            document = self._document(spec, control_nodes(self._installation))
+            document = self._document(
+                CdiSpec(KIND, devices=devices), self._book.make(step.arguments["edits"])
+            )
         except CdiError as error:
             raise StepFailed(f"claim spec of {step.arguments['claim']} cannot be written: {error}") from error
         self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -95,37 +90,29 @@ class ClaimSpecTool:
     def _path(self, step: Step, suffix: Format) -> Path:
         return spec_path(self._folder, KIND, transient_id=step.arguments["claim"], format=suffix)
 
-    def _device(self, name: str, device: str) -> CdiDevice:
-        gpu = self._gpus.get(device)
-        if gpu is None:
-            raise StepFailed(f"device {device} is not on this node any more")
-        return CdiDevice(name, gpu_nodes(self._installation, gpu))
-
-    def _document(self, spec: CdiSpec, nodes: ContainerEdits) -> dict[str, Any]:
-        """Join the devices with the edits that all claims share; those are checked and spelled out once."""
-        now = self._clock.now()
-        common = self._common
-        if common is None or common.nodes != nodes or not 0 <= now - common.made < _COMMON_LIVES_SECONDS:
-            self._common = common = _Common.make(spec, nodes, self._installation, now)
+    def _document(self, spec: CdiSpec, edits: ContainerEdits) -> dict[str, Any]:
+        """Join the devices with the edits of the whole claim; those of the last claim are still spelled out."""
+        if self._shared is None or self._shared.edits is not edits:
+            self._shared = _Shared.make(spec, edits)
         validate(spec)
-        version = max(minimum_version(spec), common.version, key=_version_order)
-        return {**spec_to_object(spec), "cdiVersion": version, "containerEdits": common.document}
+        version = max(minimum_version(spec), self._shared.version, key=_version_order)
+        document = {**spec_to_object(spec), "cdiVersion": version}
+        return {**document, "containerEdits": self._shared.document} if self._shared.document else document
 
 
 @dataclass(frozen=True)
-class _Common:
-    """The spec's own edits as they are written, and what they were made from."""
+class _Shared:
+    """The spec's own edits as they are written: long, mostly the same for all claims, checked once."""
 
-    made: float
-    nodes: ContainerEdits
+    edits: ContainerEdits
     document: Mapping[str, Any]
     version: str
 
     @classmethod
-    def make(cls, spec: CdiSpec, nodes: ContainerEdits, installation: Installation, now: float) -> _Common:
-        whole = replace(spec, edits=static_edits(installation) + nodes)
+    def make(cls, spec: CdiSpec, edits: ContainerEdits) -> _Shared:
+        whole = replace(spec, edits=edits)
         validate(whole)
-        return cls(now, nodes, spec_to_object(whole)["containerEdits"], minimum_version(whole))
+        return cls(edits, spec_to_object(whole).get("containerEdits", {}), minimum_version(whole))
 
 
 def _version_order(version: str) -> tuple[int, ...]:

@@ -1,0 +1,48 @@
+"""What this node has, as values: whole GPUs, and those that are not offered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One whole GPU; None where the hardware or its driver does not say."""
+
+    minor: int
+    uuid: str
+    product_name: str
+    brand: str
+    architecture: str
+    cuda_compute_capability: str
+    pci_bus_id: str
+    memory_bytes: int | None
+    pcie_root: str | None
+    numa_node: int | None
+    addressing_mode: str | None
+
+    @property
+    def device_name(self) -> str:
+        """The name in the ResourceSlice."""
+        return f"gpu-{self.minor}"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A GPU that is here but not offered, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All GPUs of the node, ordered by minor number, and those that are not offered.
+
+    `driver_version` is as NVML and the file names of the installation say it, `570.86.05`.
+    """
+
+    driver_version: str
+    cuda_driver_version: str
+    gpus: tuple[Gpu, ...]
+    left_out: tuple[LeftOut, ...] = ()

@@ -1,0 +1,23 @@
+"""What the driver needs from outside, as Protocols: NVML, host files, programs, Kubernetes and time.
+
+The adapters implement them for a real node, `claimwright.driver.testing` in memory; both pass the same
+contract tests. Anything else of the same shape fits too, without importing this package.
+"""
+
+from claimwright.driver.ports.clock import Clock
+from claimwright.driver.ports.host import FileKind, Host, Located
+from claimwright.driver.ports.nvml import GpuReading, NodeReading, Nvml, UnreadableGpu
+from claimwright.driver.ports.processes import Finished, Processes
+
+__all__ = [
+    "Clock",
+    "FileKind",
+    "Finished",
+    "GpuReading",
+    "Host",
+    "Located",
+    "NodeReading",
+    "Nvml",
+    "Processes",
+    "UnreadableGpu",
+]
