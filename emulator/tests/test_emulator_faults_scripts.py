@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -179,6 +180,42 @@ def test_the_same_script_does_the_same_twice() -> None:
         ("steps:\n  - {at: 1s, clear: all, colour: red}\n", 2, "unknown key"),
         ("steps: [\n", 2, "not YAML"),
         ("a: &a [*a]\n", 1, ""),
+        ("steps: [{at: 2001-13-45, clear: all}]\n", 1, "'2001-13-45' cannot be read as timestamp"),
+        (f"steps:\n  - at: {'1' * 5000}\n    clear: all\n", 2, "cannot be read as int"),
+        ("at: !!int ''\n", 1, "'' cannot be read as int"),
+        ("at: !!bool maybe\n", 1, "'maybe' cannot be read as bool"),
+        ("2001-01-01: x\n", 1, "a key must be a word"),
+        ("name: x\n\x07", 2, "control characters are not allowed"),
+        ("[" * 100_000, 1, "nested too deep"),
+        ("- " * 100_000, 1, "nested too deep"),
+        ("a:\n" + "".join(" " * depth + "b:\n" for depth in range(1, 3000)), 51, "nested too deep"),
+        ("steps:\n  - at: 1s\n    inject: {name: xid}\n", 3, "expected one as on the command line"),
+        ("steps:\n  - at: 1s\n    inject: xid=13 gpu=1 for=3s\n", 3, "leaves nothing behind that could end"),
+        (
+            "steps:\n  - at: 1s\n    inject: xid=13 gpu=1\n    as: x\n",
+            4,
+            "leaves nothing behind that could end",
+        ),
+        ("steps:\n  - at: 1s\n    inject: gpu-lost gpu=1 for=0s\n", 3, "ends before it begins"),
+        ("steps:\n  - at: 1s\n    call: lose\n", 3, "lose: gpu: Field required"),
+        ("steps:\n  - at: 1s\n    call: lose gpu=1 for=3s\n", 3, "a call does not last"),
+        ("steps:\n  - at: 1s\n    load: ramp gpu=0 over=3s for=3s\n", 3, "by `over`, not by `for`"),
+        (
+            "steps:\n  - at: 1s\n    clear: nothing\n",
+            3,
+            "'nothing' is not known; expected all, a label (none is",
+        ),
+        (
+            "steps:\n  - at: 1s\n    inject: power-cap gpu=1\n    as: gpu-lost\n",
+            4,
+            "means something to `clear`",
+        ),
+        (
+            "steps:\n  - {at: 0, inject: power-cap gpu=1, as: x}\n  - {at: 0, inject: power-cap gpu=2, as: x}\n",
+            3,
+            "'x' is the label of an earlier step",
+        ),
+        ("steps:\n  - {at: 1s, expect: {}}\n", 2, "at least 1"),
     ],
 )
 def test_a_malformed_script_is_refused_with_file_line_and_reason(text: str, line: int, said: str) -> None:
@@ -186,6 +223,78 @@ def test_a_malformed_script_is_refused_with_file_line_and_reason(text: str, line
         parse_profile(ScriptProfile, text, "bad.yaml")
     assert f"bad.yaml:{line}:" in str(refused.value)
     assert said in str(refused.value)
+
+
+def test_only_the_faults_themselves_are_reported_and_not_what_follows_from_them() -> None:
+    with pytest.raises(ProfileError) as refused:
+        parse_profile(
+            ScriptProfile, "steps:\n  - {at: soon, clear: all}\n  - {at: 1s, clear: 5}\n", "bad.yaml"
+        )
+    head, *rest = str(refused.value).splitlines()
+    assert head == "bad.yaml is no valid script profile:"
+    assert [line.split(": ")[0].strip() for line in rest] == ["bad.yaml:2", "bad.yaml:3"]
+
+
+_VALID = """name: all of it
+steps:
+  - {at: 0, inject: nvlink-down gpu=0 link=4 for=30s, repeat: {every: 1m, times: 3}}
+  - {at: 1s, inject: xid=79 gpu=3, as: lost}
+  - {at: 2.5s, expect: {gpus.3.lost: true, "gpus.0.nvlinks_active": 17}}
+  - {at: 10s, clear: lost}
+  - {at: 11s, call: start_process gpu=0 pid=4242 name=train memory_bytes=1024}
+  - {at: 12s, load: square gpu=0 over=10m period=20s low=5 high=95}
+"""
+_BITS = st.sampled_from(
+    [*"-{}[]:\"'?|%~0\n\t\x00\U0001f600", "*a", "&a ", "!!int ", "!!bool ", "0x", "at", ".inf", "2001-13-45"]
+) | st.sampled_from(["1e9", "for=", "gpu=", "xid=79", "<<: ", "9" * 5000])
+
+
+@given(
+    edits=st.lists(
+        st.tuples(st.integers(0, len(_VALID)), st.integers(0, 12), _BITS | st.text(max_size=4)), max_size=6
+    )
+)
+def test_any_text_is_a_script_or_is_refused_with_file_and_line(edits: list[tuple[int, int, str]]) -> None:
+    text = _VALID
+    for at, length, bit in edits:
+        text = text[:at] + bit + text[at + length :]
+    refusal = None
+    try:
+        parsed = parse_profile(ScriptProfile, text, "some.yaml")
+    except ProfileError as error:
+        refusal = str(error)
+    if refusal is None:
+        assert parsed.count >= 1
+        assert parsed.seconds >= 0
+    else:
+        assert re.search(r"some\.yaml:\d+: ", refusal)
+
+
+def test_a_script_knows_how_long_it_runs_and_how_many_steps_it_has() -> None:
+    parsed = parse_profile(ScriptProfile, _VALID, "valid.yaml")
+    assert (parsed.count, parsed.seconds) == (8, 612.0)
+
+
+def test_a_load_of_a_week_costs_no_more_than_one_of_a_minute() -> None:
+    clock = StoppedClock(60)
+    model = NodeModel(build_node(load_node_profile("l4"), "node"))
+    started = script("  - {at: 0, load: constant gpu=0 over=168h}\n")
+    run = ScriptRun(model, started, clock)
+
+    async def a_minute() -> None:
+        task = asyncio.create_task(run.run())
+        await asyncio.wait_for(clock.reached.wait(), 20)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(a_minute())
+    assert run.planned <= 1
+    assert model.snapshot().gpus[0].utilization.gpu == 100
+
+
+def test_a_load_on_a_gpu_that_is_lost_meanwhile_does_not_fail() -> None:
+    model, _ = run("  - {at: 0, load: constant gpu=0 over=10s}\n  - {at: 3s, inject: gpu-lost gpu=0}\n")
+    assert active(model) == ["gpu-lost"]
 
 
 @given(st.text(max_size=60))

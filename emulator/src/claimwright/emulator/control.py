@@ -159,6 +159,12 @@ def apply(model: NodeModel, operation: str, arguments: Mapping[str, object]) -> 
     """Apply an operation by name, arguments as JSON gives them; OperationRefused names what does not fit."""
     if operation == SNAPSHOT:
         return describe(model.snapshot())
+    named = check(operation, arguments)
+    return describe_value(model.perform(TABLE[operation], **named))
+
+
+def check(operation: str, arguments: Mapping[str, object]) -> dict[str, Any]:
+    """Return the arguments of an operation as it takes them; OperationRefused names what does not fit."""
     if operation not in TABLE:
         known = ", ".join((SNAPSHOT, *TABLE))
         raise OperationRefused(Refusal.INVALID_ARGUMENT, f"unknown operation {operation!r}; known: {known}")
@@ -167,8 +173,7 @@ def apply(model: NodeModel, operation: str, arguments: Mapping[str, object]) -> 
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise OperationRefused(Refusal.INVALID_ARGUMENT, f"{operation}: {faults}") from None
-    named = {name: getattr(given, name) for name in type(given).model_fields}
-    return describe_value(model.perform(TABLE[operation], **named))
+    return {name: getattr(given, name) for name in type(given).model_fields}
 
 
 @cache

@@ -16,7 +16,7 @@ from claimwright.emulator.description import describe
 from claimwright.emulator.errors import EmulatorError, OperationRefused, Refusal
 from claimwright.emulator.faults.durations import duration_text
 from claimwright.emulator.faults.load import Load, load_of
-from claimwright.emulator.faults.script import ScriptProfile, Step
+from claimwright.emulator.faults.script import EVERY, ScriptProfile, Step
 from claimwright.emulator.faults.words import Words
 from claimwright.emulator.model import NodeModel
 from claimwright.emulator.model.operations import faults
@@ -87,6 +87,11 @@ class ScriptRun:
             self._end_all()
             raise
 
+    @property
+    def planned(self) -> int:
+        """How much is on the agenda."""
+        return len(self._agenda)
+
     def _plan(self, at: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (at, next(self._order), action))
 
@@ -130,7 +135,7 @@ class ScriptRun:
     def _clear(self, what: str) -> str:
         if what in self.labels:
             return "cleared" if self._end(self.labels.pop(what)) else "was over already"
-        gone = self.model.perform(faults.clear_faults, fault=None if what == "all" else what)
+        gone = self.model.perform(faults.clear_faults, fault=None if what == EVERY else what)
         return f"{len(gone)} cleared"
 
     def _end(self, number: int) -> bool:
@@ -145,16 +150,17 @@ class ScriptRun:
             self._end(number)
 
     def _load(self, load: Load, start: float) -> str:
-        """Put every tick on the agenda: utilization of that moment, and the warmth of the time since the last."""
-        count = max(1, round(load.over / _TICK_SECONDS))
-        for tick in range(count):
-            seconds = tick * _TICK_SECONDS
-            self._plan(start + seconds, partial(self._tick, load, seconds, _TICK_SECONDS))
-        self._plan(start + load.over, partial(self._tick, load, load.over, 0.0))
-        return f"{count} ticks"
+        """Begin a load: utilization of each moment, and the warmth of the time until the next."""
+        self._tick(load, start, 0)
+        return f"for {duration_text(load.over)}"
 
-    def _tick(self, load: Load, seconds: float, since: float) -> None:
-        self.model.perform(apply_load, load.gpu, load.percent(seconds), since)
+    def _tick(self, load: Load, start: float, number: int) -> None:
+        """Do one tick and put the next on the agenda; the last one is the end of the load."""
+        seconds = min(number * _TICK_SECONDS, load.over)
+        until = min(seconds + _TICK_SECONDS, load.over)
+        self.model.perform(apply_load, load.gpu, load.percent(seconds), until - seconds)
+        if until > seconds:
+            self._plan(start + until, partial(self._tick, load, start, number + 1))
 
     def _check(self, expected: Mapping[str, Any]) -> None:
         state = describe(self.model.snapshot())
@@ -181,14 +187,14 @@ def value_at(value: Any, path: str) -> Any:  # noqa: ANN401 - JSON
 
 def described(step: Step) -> str:
     """Return a step in its own words."""
-    line = getattr(step, step.verb)
+    line = getattr(step, step.verbs[0])
     if isinstance(line, Words):
         text = " ".join((line.name, *(f"{key}={value}" for key, value in line.parameters.items())))
         lasting = "" if line.lasting_seconds is None else f" for {duration_text(line.lasting_seconds)}"
-        return f"{step.verb} {text}{lasting}"
+        return f"{step.verbs[0]} {text}{lasting}"
     if isinstance(line, dict):
         return "expect " + ", ".join(f"{path}={value}" for path, value in line.items())
-    return f"{step.verb} {line}"
+    return f"{step.verbs[0]} {line}"
 
 
 def type_of(error: EmulatorError) -> Callable[[str], EmulatorError]:

@@ -7,21 +7,25 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from claimwright.emulator.errors import OperationRefused
 from claimwright.emulator.faults.durations import parse_duration
 from claimwright.emulator.faults.load import load_of
+from claimwright.emulator.faults.script_checks import EVERY, name_problems, step_problems
 from claimwright.emulator.faults.words import Words, read_words
-from claimwright.emulator.model.faults import parse
-from claimwright.emulator.model.operations import TABLE
-from claimwright.emulator.model.profile_text import Place, Profile
+from claimwright.emulator.model.profile_text import Profile
+from claimwright.emulator.model.profile_yaml import Place
+
+__all__ = ["EVERY", "Repeat", "ScriptProfile", "Step"]
 
 _MOST_STEPS = 100_000
+_VERBS = ("inject", "clear", "call", "load", "expect")
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 
 
-def _words(value: object) -> object:
-    return read_words(value) if isinstance(value, str) else value
+def _words(value: object) -> Words:
+    if isinstance(value, str):
+        return read_words(value)
+    raise ValueError(f"{value!r} is no line; expected one as on the command line, such as gpu-lost gpu=3")
 
 
 Line = Annotated[Words, BeforeValidator(_words)]
@@ -37,8 +41,8 @@ class Repeat(Profile):
 class Step(Profile):
     """One step: when, and one of `inject`, `clear`, `call`, `load`, `expect`.
 
-    `inject` and `call` are written as on the command line. `clear` names a class, or the label of a step (`as`), or
-    `all`. `expect` names values of `node inspect --json` by their path and says what they must be.
+    `inject`, `load` and `call` are written as on the command line. `clear` names a class, or the label of a step
+    (`as`), or `all`. `expect` names values of `node inspect --json` by their path and says what they must be.
     """
 
     at: Duration
@@ -46,40 +50,32 @@ class Step(Profile):
     clear: str | None = None
     call: Line | None = None
     load: Line | None = None
-    expect: dict[str, Any] | None = None
+    expect: Annotated[dict[str, Any], Field(min_length=1)] | None = None
     label: Annotated[str | None, Field(alias="as", pattern=r"^[a-z][a-z0-9-]*$")] = None
     repeat: Repeat | None = None
 
     @property
+    def count(self) -> int:
+        """How often it happens."""
+        return self.repeat.times if self.repeat else 1
+
+    @property
     def times(self) -> Iterator[float]:
         """Yield when it happens, seconds after the start."""
-        for number in range(self.repeat.times if self.repeat else 1):
+        for number in range(self.count):
             yield self.at + (number * self.repeat.every if self.repeat else 0)
 
     @property
-    def verb(self) -> str:
-        """What it does."""
-        return next(iter(self._verbs()), "nothing")
+    def verbs(self) -> tuple[str, ...]:
+        """What it does: one thing, in a script that was not refused."""
+        return tuple(verb for verb in _VERBS if getattr(self, verb) is not None)
 
-    def _verbs(self) -> Iterator[str]:
-        yield from (
-            verb for verb in ("inject", "clear", "call", "load", "expect") if getattr(self, verb) is not None
-        )
-
-    def faults(self) -> Iterator[tuple[Place, str]]:
-        """Yield what is wrong with it, beyond its form."""
-        verbs = list(self._verbs())
-        if len(verbs) != 1:
-            said = f"has {' and '.join(verbs)}" if verbs else "does nothing"
-            yield (), f"{said}; expected one of inject, clear, call, load, expect"
-        if self.inject is not None:
-            yield from _inject_faults(self.inject)
-        if self.call is not None and self.call.name not in TABLE:
-            yield ("call",), f"unknown operation {self.call.name!r}; known: {', '.join(sorted(TABLE))}"
-        if self.load is not None:
-            yield from _load_faults(self.load)
-        if self.label is not None and self.inject is None:
-            yield ("as",), "only a step that injects can have a label"
+    @property
+    def end(self) -> float:
+        """When the last of it is over, seconds after the start; what has no end of its own is over at once."""
+        lasting = (self.inject and self.inject.lasting_seconds) or 0.0
+        over = load_of(self.load).over if self.load else 0.0
+        return self.at + (self.count - 1) * (self.repeat.every if self.repeat else 0) + lasting + over
 
 
 class ScriptProfile(Profile):
@@ -89,24 +85,20 @@ class ScriptProfile(Profile):
     description: str = ""
     steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=1000)]
 
+    @property
+    def count(self) -> int:
+        """How many steps it has, each repetition for itself."""
+        return sum(step.count for step in self.steps)
+
+    @property
+    def seconds(self) -> float:
+        """How long it runs."""
+        return max(step.end for step in self.steps)
+
     def contradictions(self) -> Iterator[tuple[Place, str]]:
         """Yield what cannot work, with its place."""
         for index, step in enumerate(self.steps):
-            for place, said in step.faults():
+            for place, said in (*step_problems(step), *name_problems(index, self.steps)):
                 yield ("steps", index, *place), said
-        if sum(step.repeat.times if step.repeat else 1 for step in self.steps) > _MOST_STEPS:
+        if self.count > _MOST_STEPS:
             yield ("steps",), f"more than {_MOST_STEPS} steps with their repetitions"
-
-
-def _inject_faults(words: Words) -> Iterator[tuple[Place, str]]:
-    try:
-        parse(words.name, words.parameters)
-    except OperationRefused as error:
-        yield ("inject",), error.said
-
-
-def _load_faults(words: Words) -> Iterator[tuple[Place, str]]:
-    try:
-        load_of(words)
-    except ValueError as error:
-        yield ("load",), str(error)

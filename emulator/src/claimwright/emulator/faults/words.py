@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from claimwright.emulator.errors import ProfileError
 from claimwright.emulator.faults.durations import parse_duration
+from claimwright.emulator.model.profile_yaml import read_yaml
 
 _FOR = "for"
 
@@ -48,13 +48,15 @@ def words_of(words: Sequence[str]) -> Words:
             raise ValueError(f"{key!r} is given twice")
         given[key] = value if key == _FOR else _value(value)
     lasting = parse_duration(given.pop(_FOR)) if _FOR in given else None
+    if lasting == 0:
+        raise ValueError(f"{_FOR}=0 ends before it begins; expected a duration above 0")
     return Words(name, given, lasting)
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - whatever a person wrote
     """Read a number, true, false, or a list as YAML does; all else is text."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value, _ = read_yaml(text, "word")
+    except ProfileError:
         return text
     return value if isinstance(value, bool | int | float | list | dict) else text

@@ -8,16 +8,14 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from claimwright.emulator.errors import ProfileError
+from claimwright.emulator.model.profile_yaml import Place, read_yaml
 
-Place = tuple[str | int, ...]
 ProfileT = TypeVar("ProfileT", bound="Profile")
 EnumT = TypeVar("EnumT", bound=Enum)
-_DEEPEST, _MOST_FIELDS = 50, 50_000  # YAML aliases can nest without end, and grow without bound
 
 
 class Profile(BaseModel):
@@ -46,57 +44,28 @@ def _member(kind: type[EnumT], value: object) -> EnumT:
 
 def parse_profile(kind: type[ProfileT], text: str, source: str) -> ProfileT:
     """Read one profile; ProfileError lists each fault as `source:line: field: what is wrong`."""
-    data, lines = _read(text, source)
+    data, lines = read_yaml(text, source)
     try:
         # Strict mode takes objects and arrays for models and tuples only from JSON, not from Python values.
         profile = kind.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        raise _refusal(
-            kind, source, lines, [(fault["loc"], said(fault)) for fault in error.errors()]
-        ) from None
+        raise _refusal(kind, source, lines, [(fault["loc"], said(fault)) for fault in _own(error)]) from None
     found = list(profile.contradictions())
     if found:
         raise _refusal(kind, source, lines, found)
     return profile
 
 
-def _read(text: str, source: str) -> tuple[object, dict[Place, int]]:
-    """Return plain data and the line of each key; refuse a key given twice, which YAML loaders allow."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
-    lines: dict[Place, int] = {}
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            raise ProfileError(f"{source}:1: the profile is empty")
-        _note_lines(node, (), lines, source)
-        return loader.construct_document(node), lines
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        raise ProfileError(f"{source}:{line}: not YAML: {getattr(error, 'problem', error)}") from None
-    finally:
-        loader.dispose()
-
-
-def _note_lines(node: yaml.Node, place: Place, lines: dict[Place, int], source: str) -> None:
-    lines.setdefault(place, node.start_mark.line + 1)
-    if len(place) > _DEEPEST or len(lines) > _MOST_FIELDS:
-        raise ProfileError(
-            f"{source}:{node.start_mark.line + 1}: nested too deep, or too long, for a profile"
-        )
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _note_lines(item, (*place, index), lines, source)
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise ProfileError(f"{source}:{key.start_mark.line + 1}: a key must be a word")
-            if key.value in seen:
-                raise ProfileError(f"{source}:{key.start_mark.line + 1}: {key.value!r} is given twice")
-            seen.add(key.value)
-            lines[*place, key.value] = key.start_mark.line + 1
-            _note_lines(value, (*place, key.value), lines, source)
+def _own(error: ValidationError) -> list[ErrorDetails]:
+    """Return the faults without those that only follow: a list all of whose items are refused is "too short" too."""
+    found = error.errors()
+    places = [fault["loc"] for fault in found]
+    return [
+        fault
+        for fault in found
+        if fault["type"] != "too_short"
+        or not any(place[: len(fault["loc"])] == fault["loc"] != place for place in places)
+    ]
 
 
 def _refusal(
@@ -127,6 +96,8 @@ def said(fault: ErrorDetails) -> str:
         "missing": "this field is required",
         "extra_forbidden": "unknown key; remove it or correct its name",
     }
+    if fault["type"] == "value_error":  # raised by a validator of this project: it names the value itself
+        return fault["msg"].removeprefix("Value error, ")
     return plain.get(fault["type"]) or f"{fault['msg']} (got {_shown(fault['input'])})"
 
 

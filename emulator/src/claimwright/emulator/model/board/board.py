@@ -14,7 +14,8 @@ from claimwright.emulator.model.board.registers import BoardPci
 from claimwright.emulator.model.board.sections import Engines, Memory, NvLinkSpec, Parts, Power
 from claimwright.emulator.model.board.thermals import Thermals
 from claimwright.emulator.model.mig.profiles import MigSpec
-from claimwright.emulator.model.profile_text import Place, Profile, by_name
+from claimwright.emulator.model.profile_text import Profile, by_name
+from claimwright.emulator.model.profile_yaml import Place
 from claimwright.emulator.model.vgpu.spec import VgpuSpec
 
 

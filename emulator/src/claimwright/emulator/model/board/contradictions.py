@@ -10,7 +10,8 @@ from claimwright.emulator.model.board.names import AddressingMode, Architecture,
 from claimwright.emulator.model.board.sections import ModulePower, Power
 from claimwright.emulator.model.mig.contradictions import mig_faults
 from claimwright.emulator.model.mig.room import board_totals
-from claimwright.emulator.model.profile_text import Place, Profile
+from claimwright.emulator.model.profile_text import Profile
+from claimwright.emulator.model.profile_yaml import Place
 
 if TYPE_CHECKING:
     from claimwright.emulator.model.board.board import Board

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from claimwright.emulator.model.mig.placements import most_disjoint
 from claimwright.emulator.model.mig.profiles import GpuInstanceProfile, MigSpec, compute_number
 from claimwright.emulator.model.mig.room import ENGINES
-from claimwright.emulator.model.profile_text import Place
+from claimwright.emulator.model.profile_yaml import Place
 
 _Fault = tuple[Place, str]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from claimwright.emulator.model.cpus import parse_cpu_list
 from claimwright.emulator.model.node_profile.slots import GpuSlot, NicSlot, NvSwitchSlot, endpoints
-from claimwright.emulator.model.profile_text import Place
+from claimwright.emulator.model.profile_yaml import Place
 
 if TYPE_CHECKING:
     from claimwright.emulator.model.node_profile.profile import NodeProfile

@@ -27,7 +27,8 @@ from claimwright.emulator.model.node_profile.sections import (
 )
 from claimwright.emulator.model.node_profile.slots import Root
 from claimwright.emulator.model.node_profile.tree import TreeReader
-from claimwright.emulator.model.profile_text import Place, Profile
+from claimwright.emulator.model.profile_text import Profile
+from claimwright.emulator.model.profile_yaml import Place
 
 
 class NodeProfile(Profile):

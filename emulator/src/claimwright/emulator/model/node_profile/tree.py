@@ -35,7 +35,8 @@ from claimwright.emulator.model.node_profile.slots import (
     NvSwitchSlot,
     Slot,
 )
-from claimwright.emulator.model.profile_text import Place, Profile, said
+from claimwright.emulator.model.profile_text import Profile, said
+from claimwright.emulator.model.profile_yaml import Place
 
 Branches = Mapping[str, JsonValue]
 SettingsT = TypeVar("SettingsT", bound=Profile)

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from claimwright.emulator.errors import OperationRefused, Refusal
-from claimwright.emulator.model.profile_text import Place, Profile
+from claimwright.emulator.model.profile_text import Profile
+from claimwright.emulator.model.profile_yaml import Place
 from claimwright.emulator.model.vgpu.types import VgpuType
 
 Letter = Literal["Q", "A", "B", "C"]
