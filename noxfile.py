@@ -165,6 +165,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """A million calls of rubbish to every function of the NVML library, built with sanitizers (needs gcc, libasan)."""
+    _install(session)
+    session.run("python", "emulator/fuzz/nvml_fuzz.py", *session.posargs)
+
+
+@nox.session
 def dev(session: nox.Session) -> None:
     """Make an environment to work in, at .nox/dev."""
     _install(session)

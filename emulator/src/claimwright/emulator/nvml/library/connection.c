@@ -235,9 +235,6 @@ static int command(uint32_t operation, uint32_t slot, const uint64_t *arguments,
     return result == SUCCESS ? reply.result : result;
 }
 
-static void before_fork(void) { pthread_mutex_lock(&connection_lock); }
-static void after_fork(void) { pthread_mutex_unlock(&connection_lock); }
-
 static uint32_t await_writer(const struct cw_gpu *page) {
     for (;;) {
         uint32_t sequence = atomic_load_explicit((_Atomic const uint32_t *)&page->sequence, memory_order_acquire);

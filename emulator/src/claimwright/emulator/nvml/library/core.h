@@ -2,6 +2,7 @@
  * (library.c) includes all sources, so everything but the NVML names is static. */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -68,6 +69,8 @@ static inline bool node_is_dead(void) {
     const struct cw_owner *owner = (const struct cw_owner *)(pages + CW_OWNER_OFFSET);
     return (load(&owner->lock) & OWNER_DIED) | load(&owner->closed) | load(&owner->driver_gone);
 }
+
+static pthread_mutex_t gpm_lock = PTHREAD_MUTEX_INITIALIZER;
 
 #define EXPORT(name, code, parameters, arguments, handle) EXPORTED int name parameters;
 #include "_generated/exports.h"

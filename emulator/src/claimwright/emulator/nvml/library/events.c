@@ -18,7 +18,7 @@ struct event_set {
     uint64_t connection;
 };
 static struct event_set event_sets[EVENT_SETS];
-static pthread_mutex_t events_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t events_lock = PTHREAD_MUTEX_INITIALIZER; /* after connection_lock where both are held */
 
 /* With the lock held. A set made before fork stays its parent's: two readers would share one queue. */
 static struct event_set *find_set(const void *set) {
@@ -61,7 +61,7 @@ API(nvmlEventSetCreate)(void **out) {
     if (node_is_dead()) return GPU_IS_LOST;
     uint64_t id = 0;
     int made = open_event_connection(&id);
-    if (made < 0) return errno == EMFILE || errno == ENFILE ? INSUFFICIENT_RESOURCES : UNKNOWN;
+    if (made < 0) return errno == EMFILE || errno == ENFILE ? INSUFFICIENT_RESOURCES : GPU_IS_LOST;
     pthread_mutex_lock(&events_lock);
     int result = INSUFFICIENT_RESOURCES;
     for (size_t index = 0; index < EVENT_SETS && result != SUCCESS; index++) {

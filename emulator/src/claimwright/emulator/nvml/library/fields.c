@@ -190,8 +190,9 @@ static int read_field(const struct cw_gpu *page, uint32_t field, uint32_t scope,
 }
 
 API(nvmlDeviceGetFieldValues)(void *device, int count, struct field_value *values) {
+    enum { MOST_VALUES = 4096 }; /* ours: nobody has that many, and a wrong count must not lead us astray */
     OPEN(device, page);
-    NEED(values && count > 0);
+    NEED(values && count > 0 && count <= MOST_VALUES);
     int64_t now = (int64_t)now_us();
     for (int index = 0; index < count; index++) {
         struct field_answer answer = {0};

@@ -26,7 +26,6 @@ MATCHES(struct gpm_metrics_get, nvmlGpmMetricsGet_t);
 /* Samples live until they are freed; those alive are listed, so that a foreign pointer is refused, not followed. */
 enum { GPM_SAMPLES = 1024 };
 static struct gpm_sample *gpm_samples[GPM_SAMPLES];
-static pthread_mutex_t gpm_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static size_t find_sample(const void *sample) {
     size_t index = 0;

@@ -40,6 +40,18 @@ static void *handle_at(uint32_t slot) { return &devices[slot]; }
 
 enum { NO_GPUS = 1, NO_ATTACH = 2, FORCE_INIT = 4 };
 
+/* Every lock, in the order in which they are taken: a child that is forked while another thread holds one of them would
+ * wait for ever. */
+static pthread_mutex_t *const locks[] = {&connection_lock, &events_lock, &gpm_lock};
+
+static void before_fork(void) {
+    for (size_t index = 0; index < COUNT_OF(locks); index++) pthread_mutex_lock(locks[index]);
+}
+
+static void after_fork(void) {
+    for (size_t index = COUNT_OF(locks); index > 0; index--) pthread_mutex_unlock(locks[index - 1]);
+}
+
 /* With the lock held, for the first reference. */
 static int start(unsigned flags) {
     static bool fork_handled;

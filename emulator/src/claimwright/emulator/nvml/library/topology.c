@@ -57,10 +57,11 @@ API(nvmlDeviceGetP2PStatus)(void *first, void *second, uint32_t capability, uint
     return finish();
 }
 
-/* Fills as many words as the caller has; further ones are zero. */
+/* Fills as many words as the caller has, those beyond the mask with zero; nobody has room for more than MOST_WORDS. */
 static int give_mask(const uint64_t *mask, size_t words, uint32_t count, unsigned long *out) {
+    enum { MOST_WORDS = 1024 };
     NEED(out && count);
-    for (uint32_t index = 0; index < count; index++) out[index] = index < words ? mask[index] : 0;
+    for (uint32_t index = 0; index < count && index < MOST_WORDS; index++) out[index] = index < words ? mask[index] : 0;
     return finish();
 }
 
