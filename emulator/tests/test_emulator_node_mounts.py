@@ -51,8 +51,10 @@ class Namespace:
         return subprocess.run(enter, capture_output=True, text=True, timeout=60, check=False)
 
     def mounts(self) -> str:
+        """Return what an attachment may change; what lies elsewhere, other nodes' mounts say, comes and goes."""
         return self.run(
-            "cat /proc/self/mountinfo; ls -l /dev; cat /proc/devices; ls /sys/devices /sys/module"
+            "grep -E ' /(sys|proc|dev)[/ ]' /proc/self/mountinfo; ls -l /dev; cat /proc/devices; "
+            "ls /sys/devices /sys/module /sys/bus /sys/devices/system/node"
         )
 
     def close(self) -> None:
@@ -351,3 +353,171 @@ def test_a_gpu_on_vfio_gets_its_nodes_and_loses_its_driver_files(namespace: Name
     assert namespace.attempt("ls /dev/nvidia1").returncode != 0
     node.call("move_to_driver", function="0000:42:00.0", driver=None)
     assert namespace.run("ls /dev/vfio") == "vfio\n"
+
+
+needs_fuse = pytest.mark.skipif(
+    not os.access("/dev/fuse", os.W_OK), reason="files that act need FUSE: /dev/fuse cannot be opened"
+)
+GPU = "0000:42:00.0"
+DEVICE = f"/sys/bus/pci/devices/{GPU}"
+TO_VFIO = f"""
+    echo {GPU} > {DEVICE}/driver/unbind && echo vfio-pci > {DEVICE}/driver_override &&
+    echo {GPU} > /sys/bus/pci/drivers/vfio-pci/bind
+"""
+
+
+@needs_fuse
+@pytest.mark.capability("000-04")
+def test_a_program_inside_that_binds_a_gpu_to_vfio_does_it_on_every_face(namespace: Namespace) -> None:
+    node = running.up("l4x4", name="one", mount_namespace=namespace.path)
+    group = namespace.run(f"basename $(readlink {DEVICE}/iommu_group)").strip()
+
+    assert namespace.attempt(TO_VFIO).returncode == 0
+
+    assert namespace.run(f"stat -c '%F %a' /dev/vfio/{group}") == "character special file 600\n"
+    assert namespace.run("ls /sys/class/vfio") == f"{group}\n"
+    assert GPU not in namespace.run("ls /proc/driver/nvidia/gpus")
+    assert namespace.attempt("ls /dev/nvidia1").returncode != 0
+    listed = subprocess.run(
+        ["nsenter", f"--mount={namespace.path}", "nvidia-smi", "-L"],
+        env={**os.environ, **node.environment}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert len(listed.stdout.splitlines()) == 3
+
+    free = f"echo {GPU} > {DEVICE}/driver/unbind && echo > {DEVICE}/driver_override"
+    back = f"{free} && echo {GPU} > /sys/bus/pci/drivers_probe"
+    assert namespace.attempt(back).returncode == 0
+    assert GPU in namespace.run("ls /proc/driver/nvidia/gpus; ls /dev/nvidia1")
+    assert namespace.run("ls /dev/vfio") == "vfio\n"
+
+
+@needs_fuse
+def test_a_container_with_the_nodes_sys_acts_too_and_is_refused_as_by_the_kernel(
+    namespace: Namespace,
+) -> None:
+    """As a driver's pod has it: a mount namespace of its own, /sys of the node bound into it."""
+    running.up("l4x4", name="one", mount_namespace=namespace.path)
+    inside = [
+        "nsenter",
+        f"--mount={namespace.path}",
+        "unshare",
+        "--mount",
+        "--propagation=private",
+        "sh",
+        "-c",
+    ]
+    script = f"mount -t tmpfs t /mnt && mkdir /mnt/sys && mount --rbind /sys /mnt/sys && cd /mnt{DEVICE} && \
+        echo vfio-pci > driver_override && cat driver_override; echo {GPU} | tee /mnt/sys/bus/pci/drivers/vfio-pci/bind"
+
+    done = subprocess.run([*inside, script], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stdout == f"vfio-pci\n{GPU}\n"
+    assert "Device or resource busy" in done.stderr
+    assert namespace.run(f"cat {DEVICE}/driver_override") == "vfio-pci\n"
+
+
+@needs_fuse
+def test_an_unbind_inside_waits_for_the_users_of_the_gpu(namespace: Namespace) -> None:
+    node = running.up("l4x4", name="one", mount_namespace=namespace.path)
+    node.call("start_process", gpu=1, pid=4242, name="train", memory_bytes=1 << 20)
+    enter = ["nsenter", f"--mount={namespace.path}", "sh", "-c", f"echo {GPU} > {DEVICE}/driver/unbind"]
+    unbinding = subprocess.Popen(enter)
+    try:
+        wait_until(lambda: node.call("snapshot")["gpus"][1]["leaving"])
+        assert node.call("snapshot")["gpus"][1]["held_by"] == ["process 4242 (train)"]
+        assert unbinding.poll() is None
+        assert GPU in namespace.run("ls /proc/driver/nvidia/gpus")
+
+        node.call("stop_process", gpu=1, pid=4242)
+
+        assert unbinding.wait(timeout=20) == 0
+        assert GPU not in namespace.run("ls /proc/driver/nvidia/gpus")
+    finally:
+        unbinding.kill()
+        unbinding.wait()
+
+
+@needs_fuse
+def test_an_attached_node_shows_its_own_numa_nodes_around_the_machines_processors(
+    namespace: Namespace,
+) -> None:
+    online = namespace.run("cat /sys/devices/system/cpu/online; nproc")
+    running.up("hgx-h100", name="one", mount_namespace=namespace.path)
+    folder = "/sys/devices/system/node"
+
+    assert namespace.run(f"cat {folder}/online {folder}/node1/distance") == "0-1\n21 10\n"
+    assert namespace.run("cat /sys/devices/system/cpu/online; nproc") == online
+    own = namespace.run(f"ls -d {folder}/node*/cpu[0-9]* | sed 's/.*cpu//'").split()
+    assert sorted(own) == sorted(path.name[3:] for path in Path("/sys/devices/system/cpu").glob("cpu[0-9]*"))
+    near = "/sys/bus/pci/devices/0000:53:00.0"
+    assert namespace.run(f"cat {near}/local_cpulist") == namespace.run(f"cat {folder}/node0/cpulist")
+
+
+@needs_fuse
+def test_hugepages_that_are_asked_for_inside_are_not_taken_from_the_machine(namespace: Namespace) -> None:
+    pool = "hugepages/hugepages-2048kB/nr_hugepages"
+    machine = Path("/sys/kernel/mm", pool)
+    before = machine.read_text() if machine.exists() else None
+    running.up("hgx-h100", name="one", mount_namespace=namespace.path)
+
+    namespace.run(f"echo 512 > /sys/devices/system/node/node1/{pool}")
+
+    assert namespace.run(f"cat /sys/kernel/mm/{pool}") == "512\n"
+    assert (machine.read_text() if machine.exists() else None) == before
+
+
+@needs_fuse
+def test_a_module_that_is_loaded_later_shows_its_folder_and_driver(namespace: Namespace) -> None:
+    node = running.up("l4", name="one", mount_namespace=namespace.path)
+    for module in ("nvidia_uvm", "nvidia_drm", "nvidia_modeset", "nvidia"):
+        if module in node.call("snapshot")["modules"]:
+            node.call("unload_module", module=module)
+
+    assert namespace.attempt("ls -d /proc/driver/nvidia /sys/module/nvidia /dev/nvidiactl").stdout == ""
+    node.call("load_module", module="nvidia")
+    assert namespace.attempt("ls /sys/module/nvidia/version /sys/bus/pci/drivers/nvidia/bind").returncode == 0
+    assert namespace.attempt("ls /dev/nvidiactl /proc/driver/nvidia/version").returncode == 0
+
+
+@needs_fuse
+def test_mediated_devices_are_made_and_removed_inside(namespace: Namespace) -> None:
+    node = running.up("every-mode", name="one", mount_namespace=namespace.path)
+    (parent, *_) = namespace.run("ls /sys/class/mdev_bus").split()
+    types = f"/sys/class/mdev_bus/{parent}/mdev_supported_types"
+    (kind, *_) = namespace.run(f"ls {types}").split()
+    free = int(namespace.run(f"cat {types}/{kind}/available_instances"))
+    name = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001"
+
+    made = namespace.attempt(f"echo {name} > {types}/{kind}/create")
+
+    assert (made.returncode, made.stderr) == (0, "")
+    assert namespace.run("ls /sys/bus/mdev/devices") == f"{name}\n"
+    assert int(namespace.run(f"cat {types}/{kind}/available_instances")) < free
+    assert len(node.call("snapshot")["vgpus"]) == 1
+    assert "File exists" in namespace.attempt(f"echo {name} | tee {types}/{kind}/create").stderr
+    assert namespace.attempt(f"echo 1 > /sys/bus/mdev/devices/{name}/remove").returncode == 0
+    assert namespace.run("ls /sys/bus/mdev/devices") == ""
+    assert int(namespace.run(f"cat {types}/{kind}/available_instances")) == free
+
+
+@needs_fuse
+def test_until_down_the_files_of_a_killed_node_answer_that_nobody_serves_them(namespace: Namespace) -> None:
+    before = namespace.mounts()
+    node = running.up("l4x4", name="one", mount_namespace=namespace.path)
+    os.kill(node.pid, signal.SIGKILL)
+    wait_until(lambda: holder(NodeFolder(node.folder)) is None)
+
+    assert "not connected" in namespace.attempt(f"cat {DEVICE}/vendor").stderr
+    running.down("one")
+    assert namespace.mounts() == before
+
+
+def test_where_files_only_show_the_node_says_why_and_a_write_changes_nothing(namespace: Namespace) -> None:
+    node = running.up("l4x4", name="one", mount_namespace=namespace.path, files="plain")
+
+    assert not node.acting_files
+    assert node.why_files_only_show == "plain files were asked for"
+    namespace.attempt(TO_VFIO)
+    assert namespace.run(f"readlink {DEVICE}/driver").endswith("/nvidia\n")
+    assert len(namespace.run("ls /proc/driver/nvidia/gpus").split()) == 4
+    assert namespace.run("cat /sys/devices/system/node/online") == "0-1\n"

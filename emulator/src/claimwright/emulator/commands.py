@@ -134,11 +134,8 @@ def up_command(  # noqa: PLR0917 - one parameter an option
     click.echo(f"node {running.name} is up after {time.monotonic() - started:.1f} s: {profile.title}")
     click.echo(f"  look at it   claimwright node inspect {running.name}")
     click.echo(f"  ask it       claimwright node exec {running.name} -- nvidia-smi -L")
-    act = (
-        "a write to a file acts"
-        if running.acting_files
-        else "they only show: writing to them needs root (FUSE)"
-    )
+    why = running.why_files_only_show
+    act = "a write to a file acts" if why is None else f"they only show: {why}"
     click.echo(f"  its files    {running.host_root} ({act})")
     click.echo(f"  stop it      claimwright node down {running.name}")
 
@@ -254,6 +251,7 @@ def _record(running: RunningNode) -> dict[str, Any]:
         "host_root": str(running.host_root),
         "mount_namespace": str(running.mount_namespace) if running.mount_namespace else None,
         "acting_files": running.acting_files,
+        "why_files_only_show": running.why_files_only_show,
         "environment": running.environment,
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from claimwright.emulator.model import Board, GpuState, Nic, NodeState, NvSwitch
+from claimwright.emulator.model.bus.binding import holders
 from claimwright.emulator.model.fabric import Fabric, FabricManager, nvlink_matrix
 from claimwright.emulator.model.faults import ActiveFault
 from claimwright.emulator.model.mig import GpuInstance, MigSpec, compute_profile_name, profile_name
@@ -28,8 +29,7 @@ def describe(state: NodeState) -> dict[str, Any]:
         "numa": [node.model_dump(mode="json") for node in state.numa],
         "pcie": _pcie(state),
         "gpus": [
-            {**describe_gpu(gpu), "driver": state.bus.driver_of(gpu.pci), "pcie_root": roots[gpu.pci]}
-            for gpu in state.gpus
+            {**describe_gpu(gpu), **_binding(state, gpu), "pcie_root": roots[gpu.pci]} for gpu in state.gpus
         ],
         "nvlink_matrix": nvlink_matrix(state.gpus, state.fabric_manager),
         "fabric_manager": _manager(state.fabric_manager),
@@ -37,11 +37,24 @@ def describe(state: NodeState) -> dict[str, Any]:
         "imex": to_jsonable_python(state.imex),
         "nvswitches": [_nvswitch(each) for each in state.nvswitches],
         "nics": [{**_nic(each), "pcie_root": roots[each.pci]} for each in state.nics],
+        "modules": list(state.bus.modules),
+        "mediated_devices": to_jsonable_python(state.mediated),
         "vgpu_manager": state.vgpu_manager,
         "vgpus": [_vgpu(state, each) for each in state.vgpus],
         "driver_condition": state.driver_condition.value,
         "faults": [_fault(each) for each in state.faults],
         "unverified": list(state.unverified),
+    }
+
+
+def _binding(state: NodeState, gpu: GpuState) -> dict[str, Any]:
+    """Say which driver a GPU is on, who keeps that from letting go, and whether somebody waits for it to."""
+    present = state.bus.functions.get(gpu.pci)
+    return {
+        "driver": state.bus.driver_of(gpu.pci),
+        "held_by": list(holders(state, gpu.pci)),
+        "leaving": present is not None and present.leaving is not None,
+        "iommu_group": None if present is None else present.iommu_group,
     }
 
 

@@ -25,10 +25,10 @@ from claimwright.emulator.errors import EmulatorError
 from claimwright.emulator.fabric_manager import serving as fabric_manager
 from claimwright.emulator.faults.kernel_log import kernel_log
 from claimwright.emulator.faults.service import ScriptService
-from claimwright.emulator.files import mounts
+from claimwright.emulator.files import machine
 from claimwright.emulator.files.following import attach_files, serve_files
 from claimwright.emulator.imex.service import keep
-from claimwright.emulator.model import NodeModel, NodeProfile, build_node, parse_profile
+from claimwright.emulator.model import NodeModel, NodeProfile, NodeState, build_node, parse_profile
 from claimwright.emulator.node_folder import NodeFolder, NodeLock
 from claimwright.emulator.nvml import NvmlServer, PageWriter, compose
 from claimwright.emulator.watch.feed import Feed
@@ -61,10 +61,10 @@ async def _run(folder: NodeFolder, ready: int) -> None:
 async def _boot(folder: NodeFolder, stack: AsyncExitStack) -> None:
     """Bring up the faces; the stack takes them down in reverse."""
     request = json.loads(folder.request.read_text())
+    why_plain: str | None = request["why_files_only_show"]
     namespace = None if request["mount_namespace"] is None else Path(request["mount_namespace"])
     profile = parse_profile(NodeProfile, json.dumps(request["profile"]), "request.json")
-    first_group = 0 if namespace is None else mounts.first_free_iommu_group()
-    model = NodeModel(build_node(profile, folder.name, boot=str(uuid.uuid4()), first_iommu_group=first_group))
+    model = NodeModel(_built(folder, profile, attached=namespace is not None))
     root = compose(folder.driver_root, profile.driver_version)
     writer = stack.enter_context(PageWriter.create(folder.name))
     await stack.enter_async_context(NvmlServer(root.socket_path, model, writer))
@@ -74,10 +74,19 @@ async def _boot(folder: NodeFolder, stack: AsyncExitStack) -> None:
     scripts = ScriptService(model, feed)
     stack.push_async_callback(scripts.close)
     await stack.enter_async_context(_controlled(folder.control, model, scripts.services))
-    stack.enter_context(_files(folder, model, namespace, acting=request["acting_files"]))
+    stack.enter_context(_files(folder, model, namespace, acting=why_plain is None))
     await stack.enter_async_context(keep(model, folder.driver_root))
     await stack.enter_async_context(fabric_manager.serve(model, folder.driver_root))
-    _write_record(folder, profile, namespace, acting=request["acting_files"])
+    _write_record(folder, profile, namespace, why_plain)
+
+
+def _built(folder: NodeFolder, profile: NodeProfile, *, attached: bool) -> NodeState:
+    """Build the node; where it joins a machine, around the processors and IOMMU groups that are there."""
+    boot = str(uuid.uuid4())
+    if not attached:
+        return build_node(profile, folder.name, boot=boot)
+    group, cpus = machine.first_free_iommu_group(), machine.online_cpus()
+    return build_node(profile, folder.name, boot=boot, first_iommu_group=group, machine_cpus=cpus)
 
 
 @asynccontextmanager
@@ -95,11 +104,13 @@ def _files(folder: NodeFolder, model: NodeModel, namespace: Path | None, *, acti
         with serve_files(model, folder.host_root, folder.driver_root, acting=acting):
             yield
     else:
-        with attach_files(model, namespace, folder.mounts):
+        with attach_files(model, namespace, folder.mounts, acting=acting):
             yield
 
 
-def _write_record(folder: NodeFolder, profile: NodeProfile, namespace: Path | None, *, acting: bool) -> None:
+def _write_record(
+    folder: NodeFolder, profile: NodeProfile, namespace: Path | None, why_plain: str | None
+) -> None:
     record = {
         "name": folder.name,
         "pid": os.getpid(),
@@ -108,7 +119,7 @@ def _write_record(folder: NodeFolder, profile: NodeProfile, namespace: Path | No
         "driver_root": str(folder.driver_root),
         "host_root": str(folder.host_root) if namespace is None else "/",
         "mount_namespace": None if namespace is None else str(namespace),
-        "acting_files": acting,
+        "why_files_only_show": why_plain,
     }
     write_atomically(folder.record, json.dumps(record, indent=2) + "\n", mode=0o644, durable=False)
 

@@ -39,7 +39,8 @@ _STOP_SECONDS = 5.0
 class RunningNode:
     """A node that is up; `host_root` holds its sys/, proc/ and dev/: `/` inside an attached namespace.
 
-    With `acting_files` a write to one of them does what it does in the kernel; without, files only show.
+    With `acting_files` a write to one of them does what it does in the kernel; without, files only show, and
+    `why_files_only_show` says what is missing.
     """
 
     name: str
@@ -49,7 +50,12 @@ class RunningNode:
     host_root: Path
     pid: int
     mount_namespace: Path | None = None
-    acting_files: bool = False
+    why_files_only_show: str | None = None
+
+    @property
+    def acting_files(self) -> bool:
+        """Tell whether writes act."""
+        return self.why_files_only_show is None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -89,12 +95,12 @@ def up(
         raise MountRefused(
             "attaching to a mount namespace needs root; without --mount-namespace a node needs none"
         )
-    acting = _acting(files)
+    why_plain = _why_plain(files)
     lock = NodeLock.take(folder)
     try:
         _clear(folder)
         progress(f"booting node {name} ({profile.title})")
-        _write_request(folder, profile, mount_namespace, acting=acting)
+        _write_request(folder, profile, mount_namespace, why_plain)
         return _boot(folder, lock)
     except BaseException:
         _clear(folder)
@@ -154,22 +160,25 @@ def down(name: str) -> None:
 
 
 def _write_request(
-    folder: NodeFolder, profile: NodeProfile, mount_namespace: Path | None, *, acting: bool
+    folder: NodeFolder, profile: NodeProfile, mount_namespace: Path | None, why_plain: str | None
 ) -> None:
     folder.path.mkdir(mode=0o755)
     request = {
         "profile": profile.model_dump(mode="json"),
         "mount_namespace": None if mount_namespace is None else str(mount_namespace),
-        "acting_files": acting,
+        "why_files_only_show": why_plain,
     }
     write_atomically(folder.request, json.dumps(request).encode(), mode=0o600, durable=False)
 
 
-def _acting(files: FilesAs) -> bool:
+def _why_plain(files: FilesAs) -> str | None:
+    """Say why the files can only show; None when they can act. MountRefused when they must act, and cannot."""
+    if files == "plain":
+        return "plain files were asked for"
     why = usable()
     if files == "fuse" and why:
         raise MountRefused(f"{why}; without --files fuse a node shows its files, and writes do nothing")
-    return files != "plain" and why is None
+    return why
 
 
 def _boot(folder: NodeFolder, lock: NodeLock) -> RunningNode:
@@ -256,7 +265,7 @@ def _recorded(folder: NodeFolder) -> RunningNode | None:
         host_root=folder.host_root if namespace is None else Path("/"),
         pid=said["pid"],
         mount_namespace=None if namespace is None else Path(namespace),
-        acting_files=said["acting_files"],
+        why_files_only_show=said["why_files_only_show"],
     )
 
 

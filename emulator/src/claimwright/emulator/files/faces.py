@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from claimwright.emulator.files import dev, mig, procfs, sysfs
+from claimwright.emulator.files import dev, mig, numa, procfs, sysfs
 from claimwright.emulator.files.majors import Majors
-from claimwright.emulator.files.parts import Subject, rendered
+from claimwright.emulator.files.parts import Part, Subject, rendered
+from claimwright.emulator.files.procfs import MachineListings
 from claimwright.emulator.files.tree import Tree
 from claimwright.emulator.model import NodeState
 
@@ -22,16 +23,26 @@ def standing_alone(majors: Majors) -> tuple[Subject, ...]:
     )
 
 
-def added_to_a_machine(majors: Majors) -> tuple[Subject, ...]:
-    """Return the subjects that are added to a real machine's sys/ and proc/; device nodes and lists come apart."""
-    return (*sysfs.emulated_devices(majors), *procfs.emulated_entries(), mig.capabilities)
+def added_to_a_machine(majors: Majors, listings: MachineListings) -> tuple[Subject, ...]:
+    """Return the subjects that are added to a real machine's sys/ and proc/; device nodes come apart.
+
+    NUMA nodes are the emulated ones; processors and firmware stay the machine's.
+    """
+    return (
+        *sysfs.emulated_devices(majors),
+        numa.numa,
+        *procfs.emulated_entries(),
+        *procfs.listings(listings, majors),
+        mig.capabilities,
+    )
+
+
+def unchanging(tree: Tree) -> Subject:
+    """Return a subject of files that never change."""
+    part = Part("unchanging", None, lambda: tree)
+    return lambda _state: (part,)
 
 
 def host_root(state: NodeState, majors: Majors | None = None) -> Tree:
     """Return a whole host root as a value."""
     return rendered(standing_alone(majors or Majors()), state)
-
-
-def additions(state: NodeState, majors: Majors | None = None) -> Tree:
-    """Return what is added to a real machine, as a value."""
-    return rendered(added_to_a_machine(majors or Majors()), state)

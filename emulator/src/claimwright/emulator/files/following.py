@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from claimwright.emulator.files import dev, faces, fuse, mounts
+from claimwright.emulator.files import dev, faces, fuse, machine, mounts
+from claimwright.emulator.files.fuse import FuseServer
 from claimwright.emulator.files.hosting import HostFiles, told
 from claimwright.emulator.files.majors import Majors
+from claimwright.emulator.files.mount_jobs import AttachJob
+from claimwright.emulator.files.parts import rendered
 from claimwright.emulator.files.plain import PlainTree
+from claimwright.emulator.files.tree import Tree
 from claimwright.emulator.model import NodeModel, NodeState
 
 
@@ -53,26 +57,39 @@ def render_files(model: NodeModel, host_root: Path, driver_root: Path) -> Iterat
 
 
 @contextmanager
-def attach_files(model: NodeModel, namespace: Path, record: Path) -> Iterator[None]:
-    """Serve real mounts and device nodes inside a mount namespace, and undo them at the end."""
-    majors = mounts.machine_majors()
+def attach_files(model: NodeModel, namespace: Path, record: Path, *, acting: bool) -> Iterator[None]:
+    """Serve real mounts and device nodes inside a mount namespace, and undo them at the end.
+
+    With `acting` everything but device nodes is a FUSE mount, whose writes act; without it plain files.
+    """
+    majors, listings = machine.majors(), machine.listings()
+    subjects = faces.added_to_a_machine(majors, listings)
     state = model.snapshot()
-    attached = mounts.attach(
-        f"claimwright-{state.name}",
-        faces.additions(state, majors),
-        dev.nodes(state, majors),
-        mounts.machine_listing(majors, nvswitch=bool(state.nvswitches)),
-        namespace=namespace,
-        record=record,
+    job = AttachJob(
+        namespace=str(namespace),
+        label=f"claimwright-{state.name}",
+        tree=rendered(subjects, state),
+        devices=dev.nodes(state, majors),
+        hidden=machine.hidden(),
+        acting=acting,
     )
-    try:
-        with _following(
-            model, lambda state: attached.show(faces.additions(state, majors) | dev.nodes(state, majors))
-        ):
-            yield
-    finally:
-        attached.close()
-        mounts.detach(attached.attachment)
+    with ExitStack() as stack:
+
+        def connect(real: Tree) -> FuseServer:
+            server = FuseServer(HostFiles(model, (*subjects, faces.unchanging(real))))
+            stack.callback(server.close)
+            return server
+
+        attached = mounts.attach(job, record=record, connect=connect if acting else None)
+        stack.callback(lambda: mounts.detach(attached.attachment))
+        stack.callback(attached.close)
+
+        def show(state: NodeState) -> None:
+            files: Tree = {} if acting else rendered(subjects, state)
+            attached.show(files | dev.nodes(state, majors))
+
+        stack.enter_context(_following(model, show))
+        yield
 
 
 @contextmanager

@@ -1,30 +1,20 @@
 """Compose a folder that has all of a real one and the emulated entries beside them, and put it in its place.
 
-One tmpfs per folder: every real child is bound into it (links are copied: they are relative, and stay true in
-the same place), the emulated entries are written, and the whole is moved over the real folder in one step, so
-that nobody sees half of it. Only the children of folders that both sides have are bound one by one.
+One mount per folder, of a tmpfs or of the node's FUSE file system. It has a place for every real child, into which that
+is bound (links are copied: they are relative, and stay true in the same place), and the emulated entries. The whole
+is then moved over the real folder in one step, so that nobody sees half of it. Only the children of folders that both
+sides have are bound one by one.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from claimwright.emulator.errors import MountRefused
-from claimwright.emulator.files.plain import PlainTree
 from claimwright.emulator.files.syscalls import MountFlag, mount
-from claimwright.emulator.files.tree import Tree, below, folders
-
-
-def stage(folder: str, stage_at: str, tree: Tree, label: str, *, devices: bool = False) -> None:
-    """Mount a tmpfs at `stage_at` holding the real `/folder` and the part of `tree` inside it.
-
-    `label` becomes the mount's source, by which it is found again. MountRefused when both sides have one
-    entry.
-    """
-    mount_tmpfs(stage_at, label, devices=devices)
-    fill(folder, f"/{folder}", stage_at, tree)
-    PlainTree(Path(stage_at), real_devices=devices).show(below(tree, folder))
+from claimwright.emulator.files.tree import Dir, Entry, File, Link, Tree, below, folders
 
 
 def mount_tmpfs(target: str, label: str, *, devices: bool = False) -> None:
@@ -36,30 +26,44 @@ def mount_tmpfs(target: str, label: str, *, devices: bool = False) -> None:
     )  # a mount cannot be moved out of a shared one (mount(2), EINVAL)
 
 
-def fill(folder: str, real: str, target: str, tree: Tree) -> None:
-    """Bring every child of the real folder into `target`; go on inside where the tree does too."""
+def found(folder: str, real: str, tree: Tree, hidden: frozenset[str] = frozenset()) -> Tree:
+    """Return the places that the real folder's children need beside the emulated entries of `folder`.
+
+    `real` is where the folder is. Links are whole; an empty file or folder is a place to bind one to. Paths are from
+    the root. MountRefused when both sides have one entry.
+    """
+    return dict(_found(folder, real, tree, hidden))
+
+
+def _found(folder: str, real: str, tree: Tree, hidden: frozenset[str]) -> Iterator[tuple[str, Entry]]:
     inside = set(below(tree, folder)) | folders(below(tree, folder))
     with os.scandir(real) as children:
         for child in children:
             path = f"{folder}/{child.name}"
-            if child.name in inside:
+            shared = child.name in inside
+            if path in hidden:
+                continue
+            if shared:
                 _check_shared(path)
             if child.is_symlink():
-                if child.name not in inside:
-                    Path(target, child.name).symlink_to(Path(child.path).readlink())
+                if not shared:
+                    yield path, Link(os.fspath(Path(child.path).readlink()))
             elif child.is_dir():
-                _bring_folder(path, child, f"{target}/{child.name}", tree, goes_on=child.name in inside)
-            elif child.name not in inside:
-                Path(target, child.name).touch()
-                mount(child.path, f"{target}/{child.name}", flags=MountFlag.BIND)
+                if shared:
+                    yield from _found(path, child.path, tree, hidden)
+                else:
+                    yield path, Dir()
+            elif not shared:
+                yield path, File(b"")
 
 
-def _bring_folder(path: str, child: os.DirEntry[str], target: str, tree: Tree, *, goes_on: bool) -> None:
-    Path(target).mkdir()
-    if goes_on:
-        fill(path, child.path, target, tree)
-    else:
-        mount(child.path, target, flags=MountFlag.BIND | MountFlag.REC)
+def bind_real(folder: str, real: str, target: str, places: Tree) -> None:
+    """Bind the real children to their places in a composed folder."""
+    for path, entry in below(places, folder).items():
+        if isinstance(entry, Dir):
+            mount(f"{real}/{path}", f"{target}/{path}", flags=MountFlag.BIND | MountFlag.REC)
+        elif isinstance(entry, File):
+            mount(f"{real}/{path}", f"{target}/{path}", flags=MountFlag.BIND)
 
 
 def _check_shared(path: str) -> None:

@@ -32,6 +32,13 @@ def listing(state: NodeState) -> str:
     return "".join(lines)
 
 
+def others(listing: str) -> str:
+    """Return the lines of a machine's /proc/modules that are about modules which no emulated node can have."""
+    return "".join(
+        line for line in listing.splitlines(keepends=True) if line.partition(" ")[0] not in MODULES
+    )
+
+
 def _module(state: NodeState, name: str) -> Tree:
     spec, folder = MODULES[name], f"sys/module/{name}"
     tree: Tree = {

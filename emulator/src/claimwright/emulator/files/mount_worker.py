@@ -1,23 +1,32 @@
 """The process that enters a mount namespace: `python -m claimwright.emulator.files.mount_worker SOCKET`.
 
-Its work comes pickled over the socket from the node process that started it; the answer is the descriptors of
-the folders it composed, or an error. It ends after one job: a process that changed its namespace is of no
-other use.
+Its work comes over the socket from the node process that started it (see mount_jobs). It ends after one job: a process
+that changed its namespace is of no other use.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import socket
 import stat
 import sys
 from pathlib import Path
 
 from claimwright.emulator.errors import MountRefused
-from claimwright.emulator.files.merging import fill, mount_tmpfs, stage
-from claimwright.emulator.files.mount_jobs import AttachJob, DetachJob
-from claimwright.emulator.files.mountinfo import Mounted, mount_of, read_mounts
+from claimwright.emulator.files.fuse_mounts import mount_fuse
+from claimwright.emulator.files.merging import bind_real, found, mount_tmpfs
+from claimwright.emulator.files.mount_jobs import (
+    AttachJob,
+    Connected,
+    DetachJob,
+    Found,
+    Mounted,
+    Refused,
+    receive,
+    send,
+)
+from claimwright.emulator.files.mountinfo import Mounted as Mount
+from claimwright.emulator.files.mountinfo import mount_of, read_mounts
 from claimwright.emulator.files.plain import PlainTree
 from claimwright.emulator.files.syscalls import MountFlag, enter_mount_namespace, mount, unmount
 from claimwright.emulator.files.tree import CharDevice, Tree, below
@@ -25,19 +34,29 @@ from claimwright.emulator.files.tree import CharDevice, Tree, below
 _BASE = (
     "/proc/driver"  # rarely read, and exists on every Linux: where the others are composed before they move
 )
-_POINTS = ("sys/devices", "sys/bus/pci", "sys/kernel/iommu_groups", "sys/module", "sys/class")
+_POINTS = (
+    "sys/devices",
+    "sys/bus",
+    "sys/kernel/iommu_groups",
+    "sys/kernel/mm",
+    "sys/module",
+    "sys/class",
+)
+_LISTS = ("proc/devices", "proc/modules")
 
 
 def main(arguments: list[str]) -> int:
     """Do one job."""
     with socket.socket(fileno=int(arguments[0])) as connection:
-        job = pickle.load(connection.makefile("rb"))  # noqa: S301 - from the process that started this one
+        job, _ = receive(connection)
         try:
-            handles = _attach(job) if isinstance(job, AttachJob) else _detach(job)
+            handles = _attach(job, connection) if isinstance(job, AttachJob) else _detach(job)
         except (OSError, MountRefused) as error:
-            connection.sendall(str(error).encode())
+            send(connection, Refused(str(error)))
             return 1
-        socket.send_fds(connection, [b"\0" + "\n".join(handles).encode()], list(handles.values()))
+        except EOFError:
+            return 1  # whoever asked is gone, and all is undone
+        send(connection, Mounted(tuple(handles)), tuple(handles.values()))
     return 0
 
 
@@ -57,17 +76,17 @@ def _enter(namespace: str) -> set[int]:
     return own
 
 
-def _mounts() -> list[Mounted]:
+def _mounts() -> list[Mount]:
     return read_mounts(proc=Path())
 
 
-def _attach(job: AttachJob) -> dict[str, int]:
+def _attach(job: AttachJob, connection: socket.socket) -> dict[str, int]:
     outside = _enter(job.namespace)
     _remove(job.label, ())
-    points = [point for point in _POINTS if below(job.tree, point)]
+    points = [point for point in _POINTS if below(job.tree, point) and Path("/", point).is_dir()]
     _check_separate(["/proc", "/dev", *(f"/{point}" for point in points)], outside)
     try:
-        return _mount_all(job, points)
+        return _mount_all(job, points, connection)
     except BaseException:
         _remove(job.label, ())
         raise
@@ -84,39 +103,59 @@ def _check_separate(paths: list[str], outside: set[int]) -> None:
             )
 
 
-def _mount_all(job: AttachJob, points: list[str]) -> dict[str, int]:
-    """Compose everything below the base, then move each part into its place, the base's own content last."""
+def _mount_all(job: AttachJob, points: list[str], connection: socket.socket) -> dict[str, int]:
+    """Compose everything below the base, then move each part into its place, the base's own last."""
     real_base = os.open(_BASE, os.O_PATH | os.O_CLOEXEC)
+    real = {point: f"/{point}" for point in points} | {"proc/driver": f"self/fd/{real_base}"}
     mount_tmpfs(_BASE, job.label)
-    staged = {point: f"{_BASE}/.stage-{index}" for index, point in enumerate(points)}
-    for point, place in staged.items():
-        Path(place).mkdir()
-        stage(point, place, job.tree, job.label)
-    listing = Path(_BASE, ".devices")
-    listing.write_text(job.proc_devices)
-    listing.chmod(0o444)
-    for point, place in staged.items():
-        mount(place, f"/{point}", flags=MountFlag.MOVE)
-        Path(place).rmdir()
-    mount(os.fspath(listing), "/proc/devices", flags=MountFlag.BIND)
-    listing.unlink()
-    fill("proc/driver", f"self/fd/{real_base}", _BASE, job.tree)
-    PlainTree(Path(_BASE)).show(below(job.tree, "proc/driver"))
-    os.close(real_base)
+    places: Tree = {}
+    for point, place in real.items():
+        places |= found(point, place, job.tree, job.hidden)
+    source = _source(job, places, connection)
+    staged = {point: f"{_BASE}/.stage-{index}" for index, point in enumerate(real)}
+    for point, stage in staged.items():
+        Path(stage).mkdir()
+        mount(f"{source}/{point}", stage, flags=MountFlag.BIND)
+        bind_real(point, real[point], stage, places)
+    for path in _LISTS:
+        if path in job.tree and Path("/", path).exists():
+            mount(f"{source}/{path}", f"/{path}", flags=MountFlag.BIND)
     _make_devices(job)
-    return {
-        point: os.open(f"/{point}", os.O_PATH | os.O_CLOEXEC) for point in (*points, "proc/driver", "dev")
-    }
+    unmount(source)
+    for point, stage in staged.items():  # /proc/driver comes last, and covers what is left of the base
+        mount(stage, f"/{point}", flags=MountFlag.MOVE)
+    os.close(real_base)
+    kept = ("dev",) if job.acting else (*staged, "dev")
+    return {point: os.open(f"/{point}", os.O_PATH | os.O_CLOEXEC) for point in kept}
+
+
+def _source(job: AttachJob, places: Tree, connection: socket.socket) -> str:
+    """Mount what the folders are parts of: the node's FUSE file system, or a tmpfs with plain files."""
+    source = f"{_BASE}/.source"
+    Path(source).mkdir()
+    if not job.acting:
+        mount_tmpfs(source, job.label)
+        PlainTree(Path(source)).show(job.tree | places)
+        return source
+    send(connection, Found(places))
+    _, (handle,) = receive(connection)
+    mount_fuse(handle, source, job.label)
+    mount("", source, flags=MountFlag.PRIVATE)
+    os.close(handle)
+    send(connection, Connected())
+    return source
 
 
 def _make_devices(job: AttachJob) -> None:
     """Make the nodes in the namespace's own /dev; a /dev that it shares with the machine is covered first."""
     if mount_of("/dev", _mounts()).kind == "devtmpfs":
-        place = f"{_BASE}/.stage-dev"
-        Path(place).mkdir()
-        stage("dev", place, {}, job.label, devices=True)
-        mount(place, "/dev", flags=MountFlag.MOVE)
-        Path(place).rmdir()
+        stage = f"{_BASE}/.stage-dev"
+        Path(stage).mkdir()
+        mount_tmpfs(stage, job.label, devices=True)
+        places = found("dev", "/dev", {})
+        PlainTree(Path(stage)).show(below(places, "dev"))
+        bind_real("dev", "/dev", stage, places)
+        mount(stage, "/dev", flags=MountFlag.MOVE)
     PlainTree(Path("/dev"), real_devices=True).show(below(job.devices, "dev"))
 
 
@@ -139,7 +178,7 @@ def _remove(label: str, devices: tuple[tuple[str, int], ...]) -> None:
                 place.parent.rmdir()
 
 
-def _uncovered(label: str, mounts: list[Mounted]) -> list[Mounted]:
+def _uncovered(label: str, mounts: list[Mount]) -> list[Mount]:
     """Return the mounts of a label that nothing else covers: a name leads to the last mount made there."""
     return [each for each in mounts if each.source == label and mount_of(each.target, mounts) == each]
 

@@ -10,24 +10,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import pickle
-import socket
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from claimwright.dra.files import write_atomically
 from claimwright.emulator.errors import MountRefused
-from claimwright.emulator.files.majors import Majors, free_majors
+from claimwright.emulator.files import mount_calls
+from claimwright.emulator.files.mount_calls import Connection
 from claimwright.emulator.files.mount_jobs import AttachJob, DetachJob
 from claimwright.emulator.files.mount_worker import device_numbers
 from claimwright.emulator.files.plain import PlainTree
-from claimwright.emulator.files.procfs import devices as proc_devices
 from claimwright.emulator.files.tree import Tree, below
 
-_SECONDS = 20.0
 _NS_GET_NSTYPE, _CLONE_NEWNS = 0xB703, 0x00020000  # linux/nsfs.h, linux/sched.h
 
 
@@ -86,47 +81,25 @@ class Attached:
             os.close(handle)
 
 
-def attach(label: str, tree: Tree, devices: Tree, listing: str, *, namespace: Path, record: Path) -> Attached:
-    """Add `tree` (sys/ and proc/) and `devices` (dev/) to a namespace, and put `listing` at /proc/devices.
+def attach(job: AttachJob, *, record: Path, connect: Callable[[Tree], Connection] | None) -> Attached:
+    """Add the trees of a job to its namespace; MountRefused leaves that as it was.
 
-    MountRefused leaves the namespace as it was.
+    `connect` is for an acting job: see `mount_calls.attached`.
     """
+    namespace = Path(job.namespace)
     inode = _mount_namespace_inode(namespace)
     if inode == Path("/proc/self/ns/mnt").stat().st_ino:
         raise MountRefused(f"{namespace} is the mount namespace of this machine, not of a node")
-    attachment = Attachment(os.fspath(namespace), inode, label, device_numbers(devices))
+    attachment = Attachment(job.namespace, inode, job.label, device_numbers(job.devices))
     attachment.write(record)
-    handles = _work(AttachJob(attachment.namespace, label, tree, devices, listing))
-    return Attached(attachment, handles, tree | devices, record=record)
+    handles = mount_calls.attached(job, connect)
+    return Attached(attachment, handles, job.tree | job.devices, record=record)
 
 
 def detach(attachment: Attachment) -> None:
     """Undo an attachment, whole or half; a namespace that is gone needs nothing. Idempotent."""
     if (namespace := _find(attachment)) is not None:
-        _work(DetachJob(namespace, attachment.label, attachment.devices))
-
-
-def machine_majors() -> Majors:
-    """Return majors that are free on this machine; MountRefused when it runs a real NVIDIA driver."""
-    return free_majors(_machine_listing())
-
-
-def machine_listing(majors: Majors, *, nvswitch: bool) -> str:
-    """Return this machine's /proc/devices with the emulated ones in it."""
-    return proc_devices(_machine_listing(), majors, nvswitch=nvswitch)
-
-
-def first_free_iommu_group() -> int:
-    """Return the group number after the machine's last one."""
-    groups = Path("/sys/kernel/iommu_groups")
-    numbers = (
-        [int(group.name) for group in groups.iterdir() if group.name.isdigit()] if groups.is_dir() else []
-    )
-    return max(numbers, default=-1) + 1
-
-
-def _machine_listing() -> str:
-    return Path("/proc/devices").read_text()
+        mount_calls.detached(DetachJob(namespace, attachment.label, attachment.devices))
 
 
 def _mount_namespace_inode(path: Path) -> int:
@@ -154,35 +127,3 @@ def _find(attachment: Attachment) -> str | None:
         except OSError:
             continue  # that process is gone, or the recorded path is
     return None
-
-
-def _work(job: AttachJob | DetachJob) -> dict[str, int]:
-    """Run a worker; return the descriptors it sent, by folder. MountRefused says what it could not do."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.settimeout(_SECONDS)
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "claimwright.emulator.files.mount_worker", str(theirs.fileno())],
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-        )
-        theirs.close()
-        try:
-            ours.sendall(pickle.dumps(job))
-            ours.shutdown(socket.SHUT_WR)
-            answer, handles, _flags, _sender = socket.recv_fds(ours, 65536, 16)
-        except TimeoutError:
-            raise MountRefused(f"{job.namespace}: mounting took longer than {_SECONDS:.0f} s") from None
-        finally:
-            _end(worker)
-    if not answer.startswith(b"\0"):
-        raise MountRefused(f"{job.namespace}: {answer.decode(errors='replace') or 'the mount worker died'}")
-    return dict(zip(answer[1:].decode().split("\n"), handles, strict=True)) if handles else {}
-
-
-def _end(worker: subprocess.Popen[bytes]) -> None:
-    try:
-        worker.wait(timeout=1)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()

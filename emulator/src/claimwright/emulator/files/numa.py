@@ -11,6 +11,7 @@ from claimwright.emulator.model.cpus import cpu_list, cpu_mask, parse_cpu_list
 from claimwright.emulator.model.hugepages import SIZES
 
 _NODES = "sys/devices/system/node"
+_ALLOCATIONS = ("numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "local_node", "other_node")
 
 
 def numa(state: NodeState) -> Iterator[Part]:
@@ -54,10 +55,12 @@ def _node(state: NodeState, node: NumaNode) -> Tree:
     kilobytes = node.memory_mib * 1024
     lines = (f"Node {node.id} {label}: {kilobytes:14d} kB\n" for label in ("MemTotal", "MemFree"))
     return {
+        **{f"{folder}/cpu{cpu}": Link(f"../../cpu/cpu{cpu}") for cpu in own},
         f"{folder}/cpulist": text(cpu_list(own)),
         f"{folder}/cpumap": text(cpu_mask(own, _cpu_count(state))),
         f"{folder}/distance": text(" ".join(str(distance) for distance in node.distances)),
         f"{folder}/meminfo": File("".join(lines).encode()),
+        f"{folder}/numastat": File("".join(f"{name} 0\n" for name in _ALLOCATIONS).encode()),
     }
 
 

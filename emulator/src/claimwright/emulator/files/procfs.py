@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache, partial
 
 from claimwright.emulator.files import modules
@@ -59,9 +60,22 @@ _STRING_PARAMETERS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class MachineListings:
+    """What a machine says itself; `modules` is None where its kernel has none."""
+
+    devices: str
+    modules: str | None = None
+
+
 def emulated_entries() -> tuple[Subject, ...]:
     """Return what a node adds to a machine's /proc, /proc/devices and /proc/modules excepted."""
     return (_driver, _gpus)
+
+
+def listings(machine: MachineListings, majors: Majors) -> tuple[Subject, ...]:
+    """Return a machine's /proc/devices and, where it has one, /proc/modules, with the node's lines in them."""
+    return (partial(_listings, machine=machine, majors=majors),)
 
 
 def whole(majors: Majors) -> tuple[Subject, ...]:
@@ -102,6 +116,14 @@ def _machine(state: NodeState, majors: Majors) -> Iterator[Part]:
     yield Part("boot", state.boot_id, lambda: {"proc/sys/kernel/random/boot_id": text(state.boot_id)})
     listed = devices(_STANDARD_DEVICES, majors, nvswitch=bool(state.nvswitches))
     yield Part("devices", listed, lambda: {"proc/devices": File(listed.encode())})
+
+
+def _listings(state: NodeState, machine: MachineListings, majors: Majors) -> Iterator[Part]:
+    listed = devices(machine.devices, majors, nvswitch=bool(state.nvswitches))
+    yield Part("devices", listed, lambda: {"proc/devices": File(listed.encode())})
+    if machine.modules is not None:
+        loaded = modules.listing(state) + modules.others(machine.modules)
+        yield Part("modules", loaded, lambda: {"proc/modules": File(loaded.encode())})
 
 
 def devices(machine: str, majors: Majors, *, nvswitch: bool) -> str:

@@ -29,7 +29,7 @@ from claimwright.emulator.model.node_profile import (
     NvSwitchSlot,
     endpoints,
 )
-from claimwright.emulator.model.numa import memory_node, numa_nodes
+from claimwright.emulator.model.numa import memory_node, numa_nodes, with_machine_cpus
 from claimwright.emulator.model.pci import FunctionKind, PciAddress, PciFunction
 from claimwright.emulator.model.pci_tree import functions_of
 from claimwright.emulator.model.readings import idle_clocks
@@ -53,12 +53,14 @@ def build_node(
     *,
     boot: str = "0",
     first_iommu_group: int = 0,
+    machine_cpus: str | None = None,
     board: Callable[[str], Board] = load_board,
 ) -> NodeState:
     """Return the idle state of a node.
 
     `boot` tells boots of one node apart (in its boot id only). `first_iommu_group` is where group numbers
-    begin, for hosts that have groups of their own. ProfileError names what does not fit together.
+    begin, for hosts that have groups of their own; `machine_cpus` the CPUs of such a host (a list), which then stand
+    in for those of the profile. ProfileError names what does not fit together.
     """
     if not _NAME.fullmatch(name):
         raise ProfileError(
@@ -71,6 +73,7 @@ def build_node(
     nvswitches = _nvswitches(profile, name)
     manager = _fabric_manager(profile)
     gpus = _gpus(profile, name, boards, functions, nvswitches)
+    numa = numa_nodes(profile, slots, boards)
     state = NodeState(
         name=name,
         profile=profile.key,
@@ -79,7 +82,7 @@ def build_node(
         cuda_driver_version=profile.cuda_driver_version,
         machine=profile.machine,
         boot_id=identity.boot_id(name, boot),
-        numa=numa_nodes(profile, slots, boards),
+        numa=numa if machine_cpus is None else with_machine_cpus(numa, machine_cpus),
         functions=functions,
         gpus=tuple(routed(gpu, manager) for gpu in gpus),
         nvswitches=nvswitches,

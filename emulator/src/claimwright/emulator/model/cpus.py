@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:
@@ -31,3 +32,12 @@ def cpu_mask(cpus: Iterable[int], possible: int) -> str:
     digits = (spare + 3) // 4
     words[0] = words[0][-digits:]
     return ",".join(words)
+
+
+def dealt(cpus: Sequence[int], hands: int) -> tuple[tuple[int, ...], ...]:
+    """Deal CPUs in order to so many hands, evenly; what is over goes to the first ones."""
+    share, over = divmod(len(cpus), hands)
+    ends = [0]
+    for hand in range(hands):
+        ends.append(ends[-1] + share + (hand < over))
+    return tuple(tuple(cpus[start:end]) for start, end in pairwise(ends))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from claimwright.emulator.errors import ProfileError
+from claimwright.emulator.model.cpus import cpu_list, dealt, parse_cpu_list
 from claimwright.emulator.model.node_profile import GpuMemoryNodes, GpuSlot, NodeProfile, NumaNode, under
 
 if TYPE_CHECKING:
@@ -49,6 +50,15 @@ def memory_node(
     if at not in coherent or profile.gpu_memory_nodes is None:
         return None
     return len(profile.numa) + coherent.index(at) * profile.gpu_memory_nodes.per_gpu
+
+
+def with_machine_cpus(nodes: tuple[NumaNode, ...], online: str) -> tuple[NumaNode, ...]:
+    """Return the nodes with the CPUs of a machine (a list) dealt to those that have processors."""
+    holding = [node for node in nodes if node.cpus]
+    shares = dict(
+        zip((node.id for node in holding), dealt(parse_cpu_list(online), len(holding)), strict=True)
+    )
+    return tuple(node.model_copy(update={"cpus": cpu_list(shares.get(node.id, ()))}) for node in nodes)
 
 
 def _added(

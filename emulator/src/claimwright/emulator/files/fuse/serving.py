@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,9 +21,9 @@ from claimwright.emulator.files.acting import is_waiting
 from claimwright.emulator.files.fuse import protocol
 from claimwright.emulator.files.fuse.answering import Answers, Blocked, Request
 from claimwright.emulator.files.fuse.protocol import Opcode
-from claimwright.emulator.files.fuse_mounts import DEVICE, usable
+from claimwright.emulator.files.fuse_mounts import DEVICE, mount_fuse, usable
 from claimwright.emulator.files.hosting import HostFiles
-from claimwright.emulator.files.syscalls import MountFlag, mount, unmount
+from claimwright.emulator.files.syscalls import unmount
 from claimwright.emulator.model import NodeState
 
 _log = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ class FuseServer:
         self._answers = Answers(files)
         self._blocked: dict[int, Blocked] = {}
         self._lock = threading.Lock()
-        self.handle = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+        self.handle = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._end = os.eventfd(0, os.EFD_CLOEXEC)
         self._unsubscribe = files.model.subscribe(self._release)
         self._thread = threading.Thread(target=self._serve, name="claimwright-fuse", daemon=True)
 
@@ -52,25 +54,34 @@ class FuseServer:
         self._thread.start()
 
     def close(self) -> None:
-        """End the connection once its mounts are gone; idempotent."""
+        """End the connection; where it is still mounted, as in a container's copy, it answers ENOTCONN. Idempotent."""
+        if self.handle < 0:
+            return
         self._unsubscribe()
+        os.eventfd_write(self._end, 1)
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
-        if self.handle >= 0:
-            os.close(self.handle)
-            self.handle = -1
+        os.close(self.handle)
+        os.close(self._end)
+        self.handle = -1
 
     def _serve(self) -> None:
         buffer = bytearray(protocol.BUFFER_BYTES)
         view = memoryview(buffer)
+        asked = select.poll()
+        asked.register(self.handle, select.POLLIN)
+        asked.register(self._end, select.POLLIN)
         while True:
             try:
                 count = os.readv(self.handle, [buffer])
+            except BlockingIOError:
+                if any(ready == self._end for ready, _ in asked.poll()):
+                    return
             except OSError as error:
-                if error.errno in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
-                    continue  # the request was interrupted before it was read
-                return  # ENODEV: unmounted
-            self._take(view[:count])
+                if error.errno not in (errno.ENOENT, errno.EINTR):
+                    return  # ENODEV: unmounted
+            else:
+                self._take(view[:count])
 
     def _take(self, message: memoryview) -> None:
         _, opcode, unique, node, uid, _gid, _pid, _, _ = protocol.IN_HEADER.unpack_from(message)
@@ -119,12 +130,6 @@ class FuseServer:
         header = protocol.OUT_HEADER.pack(protocol.OUT_HEADER.size + len(body), -error, unique)
         with suppress(OSError):  # ENOENT: the caller was killed meanwhile; ENODEV: unmounted
             os.write(self.handle, header + body)
-
-
-def mount_fuse(handle: int, target: str, label: str) -> None:
-    """Mount the connection of a /dev/fuse descriptor; all users see it, modes are checked by the server."""
-    flags = MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC
-    mount(label, target, "fuse", flags, f"fd={handle},rootmode=40755,user_id=0,group_id=0,allow_other")
 
 
 @contextmanager
