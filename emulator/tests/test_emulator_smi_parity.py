@@ -37,26 +37,34 @@ pcie:
       06:00.0 a100-sxm4-40: {module_id: 7}
 """
 
-# Numbers of one unit, which the captures have scrubbed.
-SCRUBBED = {"serial", "uuid", "pdi", "chassis_serial_number", "gpu_fabric_guid", "clusterUuid"}
+# Numbers of one unit; the captures have them scrubbed.
+SCRUBBED = {
+    "serial": "of the board",
+    "uuid": "of the chip",
+    "pdi": "of the chip, per device identifier",
+    "chassis_serial_number": "of the rack",
+    "gpu_fabric_guid": "of the GPU within the fabric",
+    "clusterUuid": "of the rack's fabric",
+}
 
-# What a unit reads at a moment, or has counted in its life.
+# What a unit reads at a moment, or has counted in its life, each with the reason that it cannot agree.
 VOLATILE = {
-    "inforom_bbx_flush/latest_timestamp",
-    "inforom_bbx_flush/latest_duration",
-    "pci/replay_counter",
-    "pci/tx_util",
-    "pci/rx_util",
-    "clocks_event_reasons_counters/clocks_event_reasons_counters_sw_power_cap",
-    "ecc_errors/aggregate/dram_correctable",
-    "temperature/gpu_temp",
-    "temperature/gpu_temp_tlimit",
-    "temperature/memory_temp",
-    "gpu_power_readings/average_power_draw",
-    "gpu_power_readings/instant_power_draw",
-    "gpu_memory_power_readings/average_power_draw",
-    "module_power_readings/average_power_draw",
-    "module_power_readings/instant_power_draw",
+    "inforom_bbx_flush/latest_timestamp": "when the unit last wrote its log",
+    "inforom_bbx_flush/latest_duration": "how long that took it",
+    "pci/replay_counter": "link errors of that unit since its last reset",
+    "pci/tx_util": "bus traffic of the moment, the query's own included",
+    "pci/rx_util": "bus traffic of the moment, the query's own included",
+    "clocks_event_reasons_counters/clocks_event_reasons_counters_sw_power_cap": "time spent at the power limit",
+    "clocks_event_reasons_counters/clocks_event_reasons_counters_sw_therm_slowdown": "time spent too hot",
+    "ecc_errors/aggregate/dram_correctable": "errors in the life of that unit",
+    "temperature/gpu_temp": "sensor",
+    "temperature/gpu_temp_tlimit": "sensor: degrees left until the GPU slows down",
+    "temperature/memory_temp": "sensor",
+    "gpu_power_readings/average_power_draw": "sensor",
+    "gpu_power_readings/instant_power_draw": "sensor",
+    "gpu_memory_power_readings/average_power_draw": "sensor",
+    "module_power_readings/average_power_draw": "sensor",
+    "module_power_readings/instant_power_draw": "sensor",
 }
 
 # What the board and its place are: each of these must agree.
@@ -143,6 +151,13 @@ def leaves(element: ET.Element, path: str = "") -> Iterator[tuple[str, str]]:
             yield name, (child.text or "").strip()
 
 
+def outline(element: ET.Element, path: str = "") -> Iterator[str]:
+    """Every element by its path, in document order."""
+    for child in element:
+        yield f"{path}{child.tag}"
+        yield from outline(child, f"{path}{child.tag}/")
+
+
 def differences(real: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
     return {
         name: (real.get(name), ours.get(name))
@@ -166,6 +181,7 @@ async def test_an_emulated_node_answers_as_the_captured_machine(machine: Machine
         assert ours.findtext(tag) == real.findtext(tag)
     pairs = list(zip(real.findall("gpu"), ours.findall("gpu"), strict=True))
     assert [gpu.get("id") for _, gpu in pairs] == [gpu.get("id") for gpu, _ in pairs]
+    assert list(outline(ours)) == list(outline(real))
     wrong: list[str] = []
     total = 0
     for index, (one, other) in enumerate(pairs):
