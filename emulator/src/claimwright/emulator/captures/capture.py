@@ -96,7 +96,9 @@ def parse_capture(text: str, source: str) -> Capture:
     """Read a capture; CaptureError gives source, line and reason."""
     lines = text.split("\n")
     if lines[0].rstrip("\r") != HEADER:
-        raise CaptureError(f"{source}:1: expected {HEADER!r}, found {lines[0][:60]!r}")
+        raise CaptureError(
+            f"{source}:1: expected {HEADER!r} or the XML of `nvidia-smi -q -x`, found {lines[0][:60]!r}"
+        )
     if len(lines) > _MOST_LEAVES:
         raise CaptureError(f"{source}: more than {_MOST_LEAVES} lines are no capture of one machine")
     leaves: dict[str, str] = {}
@@ -124,7 +126,9 @@ def read_text(path: Path) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise CaptureError(f"{path}: not UTF-8 text (byte {error.start})") from None
+        raise CaptureError(
+            f"{path}: neither a capture nor the XML of `nvidia-smi -q -x`: not UTF-8 text (byte {error.start})"
+        ) from None
 
 
 def _leaf(line: str, place: str) -> tuple[str, str]:

@@ -51,6 +51,8 @@ def record(name: str | None, report: Path | None, output: Path | None, root: Pat
     """  # noqa: D301 - click reads the backspace
     if name is not None and report is not None:
         raise click.UsageError("give --node or --report, not both")
+    if output is not None and output.exists() and not output.is_file():
+        raise CaptureError(f"{output}: not a plain file, so it is not replaced")
     text = _recorded(name, report, root).text()
     if output is None:
         click.echo(text, nl=False)
@@ -68,8 +70,6 @@ def _recorded(name: str | None, report: Path | None, root: Path) -> Capture:
 
 
 def _write(output: Path, text: str) -> None:
-    if output.exists() and not output.is_file():
-        raise CaptureError(f"{output}: not a plain file, so not replaced; `> {output}` writes to it")
     try:
         write_atomically(output, text, mode=0o644, durable=False)
     except OSError as error:
@@ -93,12 +93,16 @@ def replay(file: Path, name: str | None, as_profile: bool) -> None:
       claimwright node replay report.xml --profile > my-server.yaml     # to change it by hand
       claimwright node up --profile my-server.yaml
     """  # noqa: D301 - click reads the backspace
-    key = _key(file) if name is None else name
+    key = _key(file)
     capture = read_capture(file)
     if as_profile:
         click.echo(profile_text_from(capture, key), nl=False)
         return
-    node = up(profile_from(capture, key), name=key, progress=lambda line: click.echo(f"{line} …", err=True))
+    node = up(
+        profile_from(capture, key),
+        name=key if name is None else name,
+        progress=lambda line: click.echo(f"{line} …", err=True),
+    )
     click.echo(f"node {node.name} replays {file}: look at it with `claimwright node inspect {node.name}`")
 
 
@@ -135,6 +139,8 @@ def parity(  # noqa: PLR0917 - one parameter an option
 
 
 def _table(score: Parity) -> str:
+    if not score.compared:
+        return "nothing to compare: the two have no lasting leaf in common"
     lines = [f"{score.agreeing} of {score.compared} lasting leaves agree ({score.percent:.2f} %)"]
     if score.differences:
         rows = [_row(each) for each in score.differences[:_SHOWN]]

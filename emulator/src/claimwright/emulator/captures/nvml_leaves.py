@@ -28,6 +28,7 @@ _TLIMITS = {
     "memory_max": 195,
     "max_operating": 196,
 }  # NVML_FI_DEV_TEMPERATURE_*
+_AVERAGE_POWER = 185  # NVML_FI_DEV_POWER_AVERAGE
 _ATOMICS = {"pci.atomics_outbound": 228, "pci.atomics_inbound": 229}  # NVML_FI_DEV_PCIE_*_ATOMICS_MASK
 _ATOMIC_NAMES = ("fetchadd_32", "fetchadd_64", "swap_32", "swap_64", "cas_32", "cas_64", "cas_128")
 _VIRTUALIZATION = ("none", "pass_through", "vgpu", "host_vgpu", "host_vsga")  # nvmlGpuVirtualizationMode_t
@@ -83,6 +84,7 @@ _READERS: dict[str, Reader] = {
     "serial": lambda nvml, gpu: nvml.nvmlDeviceGetSerial(gpu),
     "minor": lambda nvml, gpu: nvml.nvmlDeviceGetMinorNumber(gpu),
     "module_id": lambda nvml, gpu: nvml.nvmlDeviceGetModuleId(gpu),
+    "board_id": lambda nvml, gpu: f"{nvml.nvmlDeviceGetBoardId(gpu):#x}",
     "pdi": lambda nvml, gpu: f"{nvml.nvmlDeviceGetPdi(gpu):#018x}",
     "at": lambda nvml, gpu: _bus(_text(nvml.nvmlDeviceGetPciInfo(gpu).busId)),
     "pci.device": lambda nvml, gpu: f"{nvml.nvmlDeviceGetPciInfo(gpu).pciDeviceId >> 16:#06x}",
@@ -101,6 +103,7 @@ _READERS: dict[str, Reader] = {
     "memory.bus_width_bits": lambda nvml, gpu: nvml.nvmlDeviceGetMemoryBusWidth(gpu),
     "memory.ecc": lambda nvml, gpu: _true(nvml.nvmlDeviceGetEccMode(gpu)),
     "memory.remap_banks": lambda nvml, gpu: nvml.nvmlDeviceGetRowRemapperHistogram(gpu).max,
+    "memory.page_retirement": lambda nvml, gpu: _true(nvml.nvmlDeviceGetRetiredPages(gpu, 0)),
     "engines.cuda_cores": lambda nvml, gpu: nvml.nvmlDeviceGetNumGpuCores(gpu),
     "addressing_mode": lambda nvml, gpu: ("none", "hmm", "ats")[nvml.nvmlDeviceGetAddressingMode(gpu)],
     "mig_capable": lambda nvml, gpu: _true(nvml.nvmlDeviceGetMigMode(gpu)),
@@ -127,6 +130,8 @@ def _limits(nvml: ModuleType, gpu: Any) -> Iterator[Leaf]:  # noqa: ANN401
     yield "power.min_watts", str(lowest // 1000)
     yield "power.max_watts", str(highest // 1000)
     yield "power.default_watts", str(nvml.nvmlDeviceGetPowerManagementDefaultLimit(gpu) // 1000)
+    if _fields(nvml, gpu, [_AVERAGE_POWER])[0] is not None:
+        yield "power.average", "true"
 
 
 def _heat(nvml: ModuleType, gpu: Any) -> Iterator[Leaf]:  # noqa: ANN401

@@ -34,8 +34,8 @@ class Parity:
 
     @property
     def percent(self) -> float:
-        """The share of lasting leaves that agree."""
-        return 100.0 * self.agreeing / self.compared if self.compared else 100.0
+        """The share of lasting leaves that agree; where there are none, nothing is shown to agree."""
+        return 100.0 * self.agreeing / self.compared if self.compared else 0.0
 
     def described(self) -> dict[str, Any]:
         """Return it as JSON."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from xml.parsers.expat import ErrorString
 
 from claimwright.emulator.captures import clock_lists
 from claimwright.emulator.captures.capture import Capture
@@ -154,7 +155,8 @@ def parse_smi_xml(text: str, source: str) -> Capture:
         root = ET.fromstring(text)  # noqa: S314 - entities are refused above
     except ET.ParseError as error:
         line, column = error.position
-        raise CaptureError(f"{source}:{line}: not XML: {error} (column {column})") from None
+        reason = ErrorString(error.code)
+        raise CaptureError(f"{source}:{line}: not XML: {reason} (column {column + 1})") from None
     if root.tag != "nvidia_smi_log":
         raise CaptureError(f"{source}:1: expected nvidia_smi_log, found {root.tag!r}")
     gpus = root.findall("gpu")
