@@ -215,7 +215,7 @@ def exec_command(name: str, command: tuple[str, ...]) -> None:
 @node.command("boards")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def boards_command(as_json: bool) -> None:
-    """List the node profiles that `node up --board` knows, and the boards that they can be made of.
+    """List the node profiles that `node up --board` knows, and the boards that they are made of.
 
     UNVERIFIED counts the fields that no capture or specification was at hand for; --json names them.
     """
@@ -230,6 +230,7 @@ def boards_command(as_json: bool) -> None:
     click.echo(
         lined_up(("BOARD", "NAME", "ARCHITECTURE", "MEMORY", "UNVERIFIED"), [_cells(row) for row in boards])
     )
+    click.echo("\nA board boots alone as well: `claimwright node up --board a100-pcie-80`.")
 
 
 def _end(message: str, status: int) -> NoReturn:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from claimwright.emulator.errors import ProfileError
 from claimwright.emulator.model import identity
+from claimwright.emulator.model.agreement import check_agreement
 from claimwright.emulator.model.board import Board
 from claimwright.emulator.model.bus import presence
 from claimwright.emulator.model.catalogue import load_board, varied_board
@@ -69,6 +70,7 @@ def build_node(
     slots = [slot for slot in endpoints(profile) if isinstance(slot, GpuSlot)]
     own = {each.key: each for each in profile.boards}
     boards = {slot.board: _board(slot.board, own, board) for slot in slots}
+    check_agreement(profile, slots, boards)
     functions = functions_of(profile, boards)
     nvswitches = _nvswitches(profile, name)
     manager = _fabric_manager(profile)

@@ -43,10 +43,7 @@ def varied_board(like: str, key: str, differs: Mapping[str, object]) -> Board:
 
     ProfileError names the field that the result is wrong in.
     """
-    data: dict[str, Any] = yaml.load(
-        _find("boards", like).read_text(encoding="utf-8"),
-        Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),  # noqa: S506 - safe, and fast where it can be
-    )
+    data = _plain("boards", like)
     for path, value in differs.items():
         *parents, last = path.split(".")
         section = data
@@ -66,8 +63,29 @@ def _said(path: str, differs: Mapping[str, object]) -> bool:
 
 @cache
 def load_node_profile(name: str) -> NodeProfile:
-    """Return a node profile by key; UnknownProfile names the closest."""
+    """Return a node profile by key, or a workstation with the board of that key; UnknownProfile names the closest."""
+    if name not in _texts("nodes") and name in _texts("boards"):
+        return _workstation(load_board(name))
     return parse_profile(NodeProfile, _find("nodes", name).read_text(encoding="utf-8"), f"nodes/{name}.yaml")
+
+
+def _workstation(board: Board) -> NodeProfile:
+    """Put one board where another is: into the L4's workstation, or the GH200's server when its memory is coherent."""
+    like, there = ("gh200", "gh200-96") if board.coherent_memory else ("l4", "l4")
+    data = _plain("nodes", like)
+    data["key"], data["title"] = board.key, f"One {board.name}"
+    data["machine"]["product"] = f"Emulated machine with one {board.name}"
+    data["pcie"] = json.loads(json.dumps(data["pcie"]).replace(f' {there}":', f' {board.key}":'))
+    return parse_profile(NodeProfile, json.dumps(data), f"node of board {board.key}")
+
+
+def _plain(folder: str, name: str) -> dict[str, Any]:
+    """Return a profile of the catalogue as YAML has it, unchecked."""
+    data: dict[str, Any] = yaml.load(
+        _find(folder, name).read_text(encoding="utf-8"),
+        Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),  # noqa: S506 - safe, and fast where it can be
+    )
+    return data
 
 
 def read_node_profile(path: Path) -> NodeProfile:

@@ -5,6 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+MOST_CPUS = 8192  # CONFIG_NR_CPUS of distribution kernels
+
+
+def cpu_list_fault(text: str) -> str | None:
+    """Return what is wrong with a list that has the form `0-3,8`; None when nothing is."""
+    for part in filter(None, text.split(",")):
+        low, _, high = part.partition("-")
+        if int(high or low) < int(low):
+            return f"{part} runs backwards"
+        if int(high or low) >= MOST_CPUS:
+            return f"{part}: a kernel has at most {MOST_CPUS} CPUs, numbered from 0"
+    return None
+
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:
     """Read `0-3,8` as (0, 1, 2, 3, 8); the empty text is no CPU."""

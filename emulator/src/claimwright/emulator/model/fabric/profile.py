@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt
+from pydantic import BeforeValidator, Field
 
 from claimwright.emulator.model.fabric.manager import FabricMode
 from claimwright.emulator.model.fabric.membership import FabricHealth, FabricMisconfiguration
 from claimwright.emulator.model.profile_text import Profile
+
+_Byte = Annotated[int, Field(ge=0, le=255)]  # of nvmlPlatformInfo_t
 
 
 def _mode(value: object) -> object:
@@ -58,6 +60,6 @@ class TrayPlace(Profile):
     """Where the node sits in its rack, as far as it is told: an HGX baseboard has a host id alone."""
 
     chassis_serial: Annotated[str, Field(max_length=15)] = ""  # NVML holds 16 bytes
-    slot: NonNegativeInt | None = None
-    index: NonNegativeInt | None = None
-    host_id: NonNegativeInt = 1
+    slot: _Byte | None = None
+    index: _Byte | None = None
+    host_id: _Byte = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from claimwright.emulator.model.cpus import parse_cpu_list
+from claimwright.emulator.model.cpus import cpu_list_fault, parse_cpu_list
 from claimwright.emulator.model.node_profile.slots import GpuSlot, NicSlot, NvSwitchSlot, endpoints
 from claimwright.emulator.model.profile_yaml import Place
 
@@ -28,6 +28,8 @@ def contradictions_of(profile: NodeProfile) -> Faults:
         yield from _gpu_faults(profile)
         yield from _name_faults(profile)
     yield from _nvlink_faults(profile)
+    if profile.vgpu_manager and profile.machine.virtualization == "pass_through":
+        yield ("vgpu_manager",), "GPUs that were passed through to a virtual machine are not shared further"
     for index, path in enumerate(profile.unverified):
         if path.partition(".")[0] not in type(profile).model_fields:
             yield ("unverified", index), f"{path!r} names no field of this node"
@@ -48,10 +50,15 @@ def _numa_faults(profile: NodeProfile) -> Faults:
                 ("numa", index, "distances"),
                 f"the distance to itself is 10, not {node.distances[index]} (ACPI SLIT)",
             )
+        if (wrong := cpu_list_fault(node.cpus)) is not None:
+            yield ("numa", index, "cpus"), wrong
+            continue
         for cpu in parse_cpu_list(node.cpus):
             if owner.setdefault(cpu, index) != index:
                 yield ("numa", index, "cpus"), f"CPU {cpu} belongs to node {owner[cpu]} already"
                 break
+    if not any(node.cpus for node in profile.numa):
+        yield ("numa",), "no node has a CPU"
 
 
 def _root_faults(profile: NodeProfile) -> Faults:
@@ -75,6 +82,9 @@ def _gpu_faults(profile: NodeProfile) -> Faults:
         yield ("pcie",), "a node without a gpu is no GPU node"
     if len(gpus) > _MOST_GPUS:
         yield ("pcie",), f"{len(gpus)} GPUs; a node has at most {_MOST_GPUS}"
+    for slot in gpus:
+        if not slot.at.endswith(".0"):
+            yield ("pcie",), f"{slot.at} {slot.board}: a board is function 0 of its device"
     modules = [slot.module_id for slot in gpus if slot.module_id is not None]
     for twice in sorted({module for module in modules if modules.count(module) > 1}):
         yield ("pcie",), f"module_id {twice} is given to two gpus"

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, NonNegativeInt
 from claimwright.emulator.model.profile_text import Profile
 
 RootName = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}$")]
-CpuList = Annotated[str, Field(pattern=r"^(\d+(-\d+)?(,\d+(-\d+)?)*)?$")]
+CpuList = Annotated[str, Field(pattern=r"^([0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*)?$")]
 Distance = Annotated[int, Field(ge=10, le=255)]
 
 
