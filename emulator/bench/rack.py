@@ -15,7 +15,7 @@ import time
 import psutil
 
 from claimwright.emulator import rack, running
-from claimwright.emulator.rack.running import wait_for_domain
+from claimwright.emulator.rack.domain import wait_for_domain
 
 
 def main() -> None:

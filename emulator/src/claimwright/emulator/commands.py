@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ import click
 
 from claimwright.emulator.columns import lined_up
 from claimwright.emulator.errors import BootFailed, EmulatorError, OperationRefused
+from claimwright.emulator.imex import ask
 from claimwright.emulator.model import Board
 from claimwright.emulator.model.catalogue import (
     board_names,
@@ -174,11 +176,13 @@ def list_command(as_json: bool) -> None:
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def inspect_command(name: str | None, as_json: bool) -> None:
-    """Show a node: its GPUs, PCIe tree, NUMA nodes, NVLinks and network adapters.
+    """Show a node: its GPUs, PCIe tree, NUMA nodes, NVLinks, clique, IMEX domain and network adapters.
 
     NAME may be left out while one node is up.
     """
-    described = chosen(name).call("snapshot")
+    found = chosen(name)
+    domain = ask(found.driver_root)
+    described = {**found.call("snapshot"), "imex_domain": None if domain is None else asdict(domain)}
     if as_json:
         click.echo(json.dumps(described, indent=2))
         return

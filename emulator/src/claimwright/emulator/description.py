@@ -35,6 +35,11 @@ def describe(state: NodeState) -> dict[str, Any]:
         "fabric_manager": _manager(state.fabric_manager),
         "tray": to_jsonable_python(state.tray),
         "imex": to_jsonable_python(state.imex),
+        "imex_channels": {
+            "count": state.imex_channels.count,
+            "create_channel0": state.imex_channels.create_channel0,
+            "nodes": sorted(state.imex_channels.nodes),
+        },
         "nvswitches": [_nvswitch(each) for each in state.nvswitches],
         "nics": [{**_nic(each), "pcie_root": roots[each.pci]} for each in state.nics],
         "modules": list(state.bus.modules),

@@ -1,4 +1,4 @@
-"""A node as a picture in the terminal: GPUs, the PCIe tree by NUMA node, and the NVLink matrix."""
+"""A node as a picture in the terminal: GPUs, the PCIe tree by NUMA node, how they are cut, and their fabric."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from claimwright.emulator.fabric_picture import fabric
 from claimwright.emulator.mig_picture import layouts
 
 Description = Mapping[str, Any]
@@ -36,8 +37,7 @@ def draw(node: Description) -> Iterator[RenderableType]:
         yield cut
     if node["vgpus"]:
         yield _vgpus(node)
-    if any(any(row) for row in node["nvlink_matrix"]):
-        yield _matrix(node)
+    yield from fabric(node)
     for fault in node["faults"]:
         yield _fault_line(fault)
     if node["unverified"]:
@@ -153,22 +153,3 @@ def _vgpus(node: Description) -> Table:
 def _fault_line(fault: Description) -> Text:
     where = "" if fault["gpu"] is None else f" on GPU {fault['gpu']}"
     return Text(f"fault {fault['number']}: {fault['name']}{where}", style="bold red")
-
-
-def _matrix(node: Description) -> Table:
-    table = Table(
-        title="NVLinks between GPUs",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    table.add_column("")
-    for gpu in node["gpus"]:
-        table.add_column(f"GPU{gpu['index']}", justify="right")
-    for gpu, row in zip(node["gpus"], node["nvlink_matrix"], strict=True):
-        cells = (f"NV{count}" if count else "-" for count in row)
-        table.add_row(
-            f"GPU{gpu['index']}", *("X" if at == gpu["index"] else cell for at, cell in enumerate(cells))
-        )
-    return table

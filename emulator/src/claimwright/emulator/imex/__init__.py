@@ -4,7 +4,7 @@
 returns what the daemon knows of its domain. The daemon itself is C: `tools/source/imex/`.
 """
 
-from claimwright.emulator.imex.configuration import CONFIG, CONTROL_SOCKET, NODES
+from claimwright.emulator.imex.configuration import CONFIG, CONTROL_SOCKET, LOG, NODES
 from claimwright.emulator.imex.query import Domain, DomainNode, ask
 
-__all__ = ["CONFIG", "CONTROL_SOCKET", "NODES", "Domain", "DomainNode", "ask"]
+__all__ = ["CONFIG", "CONTROL_SOCKET", "LOG", "NODES", "Domain", "DomainNode", "ask"]

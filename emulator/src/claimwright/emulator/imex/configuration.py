@@ -9,6 +9,7 @@ from claimwright.emulator.model.fabric import ImexService
 
 CONFIG = "etc/nvidia-imex/config.cfg"
 NODES = "etc/nvidia-imex/nodes_config.cfg"
+LOG = "var/log/nvidia-imex.log"
 CONTROL_SOCKET = "etc/nvidia-imex/imex_ctrl.sock"  # where drivers expect the host's daemon
 
 
@@ -16,7 +17,7 @@ def config_text(service: ImexService) -> str:
     """Return config.cfg; paths count from the driver root, so they hold in a chroot, too."""
     values = {
         "LOG_LEVEL": 4,
-        "LOG_FILE_NAME": "var/log/nvidia-imex.log",
+        "LOG_FILE_NAME": LOG,
         "DAEMONIZE": 0,
         "BIND_INTERFACE_IP": service.address,
         "SERVER_PORT": service.server_port,

@@ -10,7 +10,13 @@ import click
 
 from claimwright.emulator.columns import lined_up
 from claimwright.emulator.errors import NodeError
-from claimwright.emulator.rack import BOARDS, Rack, down, list_racks, load, up
+from claimwright.emulator.rack import BOARDS, Rack, down, list_racks, load, repair, up
+from claimwright.emulator.rack.inspect import describe, summary
+
+_files = click.option(
+    "--files", type=click.Choice(["auto", "fuse", "plain"]), default="auto", help="As in `node up`."
+)
+_one = click.argument("name", required=False)
 
 
 @click.group("rack")
@@ -22,7 +28,7 @@ def rack() -> None:
 
     \b
       claimwright node rack up --trays 18
-      claimwright node rack inspect
+      claimwright node rack status
       claimwright node exec rack-tray-00 -- nvidia-imex-ctl -N
       claimwright node rack down rack
     """  # noqa: D301 - click reads the backspace
@@ -33,9 +39,7 @@ def rack() -> None:
 @click.option("--trays", default=18, show_default=True, type=click.IntRange(1, 64), help="Compute trays.")
 @click.option("--name", default="rack", show_default=True)
 @click.option("--imex/--no-imex", default=True, help="Whether the trays run nvidia-imex.  [default: imex]")
-@click.option(
-    "--files", type=click.Choice(["auto", "fuse", "plain"]), default="auto", help="As in `node up`."
-)
+@_files
 @click.option("--json", "as_json", is_flag=True, help="Print the rack as JSON.")
 def up_command(  # noqa: PLR0917 - click passes its options
     board: str, trays: int, name: str, imex: bool, files: Literal["auto", "fuse", "plain"], as_json: bool
@@ -48,7 +52,7 @@ def up_command(  # noqa: PLR0917 - click passes its options
         trays=trays,
         imex=imex,
         files=files,
-        progress=lambda line: click.echo(line, err=True),
+        progress=_say,
     )
     if as_json:
         click.echo(json.dumps(made.as_json(), indent=2))
@@ -56,17 +60,45 @@ def up_command(  # noqa: PLR0917 - click passes its options
     click.echo(
         f"rack {name} is up after {time.monotonic() - started:.1f} s: {trays} trays, clique {made.clique}"
     )
-    click.echo(f"  look at it   claimwright node rack inspect {name}")
+    click.echo(f"  look at it   claimwright node rack status {name}; claimwright node rack inspect {name}")
     click.echo(f"  ask a tray   claimwright node exec {made.trays[0].node} -- nvidia-imex-ctl -N")
     click.echo(f"  stop it      claimwright node rack down {name}")
 
 
 @rack.command("down")
-@click.argument("name")
-def down_command(name: str) -> None:
-    """Stop all nodes of a rack; works after a kill -9 of anything."""
-    down(name)
-    click.echo(f"rack {name} is down")
+@_one
+def down_command(name: str | None) -> None:
+    """Stop all nodes of a rack; works after a kill -9 of anything.
+
+    NAME may be left out while there is one rack.
+    """
+    chosen = name or _chosen(name).name
+    down(chosen)
+    click.echo(f"rack {chosen} is down")
+
+
+@rack.command("status")
+@_one
+@click.option("--json", "as_json", is_flag=True, help="Print what `rack inspect --json` prints.")
+def status_command(name: str | None, as_json: bool) -> None:
+    """Say whether a rack is whole; status 1, and a line for each tray that is not well, where it is not."""
+    described = describe(_chosen(name))
+    if as_json:
+        click.echo(json.dumps(described, indent=2))
+    else:
+        for line in summary(described):
+            click.echo(line)
+    if not described["whole"]:
+        raise click.exceptions.Exit(1)
+
+
+@rack.command("repair")
+@_one
+@_files
+def repair_command(name: str | None, files: Literal["auto", "fuse", "plain"]) -> None:
+    """Boot the trays that are not up, start each nvidia-imex that does not run, and wait for the domain."""
+    made = repair(name or _chosen(name).name, files=files, progress=_say)
+    click.echo(f"rack {made.name} is whole: {len(made.trays)} trays")
 
 
 @rack.command("list")
@@ -84,15 +116,13 @@ def list_command(as_json: bool) -> None:
 
 
 @rack.command("inspect")
-@click.argument("name", required=False)
+@_one
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def inspect_command(name: str | None, as_json: bool) -> None:
     """Show a rack: its clique, each tray's nvidia-imex, and who reaches whom.
 
     NAME may be left out while there is one rack.
     """
-    from claimwright.emulator.rack.inspect import describe  # noqa: PLC0415 - as `picture`, which draws it
-
     described = describe(_chosen(name))
     if as_json:
         click.echo(json.dumps(described, indent=2))
@@ -110,3 +140,7 @@ def _chosen(name: str | None) -> Rack:
         names = ", ".join(each.name for each in found) or "none; `claimwright node rack up` boots one"
         raise NodeError(f"name one rack of: {names}")
     return found[0]
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -36,7 +36,7 @@ class TraySeat:
 
 @dataclass(frozen=True, slots=True)
 class Rack:
-    """A rack: one NVLink domain (`cluster_uuid`), one clique."""
+    """A rack: one NVLink domain (`cluster_uuid`), one clique; `imex` says whether its trays run nvidia-imex."""
 
     name: str
     board: str
@@ -44,6 +44,7 @@ class Rack:
     clique_id: int
     chassis_serial: str
     trays: tuple[TraySeat, ...]
+    imex: bool = True
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -65,7 +66,7 @@ class Rack:
         return cls(**{**said, "trays": tuple(TraySeat(**seat) for seat in said["trays"])})
 
 
-def plan(board: str, *, name: str, trays: int, salt: str = "") -> Rack:
+def plan(board: str, *, name: str, trays: int, imex: bool = True, salt: str = "") -> Rack:
     """Return the rack of this name; ProfileError says what cannot be.
 
     `salt` tells racks of one name apart where they share a machine's loopback (other users, other state folders).
@@ -88,6 +89,7 @@ def plan(board: str, *, name: str, trays: int, salt: str = "") -> Rack:
         clique_id=DEFAULT_PARTITION,
         chassis_serial=f"18{int.from_bytes(_digest(f'chassis/{name}')[:6], 'big') % 10**11:011d}",
         trays=seats,
+        imex=imex,
     )
 
 

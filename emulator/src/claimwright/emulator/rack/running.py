@@ -1,9 +1,8 @@
-"""Boot racks, find them, stop them. A rack is its nodes and one record, written before the first of them boots."""
+"""Boot racks, find them, mend them, stop them. A rack is its nodes and one record, written before the first boots."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -11,16 +10,14 @@ from pathlib import Path
 
 from claimwright.dra.files import write_atomically
 from claimwright.emulator import running
-from claimwright.emulator.errors import BootFailed, NodeExists, NodeNotFound
-from claimwright.emulator.imex import Domain, ask
+from claimwright.emulator.errors import NodeError, NodeExists, NodeNotFound
 from claimwright.emulator.model import load_node_profile
-from claimwright.emulator.node_folder import NodeFolder, NodeLock, nodes_folder
+from claimwright.emulator.node_folder import NodeFolder, NodeLock, holder, nodes_folder
+from claimwright.emulator.rack.domain import join, wait_for_domain
 from claimwright.emulator.rack.plan import BOARDS, Rack, TraySeat, plan, tray_profile
 
 Progress = Callable[[str], None]
 _AT_ONCE = 3  # a boot is half computing, half waiting: more at once only compete for the processors
-_DOMAIN_SECONDS = 60.0
-_POLL_SECONDS = 0.05
 
 
 def up(
@@ -34,45 +31,62 @@ def up(
 ) -> Rack:
     """Boot a rack; return when every tray is up and, with `imex`, the IMEX domain is; `files` as in `running.up`.
 
-    NodeExists, ProfileError and BootFailed leave nothing of the rack behind.
+    NodeExists, ProfileError and BootFailed leave nothing of the rack behind, and nodes of others alone.
     """
-    rack = plan(board, name=name, trays=trays, salt=str(racks_folder()))
+    rack = plan(board, name=name, trays=trays, imex=imex, salt=str(racks_folder()))
     with _held(name):
-        if _record(name).exists():
-            raise NodeExists(f"rack {name!r} is known; `claimwright node rack down {name}` removes it")
+        _refuse_taken(rack)
         write_atomically(_record(name), json.dumps(rack.as_json()).encode(), mode=0o600, durable=False)
         try:
-            _boot(rack, files, progress)
+            _boot(rack, rack.trays, files, progress)
             if imex:
-                _join(rack, progress)
+                _join(rack, rack.trays, progress)
         except BaseException:
             _remove(rack)
             raise
     return rack
 
 
+def repair(name: str, *, files: running.FilesAs = "auto", progress: Progress = lambda _line: None) -> Rack:
+    """Boot the trays that are not up, start every nvidia-imex that does not run, and wait for the domain.
+
+    Leaves trays that are well alone; a rack without IMEX stays so. BootFailed leaves the rack as far as it came.
+    """
+    with _held(name):
+        rack = load(name)
+        gone = [seat for seat in rack.trays if holder(NodeFolder.of(seat.node)) is None]
+        _boot(rack, gone, files, progress)
+        if rack.imex:
+            _join(rack, [seat for seat in rack.trays if not _runs_imex(seat)], progress)
+    return rack
+
+
 def down(name: str) -> None:
     """Stop every node of a rack and forget it; NodeNotFound when there is none of that name."""
+    load(name)
     with _held(name):
         _remove(load(name))
 
 
 def load(name: str) -> Rack:
-    """Return a rack by name; NodeNotFound lists those that are known."""
+    """Return a rack by name; NodeNotFound lists those that are known, NodeError names a record that is none."""
+    record = _record(name)
     try:
-        return Rack.from_json(json.loads(_record(name).read_text()))
+        return Rack.from_json(json.loads(record.read_text()))
     except FileNotFoundError:
-        names = ", ".join(rack.name for rack in list_racks()) or "none"
+        names = ", ".join(each.stem for each in _records()) or "none"
         raise NodeNotFound(
             f"there is no rack {name!r} (known: {names}); `claimwright node rack up` boots one"
+        ) from None
+    except (ValueError, TypeError, KeyError):
+        raise NodeError(
+            f"{record} is no record of a rack; remove it, then stop its trays with `claimwright node down`"
         ) from None
 
 
 def list_racks() -> list[Rack]:
     """Return all racks of this user, by name."""
-    return [
-        Rack.from_json(json.loads(record.read_text())) for record in sorted(racks_folder().glob("*.json"))
-    ]
+    return [load(record.stem) for record in _records()]
 
 
 def racks_folder() -> Path:
@@ -80,48 +94,47 @@ def racks_folder() -> Path:
     return nodes_folder().with_name("racks")
 
 
-def domains(rack: Rack) -> dict[str, Domain | None]:
-    """Ask every tray's nvidia-imex for the domain as it sees it; None where none answers."""
-    return {seat.node: ask(NodeFolder.of(seat.node).driver_root) for seat in rack.trays}
+def _records() -> list[Path]:
+    return sorted(racks_folder().glob("*.json"))
 
 
-def wait_for_domain(rack: Rack, state: str, *, seconds: float = _DOMAIN_SECONDS) -> None:
-    """Wait until every tray's daemon that answers sees the domain in this state; BootFailed says who does not."""
-    deadline = time.monotonic() + seconds
-    while True:
-        seen = domains(rack)
-        others = {
-            node: domain.state if domain else "no answer"
-            for node, domain in seen.items()
-            if (domain is None and state == "UP") or (domain is not None and domain.state != state)
-        }
-        if not others and any(seen.values()):
-            return
-        if time.monotonic() > deadline:
-            raise BootFailed(
-                f"rack {rack.name!r}: the IMEX domain is not {state} after {seconds:.0f} s: {others}"
+def _record(name: str) -> Path:
+    return racks_folder() / f"{name}.json"
+
+
+def _refuse_taken(rack: Rack) -> None:
+    if _record(rack.name).exists():
+        raise NodeExists(f"rack {rack.name!r} is known; `claimwright node rack down {rack.name}` removes it")
+    for seat in rack.trays:
+        if holder(NodeFolder.of(seat.node)) is not None:
+            raise NodeExists(
+                f"rack {rack.name!r} needs a node {seat.node!r}, and there is another of that name: "
+                f"`claimwright node down {seat.node}` stops it, --name names the rack otherwise"
             )
-        time.sleep(_POLL_SECONDS)
 
 
-def _boot(rack: Rack, files: running.FilesAs, progress: Progress) -> None:
+def _boot(rack: Rack, seats: Iterable[TraySeat], files: running.FilesAs, progress: Progress) -> None:
     profile = load_node_profile(BOARDS[rack.board])
 
     def boot(seat: TraySeat) -> str:
         running.up(tray_profile(profile, rack, seat), name=seat.node, files=files)
         return seat.node
 
-    for done, node in enumerate(_each(boot, rack.trays), 1):
-        progress(f"tray {done} of {len(rack.trays)} is up: {node}")
+    wanted = list(seats)
+    for done, node in enumerate(_each(boot, wanted), 1):
+        progress(f"tray {done} of {len(wanted)} is up: {node}")
 
 
-def _join(rack: Rack, progress: Progress) -> None:
+def _join(rack: Rack, seats: Iterable[TraySeat], progress: Progress) -> None:
     progress("the trays' nvidia-imex daemons find each other")
-    for seat in rack.trays:
-        node = running.load(seat.node)
-        node.call("configure_imex", nodes=list(rack.addresses), address=seat.address)
-        node.call("start_imex")
+    for seat in seats:
+        join(rack, seat)
     wait_for_domain(rack, "UP")
+
+
+def _runs_imex(seat: TraySeat) -> bool:
+    service = running.load(seat.node).call("snapshot")["imex"]
+    return bool(service and service["running"])
 
 
 def _remove(rack: Rack) -> None:
@@ -150,13 +163,13 @@ def _each(work: Callable[[TraySeat], str], seats: Iterable[TraySeat]) -> Iterato
 def _held(name: str) -> Iterator[None]:
     """Keep other commands off this rack: the lock of a node folder does, held by this process."""
     folder = NodeFolder(racks_folder() / name)
-    folder.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = NodeLock.take(folder)
+    try:
+        lock = NodeLock.take(folder)
+    except NodeExists:
+        raise NodeExists(
+            f"another command works on rack {name!r} at this moment; try again after it"
+        ) from None
     try:
         yield
     finally:
         lock.release(folder)
-
-
-def _record(name: str) -> Path:
-    return racks_folder() / f"{name}.json"
