@@ -10,9 +10,10 @@ from claimwright.e2e.kernel_lab.errors import LabError, TableInvalid, WorldBroke
 from claimwright.e2e.kernel_lab.results import Difference, NotRun, Result, differences
 from claimwright.e2e.kernel_lab.running import run_case, run_table
 from claimwright.e2e.kernel_lab.table import Case, load_table, read_cases
-from claimwright.e2e.kernel_lab.world import OFFERS, World
+from claimwright.e2e.kernel_lab.world import EMULATED_ONLY, OFFERS, World
 
 __all__ = [
+    "EMULATED_ONLY",
     "OFFERS",
     "Case",
     "Difference",

@@ -72,6 +72,7 @@ def _world(name: str, door: FileDoor) -> World:
         "total_vfs": str(total),
         "beyond_total_vfs": str(total + 1),
         "mdev_parent": mediating,
+        "mdev_parent_name": _MEDIATING,
         "mdev_type": kind,
         "mdev_free": str(instances),
         "mdev_free_after_one": str(instances - 1),

@@ -1,12 +1,14 @@
 """The lab's machine: an emulated IOMMU, two NUMA nodes, and the PCI devices that the table's symbols stand for.
 
 `edu` is QEMU's teaching device (1234:11e8): a plain endpoint that no driver of the kernel claims by itself. Behind a
-root port of its own it is alone in its IOMMU group; two functions of one device share a group, having no ACS.
+root port of its own it is alone in its IOMMU group; two functions of one device share a group, having no ACS. SR-IOV
+comes with `nvme` (1b36:0010, its virtual functions as well), for which the lab's kernel has no driver of its own.
 """
 
 from __future__ import annotations
 
 EDU = ("0x1234", "0x11e8")
+PHYSICAL = ("0x1b36", "0x0010")
 TOTAL_VFS = 4
 NUMA_NODE = 1
 MEMORY_MIB = 1024
@@ -34,9 +36,11 @@ def _plain() -> list[str]:
 
 
 def _pair() -> list[str]:
+    # Both headers say that there are several functions, as those of real GPUs and their sound functions do: the kernel
+    # looks there for the group of one that it finds anew.
     return [
         *_port("pair", "pcie.0", 2),
-        "-device", "edu,bus=pair,addr=00.0,multifunction=on", "-device", "edu,bus=pair,addr=00.1",
+        *(part for number in (0, 1) for part in ("-device", f"edu,bus=pair,addr=00.{number},multifunction=on")),
     ]  # fmt: skip
 
 

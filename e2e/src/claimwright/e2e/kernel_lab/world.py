@@ -20,8 +20,11 @@ OFFERS = frozenset(
         "mdev",  # $mdev_parent
         "numa",  # $numa_gpu
         "hugepages",
+        "nvidia",  # NVIDIA's own driver: only an emulated world has it
     }
 )
+
+EMULATED_ONLY = frozenset({"nvidia"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,10 @@ class World:
     `symbols` that every world has: `gpu` (a PCI address, alone in its IOMMU group), `gpu_id` (its `vvvv dddd`),
     `gpu_driver` (holds it at the start and matches it without an override), `other_driver` (registered, does not match
     it), `absent` (an address without a device). With `pair`: `pair0`, `pair1`, `pair_driver` (one that lets the kernel
-    map the device's DMA, so that it spoils its group for VFIO). With `sriov`: `pf`, `pf_driver`, `total_vfs`,
-    `beyond_total_vfs`. With `mdev`: `mdev_parent` (the folder that holds `mdev_supported_types`), `mdev_type`,
-    `mdev_free`, `mdev_free_after_one`, `mdev_driver`. With `numa`: `numa_gpu`, `numa_node`.
+    map the device's DMA, so that it spoils its group for VFIO). With `sriov`: `pf`, `pf_driver` (takes its virtual
+    functions as well), `total_vfs`, `beyond_total_vfs`. With `mdev`: `mdev_parent` (the folder that holds
+    `mdev_supported_types`), `mdev_parent_name`, `mdev_type`, `mdev_free`, `mdev_free_after_one`, `mdev_driver`. With
+    `numa`: `numa_gpu`, `numa_node`.
     `homes` says which driver holds which function at the start.
     """
 

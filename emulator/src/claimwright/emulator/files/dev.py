@@ -77,6 +77,7 @@ def _vfio(state: NodeState, majors: Majors) -> Tree:
             tree[f"dev/vfio/{each.iommu_group}"] = CharDevice(
                 majors.vfio_groups, each.iommu_group or 0, 0o600
             )
-            name = f"dev/vfio/devices/vfio{each.vfio_device}"
-            tree[name] = CharDevice(majors.vfio_devices, each.vfio_device, 0o600)
+            if each.leaving is None:
+                name = f"dev/vfio/devices/vfio{each.vfio_device}"
+                tree[name] = CharDevice(majors.vfio_devices, each.vfio_device, 0o600)
     return tree

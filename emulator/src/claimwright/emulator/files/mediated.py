@@ -8,7 +8,7 @@ from claimwright.emulator.files.majors import Majors
 from claimwright.emulator.files.parts import Part
 from claimwright.emulator.files.pci_attributes import function_folder
 from claimwright.emulator.files.tree import Acts, Dir, File, Link, Tree, knob, text, up_from
-from claimwright.emulator.files.virtual_attributes import vfio_group
+from claimwright.emulator.files.virtual_attributes import vfio_device, vfio_group
 from claimwright.emulator.model import NodeState, PciAddress
 from claimwright.emulator.model.bus import mediating
 from claimwright.emulator.model.bus.mediated import MediatedDevice
@@ -51,6 +51,9 @@ def _bus() -> Tree:
     return {
         f"{folder}/devices": Dir(),
         f"{folder}/drivers/{_DRIVER}": Dir(),
+        **{
+            f"{folder}/drivers/{_DRIVER}/{name}": knob(f"mdev_{name}", _DRIVER) for name in ("bind", "unbind")
+        },
         "sys/class/mdev_bus": Dir(),
     }
 
@@ -82,18 +85,21 @@ def _parent(
 def _device(state: NodeState, device: MediatedDevice, majors: Majors) -> Tree:
     parent = function_folder(state.function(device.parent))
     folder = f"{parent}/{device.uuid}"
+    driven = device.bound and device.leaving is None
     tree: Tree = {
         f"{folder}/mdev_type": Link(f"../mdev_supported_types/nvidia-{device.type_id}"),
         f"{folder}/remove": knob("mdev_remove", device.uuid),
-        f"{folder}/driver": Link(up_from(folder, f"sys/bus/mdev/drivers/{_DRIVER}")),
         f"{folder}/subsystem": Link(up_from(folder, "sys/bus/mdev")),
-        f"{folder}/uevent": File(f"DRIVER={_DRIVER}\n".encode(), 0o644, Acts("uevent", device.uuid)),
+        f"{folder}/uevent": File(
+            f"DRIVER={_DRIVER}\n".encode() if driven else b"", 0o644, Acts("uevent", device.uuid)
+        ),
         f"{folder}/nvidia/vgpu_params": text("", 0o644, Acts("vgpu_params", device.uuid)),
         f"sys/bus/mdev/devices/{device.uuid}": Link(up_from("sys/bus/mdev/devices", folder)),
-        f"sys/bus/mdev/drivers/{_DRIVER}/{device.uuid}": Link(
-            up_from(f"sys/bus/mdev/drivers/{_DRIVER}", folder)
-        ),
     }
+    if driven:
+        driver = f"sys/bus/mdev/drivers/{_DRIVER}"
+        tree[f"{folder}/driver"] = Link(up_from(folder, driver))
+        tree[f"{driver}/{device.uuid}"] = Link(up_from(driver, folder))
     if device.iommu_group is not None:
         group = f"sys/kernel/iommu_groups/{device.iommu_group}"
         tree |= {
@@ -102,7 +108,7 @@ def _device(state: NodeState, device: MediatedDevice, majors: Majors) -> Tree:
             f"{group}/type": text("unknown"),
             **vfio_group(device.iommu_group, majors),
         }
-    return tree
+    return tree | vfio_device(folder, device.vfio_device, device.leaving, majors)
 
 
 def _vendor(

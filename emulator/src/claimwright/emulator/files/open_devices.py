@@ -6,15 +6,19 @@ import errno
 import os
 import re
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from claimwright.emulator.errors import KernelRefused
 from claimwright.emulator.model import NodeModel, NodeState
-from claimwright.emulator.model.bus import groups, presence, vfio
+from claimwright.emulator.model.bus import groups, vfio
 from claimwright.emulator.model.change import Change
 from claimwright.emulator.model.operations import bus
 
 _TYPE1_IOMMUS = (1, 3)  # VFIO_TYPE1_IOMMU, VFIO_TYPE1v2_IOMMU
+_DEVICE_TOKENS = count(
+    1 << 48
+)  # holders of devices that were opened through a group: no node has such a token
 
 
 class OpenDevice:
@@ -48,36 +52,67 @@ class OpenDevice:
 
 
 class OpenContainer(OpenDevice):
-    """/dev/vfio/vfio: what groups are set to; and /dev/iommu, to which devices are bound."""
+    """/dev/vfio/vfio: what groups are set to; it has an IOMMU while it has groups (drivers/vfio/container.c)."""
 
-    iommu: int | None = None
+    def __init__(self, model: NodeModel, path: str, token: int) -> None:
+        super().__init__(model, path, token)
+        self.groups: set[OpenGroup] = set()
+        self._iommu: int | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether devices of its groups can be opened."""
+        return self._iommu is not None
 
     def ioctl(self, request: str, argument: Any = None) -> Any:  # noqa: ANN401
         """Answer VFIO_GET_API_VERSION and VFIO_SET_IOMMU."""
         if request == "VFIO_GET_API_VERSION":
             return "0"
         if request == "VFIO_SET_IOMMU":
+            if not self.groups or self._iommu is not None:
+                raise OSError(errno.EINVAL, "no group is set to it, or it has an IOMMU already", self.path)
             if argument not in _TYPE1_IOMMUS:
                 raise OSError(errno.ENODEV, f"no IOMMU backend of type {argument}", self.path)
-            self.iommu = argument
+            self._iommu = argument
             return None
         return super().ioctl(request, argument)
 
+    def leave(self, group: OpenGroup) -> None:
+        """Let a group go; the IOMMU goes with the last."""
+        self.groups.discard(group)
+        if not self.groups:
+            self._iommu = None
+
+
+class OpenIommufd(OpenDevice):
+    """/dev/iommu: what devices are bound to; a group may take it for a container (iommufd/vfio_compat.c)."""
+
+    def __init__(self, model: NodeModel, path: str, token: int) -> None:
+        super().__init__(model, path, token)
+        self.groups: set[OpenGroup] = set()
+        self.ready = True
+
+    def leave(self, group: OpenGroup) -> None:
+        """Let a group go."""
+        self.groups.discard(group)
+
 
 class OpenGroup(OpenDevice):
-    """/dev/vfio/<group>."""
+    """/dev/vfio/<group>; it stays open for as long as devices are that were opened through it, and may die before."""
 
     def __init__(self, model: NodeModel, path: str, token: int, group: int) -> None:
         super().__init__(model, path, token)
         self.group = group
-        self.container: OpenContainer | None = None
+        self.container: OpenContainer | OpenIommufd | None = None
         self.devices: list[OpenGroupDevice] = []
+        self._closed = False
         self.change(lambda state: vfio.group_opened(state, group, token))
 
     def ioctl(self, request: str, argument: Any = None) -> Any:  # noqa: ANN401
         """Answer the requests of a group (drivers/vfio/group.c)."""
         match request:
             case "VFIO_GROUP_GET_STATUS":
+                self._check_alive()
                 viable = groups.is_viable(self.model.snapshot().bus, self.group)
                 return " ".join(("viable",) * viable + ("container",) * (self.container is not None))
             case "VFIO_GROUP_SET_CONTAINER":
@@ -90,11 +125,30 @@ class OpenGroup(OpenDevice):
                 return super().ioctl(request, argument)
         return None
 
+    def close(self) -> None:
+        """Let it go, when the last device is closed that was opened through it."""
+        self._closed = True
+        self.settle()
+
+    def settle(self) -> None:
+        """Let everything go when nothing is open any more."""
+        if self._closed and not self.devices:
+            self._leave_container()
+            super().close()
+
+    def _check_alive(self) -> None:
+        if self.token not in self.model.snapshot().bus.holders.get(f"group/{self.group}", ()):
+            raise OSError(errno.ENODEV, f"the last device of group {self.group} is gone", self.path)
+
     def _set(self, container: object) -> None:
-        if self.container is not None or not isinstance(container, OpenContainer):
-            raise OSError(errno.EINVAL, "a container is set, or what was given is none", self.path)
+        if self.container is not None:
+            raise OSError(errno.EINVAL, "a container is set", self.path)
+        self._check_alive()
+        if not isinstance(container, OpenContainer | OpenIommufd):
+            raise OSError(errno.EBADFD, "neither a container nor an IOMMUFD", self.path)
         self.change(lambda state: vfio.container_set(state, self.group, self.token))
         self.container = container
+        container.groups.add(self)
 
     def _unset(self) -> None:
         if self.container is None:
@@ -102,24 +156,27 @@ class OpenGroup(OpenDevice):
         if self.devices:
             raise OSError(errno.EBUSY, f"{len(self.devices)} devices of the group are open", self.path)
         self.change(lambda state: vfio.released(state, self.token, f"container/{self.group}"))
-        self.container = None
+        self._leave_container()
+
+    def _leave_container(self) -> None:
+        if self.container is not None:
+            self.container.leave(self)
+            self.container = None
 
     def _device(self, name: str) -> OpenGroupDevice:
-        if self.container is None or self.container.iommu is None:
-            raise OSError(errno.EINVAL, "the group has no container with an IOMMU", self.path)
-        state = self.model.snapshot()
-        address = presence.find(state, name)
-        present = None if address is None else state.bus.functions[address]
-        if present is None or present.iommu_group != self.group or present.vfio_device is None:
+        number = vfio.device_named(self.model.snapshot(), name, self.group)
+        if number is None:
             raise OSError(errno.ENODEV, f"{name} is no VFIO device of group {self.group}", self.path)
-        return OpenGroupDevice(self, present.vfio_device)
+        if self.container is None or not self.container.ready:
+            raise OSError(errno.EINVAL, "the group has no container with an IOMMU", self.path)
+        return OpenGroupDevice(self, number)
 
 
 class OpenGroupDevice(OpenDevice):
     """A device that was opened through its group."""
 
     def __init__(self, group: OpenGroup, number: int) -> None:
-        super().__init__(group.model, group.path, group.token + (number + 1 << 40))
+        super().__init__(group.model, group.path, next(_DEVICE_TOKENS))
         self._group = group
         self.change(lambda state: vfio.device_opened(state, number, self.token))
         group.devices.append(self)
@@ -129,25 +186,35 @@ class OpenGroupDevice(OpenDevice):
         super().close()
         if self in self._group.devices:
             self._group.devices.remove(self)
+            self._group.settle()
 
 
 class OpenVfioDevice(OpenDevice):
-    """/dev/vfio/devices/vfio<N>: nothing is held until it is bound to an IOMMUFD."""
+    """/dev/vfio/devices/vfio<N>: held from the start, usable once it is bound to an IOMMUFD."""
 
     def __init__(self, model: NodeModel, path: str, token: int, number: int) -> None:
         super().__init__(model, path, token)
         self._number = number
         self._bound = False
+        self.change(lambda state: vfio.node_opened(state, number, token))
 
     def ioctl(self, request: str, argument: Any = None) -> Any:  # noqa: ANN401
-        """Answer VFIO_DEVICE_BIND_IOMMUFD: EINVAL when this open file is bound already."""
+        """Answer VFIO_DEVICE_BIND_IOMMUFD; before it nothing else is answered (vfio_main.c, access_granted)."""
         if request != "VFIO_DEVICE_BIND_IOMMUFD":
+            if not self._bound:
+                raise OSError(errno.EINVAL, "it is not bound to an IOMMUFD", self.path)
             return super().ioctl(request, argument)
-        if self._bound or not isinstance(argument, OpenContainer):
-            raise OSError(errno.EINVAL, "it is bound already, or what was given is no IOMMUFD", self.path)
-        self.change(lambda state: vfio.device_bound(state, self._number, self.token))
-        self._bound = True
+        if self._bound:
+            raise OSError(errno.EINVAL, "it is bound already", self.path)
+        self._bind(argument)
         return None
+
+    def _bind(self, iommufd: object) -> None:
+        if isinstance(iommufd, OpenIommufd):
+            self.change(lambda state: vfio.device_bound(state, self._number, self.token, iommufd.token))
+            self._bound = True
+            return
+        raise OSError(errno.EBADFD, "what was given is no IOMMUFD", self.path)
 
 
 def open_device(model: NodeModel, path: str, token: int) -> OpenDevice:
@@ -156,8 +223,10 @@ def open_device(model: NodeModel, path: str, token: int) -> OpenDevice:
         return OpenGroup(model, path, token, int(found[1]))
     if found := re.fullmatch(r"dev/vfio/devices/vfio(\d+)", path):
         return OpenVfioDevice(model, path, token, int(found[1]))
-    if path in ("dev/vfio/vfio", "dev/iommu"):
+    if path == "dev/vfio/vfio":
         return OpenContainer(model, path, token)
+    if path == "dev/iommu":
+        return OpenIommufd(model, path, token)
     if found := re.fullmatch(r"dev/nvidia(\d+)", path):
         minor = int(found[1])
         gpu = next(each for each in model.snapshot().gpus if each.minor == minor)

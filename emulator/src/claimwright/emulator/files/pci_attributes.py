@@ -40,6 +40,7 @@ def function_files(state: NodeState, function: PciFunction) -> Tree:
         **_placement_files(state, function, present),
         **_link_files(function),
         **_control_files(function, present),
+        **_hotplug_files(function),
         **_links(function, present),
         "uevent": _uevent(function, present.driver),
         "config": File(_config(state, function), 0o644),
@@ -100,8 +101,6 @@ def _control_files(function: PciFunction, present: BusFunction) -> Tree:
         "consistent_dma_mask_bits": text(64),
         "power_state": text("D0"),
         "ari_enabled": text(0),
-        "remove": knob("remove", name, 0o220),
-        "rescan": knob("rescan", name),
     }
     if function.kind is not FunctionKind.BRIDGE:
         methods = " ".join(present.reset_methods)
@@ -110,6 +109,14 @@ def _control_files(function: PciFunction, present: BusFunction) -> Tree:
         )
         files["reset"] = knob("reset", name)
     return files
+
+
+def _hotplug_files(function: PciFunction) -> Tree:
+    """Return what takes a function off the bus; virtual ones go by number only (pci_dev_hp_attrs_are_visible)."""
+    if function.physical is not None:
+        return {}
+    name = str(function.address)
+    return {"remove": knob("remove", name, 0o220), "rescan": knob("rescan", name)}
 
 
 def _links(function: PciFunction, present: BusFunction) -> Tree:

@@ -68,7 +68,7 @@ def _function(state: NodeState, function: PciFunction, present: BusFunction, maj
     if present.driver is not None and present.leaving is None:
         driver = f"sys/bus/pci/drivers/{present.driver}"
         tree[f"{driver}/{function.address}"] = Link(up_from(driver, folder))
-    return tree | vfio_device(function, present, majors)
+    return tree | vfio_device(folder, present.vfio_device, present.leaving, majors)
 
 
 def _bus_files(roots: tuple[str, ...], *, autoprobe: bool) -> Tree:

@@ -7,6 +7,7 @@ from claimwright.emulator.files.pci_attributes import function_folder
 from claimwright.emulator.files.tree import Acts, File, Link, Tree, knob, text, up_from
 from claimwright.emulator.model import NodeState, PciFunction
 from claimwright.emulator.model.bus import BusFunction
+from claimwright.emulator.model.bus.values import Leaving
 from claimwright.emulator.model.bus.virtual_functions import virtual_functions_of
 
 
@@ -44,16 +45,18 @@ def virtual_files(state: NodeState, function: PciFunction) -> Tree:
     }
 
 
-def vfio_device(function: PciFunction, present: BusFunction, majors: Majors) -> Tree:
-    """Return the VFIO character device of a function, by path from the root; empty on other drivers."""
-    if present.vfio_device is None:
+def vfio_device(owner: str, number: int | None, leaving: Leaving | None, majors: Majors) -> Tree:
+    """Return the VFIO character device of what has its folder at `owner`, by path from the root.
+
+    Empty off a VFIO driver, and as soon as that is asked to let go (vfio_unregister_group_dev).
+    """
+    if number is None or leaving is not None:
         return {}
-    name, owner = f"vfio{present.vfio_device}", function_folder(function)
+    name = f"vfio{number}"
     folder = f"{owner}/vfio-dev/{name}"
-    number = f"{majors.vfio_devices}:{present.vfio_device}"
-    event = f"MAJOR={majors.vfio_devices}\nMINOR={present.vfio_device}\nDEVNAME=vfio/devices/{name}\n"
+    event = f"MAJOR={majors.vfio_devices}\nMINOR={number}\nDEVNAME=vfio/devices/{name}\n"
     return {
-        f"{folder}/dev": text(number),
+        f"{folder}/dev": text(f"{majors.vfio_devices}:{number}"),
         f"{folder}/device": Link(up_from(folder, owner)),
         f"{folder}/subsystem": Link(up_from(folder, "sys/class/vfio-dev")),
         f"{folder}/uevent": File(event.encode(), 0o644, Acts("uevent", name)),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Concatenate, ParamSpec, TypeVar
 
-from claimwright.emulator.model.bus.binding import settled
+from claimwright.emulator.model.bus import binding, mdev_life
 from claimwright.emulator.model.change import Change, GpuEvent
 from claimwright.emulator.model.state import NodeState
 from claimwright.emulator.model.vgpu.orphans import without_orphans
@@ -56,7 +56,7 @@ class NodeModel:
         with self._lock:
             change = operation(self._state, *arguments, **named)
             if change.state is not self._state:
-                self._publish(without_orphans(settled(change.state)))
+                self._publish(without_orphans(mdev_life.settled(binding.settled(change.state))))
             for event in change.events:
                 for listener in tuple(self._listeners):
                     listener(event)

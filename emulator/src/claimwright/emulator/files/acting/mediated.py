@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 
 from claimwright.emulator.errors import KernelRefused
-from claimwright.emulator.files.acting.parsing import unsigned
+from claimwright.emulator.files.acting.parsing import name, unsigned
 from claimwright.emulator.files.acting.stores import Store
 from claimwright.emulator.model import NodeState
-from claimwright.emulator.model.bus import mediating, presence
+from claimwright.emulator.model.bus import mdev_life, mediating, presence
 
 
 def _create(state: NodeState, subject: str, text: str) -> NodeState:
@@ -17,7 +17,16 @@ def _create(state: NodeState, subject: str, text: str) -> NodeState:
 
 
 def _remove(state: NodeState, subject: str, text: str) -> NodeState:
-    return mediating.mdev_removed(state, subject) if unsigned(text) else state
+    return mdev_life.removed(state, subject) if unsigned(text) else state
+
+
+def _bind(_state: NodeState, subject: str, text: str) -> NodeState:
+    """Refuse: mdev_match() says no to everything, a driver gets a mediated device only when that is made."""
+    raise KernelRefused(errno.ENODEV, f"{subject} does not match {name(text)!r}: nothing is bound by hand")
+
+
+def _unbind(state: NodeState, _subject: str, text: str) -> NodeState:
+    return mdev_life.unbound(state, name(text))
 
 
 def _current_type(state: NodeState, subject: str, text: str) -> NodeState:
@@ -32,6 +41,8 @@ def _fixed(_state: NodeState, subject: str, text: str) -> NodeState:
 STORES: dict[str, Store] = {
     "mdev_create": _create,
     "mdev_remove": _remove,
+    "mdev_bind": _bind,
+    "mdev_unbind": _unbind,
     "current_vgpu_type": _current_type,
     "vgpu_setting": _fixed,
     "vgpu_params": _fixed,

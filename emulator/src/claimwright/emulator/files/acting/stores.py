@@ -12,7 +12,7 @@ from claimwright.emulator.model.pci import PciAddress
 
 PAGE_BYTES = 4096
 Store = Callable[[NodeState, str, str], NodeState]  # state, subject, text
-Waits = PciAddress | None
+Waits = PciAddress | str | None  # a function, or a mediated device by its UUID
 
 
 def with_changed(state: NodeState, subject: str, **changes: Any) -> NodeState:  # noqa: ANN401 - fields of a value

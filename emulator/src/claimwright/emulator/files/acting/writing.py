@@ -10,6 +10,7 @@ from claimwright.emulator.files.acting import drivers, functions, mediated, syst
 from claimwright.emulator.files.acting.stores import PAGE_BYTES, Store, Waits
 from claimwright.emulator.files.tree import Acts
 from claimwright.emulator.model import NodeState
+from claimwright.emulator.model.bus import mdev_life
 from claimwright.emulator.model.bus.values import Leaving
 from claimwright.emulator.model.change import Change
 from claimwright.emulator.model.pci import PciAddress
@@ -39,7 +40,10 @@ def write(state: NodeState, acts: Acts, data: bytes, *, may_wait: bool = True) -
 
 
 def _newly_leaving(before: NodeState, after: NodeState) -> Waits:
-    """Return the function whose leaving this store has begun, or asked for again; the last to go of several."""
+    """Return the device whose leaving this store has begun, or asked for again; the last to go of several."""
+    for device in after.mediated:
+        if device.leaving is not None and device not in before.mediated:
+            return device.uuid
     if after.bus is before.bus:
         return None
     for address, present in after.bus.functions.items():
@@ -49,7 +53,10 @@ def _newly_leaving(before: NodeState, after: NodeState) -> Waits:
     return None
 
 
-def is_waiting(state: NodeState, address: PciAddress) -> bool:
-    """Tell whether a writer still waits for a function's users."""
-    present = state.bus.functions.get(address)
+def is_waiting(state: NodeState, device: PciAddress | str) -> bool:
+    """Tell whether a writer still waits for a device's users."""
+    if isinstance(device, str):
+        mediated = mdev_life.find(state, device)
+        return mediated is not None and mediated.leaving is not None
+    present = state.bus.functions.get(device)
     return present is not None and present.leaving in (Leaving.UNBIND, Leaving.REMOVE)

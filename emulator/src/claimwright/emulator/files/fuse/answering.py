@@ -19,9 +19,9 @@ _READ, _WRITE = 4, 2
 
 
 class Blocked(Exception):
-    """The writer waits for this function's users; the answer then is `reply`."""
+    """The writer waits for the users of this function or mediated device; the answer then is `reply`."""
 
-    def __init__(self, waits: PciAddress, reply: bytes) -> None:
+    def __init__(self, waits: PciAddress | str, reply: bytes) -> None:
         super().__init__(str(waits))
         self.waits, self.reply = waits, reply
 

@@ -11,7 +11,7 @@ import errno
 from dataclasses import replace
 
 from claimwright.emulator.errors import KernelRefused
-from claimwright.emulator.model.bus import groups
+from claimwright.emulator.model.bus import groups, vfio
 from claimwright.emulator.model.bus.drivers import DRIVERS, DriverSpec
 from claimwright.emulator.model.bus.values import BusFunction, Leaving
 from claimwright.emulator.model.pci import FunctionKind, PciAddress
@@ -69,7 +69,8 @@ def detach(state: NodeState, address: PciAddress) -> NodeState:
     if present.driver is None:
         return state
     free = replace(present, driver=None, leaving=None, unbind_locked=False, enable_count=0, vfio_device=None)
-    return _told_gpu(_without_holders(with_function(state, address, free), address), address)
+    state = _without_holders(with_function(state, address, free), address)
+    return _told_gpu(vfio.abandoned(state, present.iommu_group, present.vfio_device), address)
 
 
 def holders(state: NodeState, address: PciAddress) -> tuple[str, ...]:
@@ -77,11 +78,11 @@ def holders(state: NodeState, address: PciAddress) -> tuple[str, ...]:
     present = state.bus.functions.get(address)
     if present is None or present.driver is None:
         return ()
-    opened = state.bus.holders
-    keys = [f"gpu/{address}"]
+    key = f"gpu/{address}"
+    opened = [(key, pid) for pid in sorted(state.bus.holders.get(key, ()))]
     if present.vfio_device is not None:
-        keys += [f"device/{present.vfio_device}", f"iommufd/{present.vfio_device}"]
-    found = [f"process {pid} ({key})" for key in keys for pid in sorted(opened.get(key, ()))]
+        opened += vfio.users(state, present.vfio_device)
+    found = [f"process {pid} ({key})" for key, pid in opened]
     gpu = gpu_of(state, address)
     if gpu is not None and gpu.nvml_visible:
         found += [f"process {each.pid} ({each.name})" for each in gpu.processes]

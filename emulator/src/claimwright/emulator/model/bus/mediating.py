@@ -95,24 +95,12 @@ def mdev_created(state: NodeState, function: PciAddress, type_id: int, text: str
     return replace(state, mediated=(*state.mediated, device))
 
 
-def mdev_removed(state: NodeState, uuid: str) -> NodeState:
-    """Remove a mediated device: ENODEV when it is gone, EBUSY while a virtual machine has it."""
-    device = next((each for each in state.mediated if each.uuid == uuid), None)
-    if device is None:
-        raise KernelRefused(errno.ENODEV, f"no mediated device {uuid}")
-    keys = (f"device/{device.vfio_device}", f"iommufd/{device.vfio_device}")
-    if any(state.bus.holders.get(key) for key in keys):
-        raise KernelRefused(errno.EBUSY, f"mediated device {uuid} is open")
-    state = _without_vgpu(state, uuid)
-    return replace(state, mediated=tuple(each for each in state.mediated if each.uuid != uuid))
-
-
 def type_assigned(state: NodeState, function: PciAddress, type_id: int) -> NodeState:
     """Write `current_vgpu_type`: 0 clears; EINVAL for what cannot be made, EBUSY while a machine has it."""
     if function not in vendor_functions(state):
         raise KernelRefused(errno.ENODEV, f"{function} carries no vGPU: it is not on the NVIDIA driver")
     if type_id == 0:
-        return state if assigned(state, function) is None else _without_vgpu(state, str(function))
+        return state if assigned(state, function) is None else without_vgpu(state, str(function))
     if all(kind.id != type_id for kind in creatable(state, function)):
         raise KernelRefused(errno.EINVAL, f"vGPU type {type_id} cannot be made on {function} now")
     return _carrying(state, function, type_id, str(function))
@@ -145,7 +133,8 @@ def _carrying(state: NodeState, function: PciAddress, type_id: int, carrier: str
         raise KernelRefused(_NO_ROOM.get(refused.reason, errno.EINVAL), refused.said) from None
 
 
-def _without_vgpu(state: NodeState, carrier: str) -> NodeState:
+def without_vgpu(state: NodeState, carrier: str) -> NodeState:
+    """Remove the vGPU that something carries, if it is still there; EBUSY while a machine runs on it."""
     from claimwright.emulator.model.operations.vgpu import remove_vgpu  # noqa: PLC0415
 
     try:

@@ -66,15 +66,16 @@ def _added(state: NodeState, function: PciFunction) -> NodeState:
     return binding.attach_by_match(state, function.address)  # pci_bus_add_device asks no autoprobe switch
 
 
-def added(state: NodeState, functions: Iterable[PciFunction], *, probe: bool) -> NodeState:
+def added(
+    state: NodeState, functions: Iterable[PciFunction], *, probe: bool, override: str | None = None
+) -> NodeState:
     """Add hardware that was not there before (virtual functions, a hot-plugged card)."""
     new = tuple(functions)
     state = replace(state, functions=tuple(sorted((*state.functions, *new), key=lambda each: each.address)))
     for function in new:
         group = groups.group_for(state, function)
-        state = binding.with_function(
-            state, function.address, BusFunction(function.numa_node, iommu_group=group)
-        )
+        new_one = BusFunction(function.numa_node, iommu_group=group, driver_override=override)
+        state = binding.with_function(state, function.address, new_one)
         if probe:
             state = binding.attach_by_match(state, function.address)
     return state

@@ -1,8 +1,9 @@
 """Who has VFIO nodes open, and what that forbids others (drivers/vfio/group.c, device_cdev.c, iommu.c).
 
 Holders are kept by key: `group/<N>` while a group's node is open, `container/<N>` while user space owns the group's
-DMA, `device/<N>` while a device is open through its group, `iommufd/<N>` while one is bound to an IOMMUFD. A holder is
-a process id, or any other number that its caller gives for one open file.
+DMA, `device/<N>` while a device is open through its group, `node/<N>` while its own node is, `iommufd/<N>` while it is
+bound to an IOMMUFD, and `domain/<group>/<IOMMUFD>` for which one. A holder is a process id, or any other number that
+its caller gives for one open file.
 """
 
 from __future__ import annotations
@@ -39,15 +40,27 @@ def device_opened(state: NodeState, number: int, holder: int) -> NodeState:
     return held(state, f"device/{number}", holder)
 
 
-def device_bound(state: NodeState, number: int, holder: int) -> NodeState:
-    """Bind /dev/vfio/devices/vfio<N> to an IOMMUFD: EINVAL when it is, EBUSY with its group open, EPERM not viable."""
+def node_opened(state: NodeState, number: int, holder: int) -> NodeState:
+    """Open /dev/vfio/devices/vfio<N>, which holds the device before it is bound to anything."""
+    group_of(state, number)
+    return held(state, f"node/{number}", holder)
+
+
+def device_bound(state: NodeState, number: int, holder: int, iommufd: int | None = None) -> NodeState:
+    """Bind /dev/vfio/devices/vfio<N> to an IOMMUFD, by default one that nobody shares.
+
+    EINVAL when it is bound, EBUSY with its group open, EPERM when that is not viable or another IOMMUFD's.
+    """
     group = group_of(state, number)
     if state.bus.holders.get(f"iommufd/{number}"):
         raise KernelRefused(errno.EINVAL, f"vfio{number} is bound to an IOMMUFD already")
     _check_free(state, (f"group/{group}",), f"/dev/vfio/devices/vfio{number}")
     if group is not None and not groups.is_viable(state.bus, group):
         raise KernelRefused(errno.EPERM, f"IOMMU group {group} of vfio{number} is not viable")
-    return held(state, f"iommufd/{number}", holder)
+    domain = f"domain/{group}/{holder if iommufd is None else iommufd}"
+    if others := [key for key in state.bus.holders if key.startswith(f"domain/{group}/") and key != domain]:
+        raise KernelRefused(errno.EPERM, f"IOMMU group {group} of vfio{number} is held as {others[0]}")
+    return held(held(state, f"iommufd/{number}", holder), domain, holder)
 
 
 def group_of(state: NodeState, number: int) -> int | None:
@@ -66,6 +79,35 @@ def group_devices(state: NodeState, group: int) -> tuple[int, ...]:
     members = (state.bus.functions[each].vfio_device for each in state.bus.group_members(group))
     mediated = (each.vfio_device for each in state.mediated if each.iommu_group == group)
     return tuple(number for number in (*members, *mediated) if number is not None)
+
+
+def abandoned(state: NodeState, group: int | None, number: int | None) -> NodeState:
+    """Forget who held a device that is gone, and its group when that was the last: their open files are dead."""
+    dead = {f"{kind}/{number}" for kind in ("device", "node", "iommufd")} if number is not None else set()
+    if group is not None and not group_devices(state, group):
+        dead |= {f"group/{group}", f"container/{group}"}
+        dead |= {key for key in state.bus.holders if key.startswith(f"domain/{group}/")}
+    kept = {key: holders for key, holders in state.bus.holders.items() if key not in dead}
+    return (
+        state if len(kept) == len(state.bus.holders) else replace(state, bus=replace(state.bus, holders=kept))
+    )
+
+
+def users(state: NodeState, number: int) -> tuple[tuple[str, int], ...]:
+    """Return who keeps a VFIO device from being taken away, as (key, holder)."""
+    keys = (f"device/{number}", f"node/{number}", f"iommufd/{number}")
+    return tuple((key, holder) for key in keys for holder in sorted(state.bus.holders.get(key, ())))
+
+
+def device_named(state: NodeState, name: str, group: int) -> int | None:
+    """Return the VFIO device of a group that is called so, an address or a UUID; None when it is leaving or not one."""
+    for address, present in state.bus.functions.items():
+        if str(address) == name and present.iommu_group == group and present.leaving is None:
+            return present.vfio_device
+    for mediated in state.mediated:
+        if mediated.uuid == name and mediated.iommu_group == group and not mediated.leaving:
+            return mediated.vfio_device
+    return None
 
 
 def held(state: NodeState, key: str, holder: int) -> NodeState:

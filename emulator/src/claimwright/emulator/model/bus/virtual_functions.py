@@ -61,7 +61,9 @@ def _enabled(state: NodeState, physical: PciFunction, number: int) -> NodeState:
     counted = binding.with_function(state, physical.address, replace(present, virtual_functions=number))
     taken = max((each.isolation for each in state.functions if each.isolation is not None), default=-1)
     new = (_virtual(physical, index, taken + 1 + index) for index in range(number))
-    return presence.added(counted, new, probe=present.virtual_autoprobe)
+    # vfio_pci_bus_notifier: no other driver shall see what the user of a physical function on vfio-pci controls.
+    override = present.driver if present.driver == "vfio-pci" else None
+    return presence.added(counted, new, probe=present.virtual_autoprobe, override=override)
 
 
 def _virtual(physical: PciFunction, index: int, isolation: int) -> PciFunction:

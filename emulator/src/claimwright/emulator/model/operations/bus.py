@@ -47,6 +47,9 @@ def unbind(state: NodeState, function: str, driver: str | None = None) -> Change
     present = state.bus.functions[address]
     if present.driver is None or driver not in (None, present.driver):
         raise KernelRefused(errno.ENODEV, f"{function} is bound to {present.driver}, not to {driver}")
+    if present.driver == "vfio-pci":  # vfio_pci_core_unregister_device unmakes them first
+        state = virtual_functions.disabled(state, address)
+        present = state.bus.functions[address]
     if binding.holders(state, address):
         leaving = replace(present, leaving=Leaving.UNBIND)
         return _with(binding.with_function(state, address, leaving), address)
