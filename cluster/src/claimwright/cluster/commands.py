@@ -5,56 +5,30 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from claimwright.cluster import errors, folders, interface, progress, versions
 from claimwright.cluster.interface import Cluster, ClusterSpec, ProviderName
+from claimwright.cluster.interruption import TERMINATED_STATUS, Terminated, terminable
 
 _DEFAULT_NAME = "claimwright"
 _FOLLOW_SECONDS = 0.2
-_TERMINATED_STATUS = 128 + signal.SIGTERM
 _COLUMNS = ("name", "state", "provider", "kubernetes", "nodes")
 _EXISTING_FOLDER = click.Path(file_okay=False, resolve_path=True, path_type=Path)
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM came, as from `timeout`, a service manager or a pipeline that is cancelled."""
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Raise _Terminated on SIGTERM, so that what runs is undone as after Ctrl-C."""
-    owner = os.getpid()
-
-    def end(*_: object) -> NoReturn:
-        if os.getpid() != owner:
-            os._exit(_TERMINATED_STATUS)  # a fork, such as pyroute2's for a namespace, must not undo our work
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers; a program that calls us from another has its own
-        return
-    former = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 @contextmanager
 def _reported() -> Iterator[None]:
     """Turn an expected error into one message and exit code 2; a SIGTERM cleans up as Ctrl-C does."""
     try:
-        with _terminable():
+        with terminable():
             yield
     except errors.ClusterError as error:
         click.echo(f"error: {error}", err=True)
@@ -62,9 +36,9 @@ def _reported() -> Iterator[None]:
     except OSError as error:
         click.echo(f"error: {_explained(error)}", err=True)
         sys.exit(2)
-    except _Terminated:
+    except Terminated:
         click.echo("terminated; nothing is left behind", err=True)
-        sys.exit(_TERMINATED_STATUS)
+        sys.exit(TERMINATED_STATUS)
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is left behind", err=True)
         sys.exit(130)

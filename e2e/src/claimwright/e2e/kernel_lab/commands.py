@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
 from claimwright.cluster import for_stream
+from claimwright.cluster.interruption import TERMINATED_STATUS, Terminated, terminable
 from claimwright.e2e.kernel_lab.errors import LabError
 from claimwright.e2e.kernel_lab.machine import (
     KernelRun,
-    Lab,
-    Request,
-    boot,
     find_lab,
     lab_folder,
     prepare_lab,
     run_on_kernel,
+    run_program,
 )
 
 _REFUSED = 2
@@ -36,10 +36,8 @@ def prepare() -> None:
     Packages of the distribution are unpacked into the cache and never installed. The kernel takes four to five
     minutes on two cores.
     """
-    try:
+    with _reported():
         lab = prepare_lab(for_stream(sys.stderr))
-    except LabError as error:
-        _refuse(error)
     click.echo(f"the kernel lab is ready: Linux {lab.kernel.release}, in {lab_folder()}")
 
 
@@ -47,11 +45,8 @@ def prepare() -> None:
 @click.option("--all", "every", is_flag=True, help="Print what passes as well.")
 def table(*, every: bool) -> None:
     """Run the operations table on the lab's kernel; the exit code is 1 when a step comes out otherwise."""
-    try:
-        with for_stream(sys.stderr).step("running the operations table on a real kernel"):
-            run = run_on_kernel(find_lab(), deadline_seconds=_TABLE_SECONDS)
-    except LabError as error:
-        _refuse(error)
+    with _reported():
+        run = run_on_kernel(find_lab(), deadline_seconds=_TABLE_SECONDS, progress=for_stream(sys.stderr))
     for result in run.results:
         if every or result.wrong:
             click.echo(result)
@@ -67,31 +62,33 @@ def table(*, every: bool) -> None:
 def run(argv: tuple[str, ...], seconds: float) -> None:
     """Run a program of this machine inside, in this folder: `kernel-lab run -- pytest driver/tests/test_x.py`.
 
-    It sees this machine's files (what it writes stays inside), this Python, the lab's devices and its kernel, as root.
+    It sees this machine's files (what it writes stays inside), this Python, the lab's devices and its kernel, as root;
+    CLAIMWRIGHT_KERNEL_LAB names the devices, as JSON. The exit code is the program's, or 2 when the lab refuses.
     """
+    with _reported():
+        ended = run_program(find_lab(), argv, deadline_seconds=seconds, heard=_echo)
+    sys.exit(ended.code)
+
+
+def _echo(stream: str, text: str) -> None:
+    click.echo(text, nl=False, err=stream == "stderr")
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Turn what the lab refuses into one message and exit code 2; a SIGTERM cleans up as Ctrl-C does."""
     try:
-        code = _run_inside(find_lab(), Request(argv, Path.cwd()), seconds)
+        with terminable():
+            yield
     except LabError as error:
-        _refuse(error)
-    sys.exit(code)
-
-
-def _run_inside(lab: Lab, request: Request, seconds: float) -> int:
-    code = 0
-    for told in boot(lab, request, deadline_seconds=seconds):
-        if told["kind"] == "output":
-            click.echo(told["text"], nl=False)
-        elif told["kind"] == "end":
-            code = int(told["code"])
-    return code
+        click.echo(f"error: {error}", err=True)
+        sys.exit(_REFUSED)
+    except Terminated:
+        click.echo("terminated; nothing is left behind", err=True)
+        sys.exit(TERMINATED_STATUS)
 
 
 def _summary(run: KernelRun) -> str:
     cases = len({(result.subject, result.case) for result in run.results})
     told = f"{cases} cases, {len(run.results)} steps, {len(run.failed)} otherwise than the table says"
     return f"Linux {run.kernel}: {told}"
-
-
-def _refuse(error: LabError) -> None:
-    click.echo(f"error: {error}", err=True)
-    sys.exit(_REFUSED)

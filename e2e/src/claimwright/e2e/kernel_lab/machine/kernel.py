@@ -11,6 +11,7 @@ from pathlib import Path
 from claimwright.cluster import Progress
 from claimwright.cluster.programs import run
 from claimwright.e2e.kernel_lab.errors import LabError
+from claimwright.e2e.kernel_lab.machine.mortality import mortal_group
 from claimwright.e2e.kernel_lab.machine.parts import library_folders
 
 SOURCE_PACKAGE = (
@@ -62,7 +63,7 @@ def refuse_dropped(wanted: str, config: str) -> None:
 
 def _make(source: Path, tools: Path, *targets: str, seconds: float = _STEP_SECONDS) -> str:
     return run(
-        ["nice", "-n", "10", "make", "--silent", *targets],
+        mortal_group(["nice", "-n", "10", "make", "--silent", *targets]),
         cwd=source, timeout_seconds=seconds, environment=_environment(tools),
     )  # fmt: skip
 

@@ -37,25 +37,46 @@ def find_lab() -> Lab:
     if qemu is None or busybox is None or kernel is None:
         parts = {"QEMU (qemu-system-x86_64)": qemu, "a static busybox": busybox, "the lab's kernel": kernel}
         missing = ", ".join(name for name, part in parts.items() if part is None)
-        raise LabIncomplete(f"the kernel lab lacks {missing}: `{PREPARE}` brings them")
+        raise LabIncomplete(f"the kernel lab lacks {missing}: `{PREPARE}` brings them{_last_refusal()}")
     return Lab(qemu, kernel, busybox)
 
 
 def prepare_lab(progress: Progress) -> Lab:
     """Bring what is missing, once; two that call it at a time share the work.
 
-    Raises LabError that says what could not be had and why.
+    Raises LabError that says what could not be had and why; `find_lab` repeats it until it has worked.
     """
-    if platform.machine() != "x86_64":
-        raise LabError(f"the kernel lab is for x86-64 machines, this is {platform.machine()}")
     cache = Cache(lab_folder())
     try:
-        with cache.locked(progress), cache.scratch() as scratch:
-            _bring_programs(scratch, progress)
-            _bring_kernel(scratch, progress)
-    except ClusterError as error:
+        with cache.locked(progress):
+            shutil.rmtree(
+                lab_folder() / "scratch", ignore_errors=True
+            )  # of one that was killed: we have the lock
+            with cache.scratch() as scratch:
+                _bring(scratch, progress)
+    except (ClusterError, LabError) as error:
+        _refusal().write_text(str(error))
         raise LabError(f"the kernel lab cannot be prepared: {error}") from error
+    _refusal().unlink(missing_ok=True)
     return find_lab()
+
+
+def _bring(scratch: Path, progress: Progress) -> None:
+    if platform.machine() != "x86_64":
+        raise LabError(f"it is for x86-64 machines, this is {platform.machine()}")
+    _bring_programs(scratch, progress)
+    _bring_kernel(scratch, progress)
+
+
+def _last_refusal() -> str:
+    try:
+        return f"; its last try: {_refusal().read_text()}"
+    except FileNotFoundError:
+        return ""
+
+
+def _refusal() -> Path:
+    return lab_folder() / "refused"
 
 
 def _bring_programs(scratch: Path, progress: Progress) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
+from claimwright.cluster import Progress, Silent
 from claimwright.e2e.kernel_lab.errors import LabError
 from claimwright.e2e.kernel_lab.machine.parts import Lab
 from claimwright.e2e.kernel_lab.machine.session import Request, Told, boot
@@ -24,26 +26,56 @@ class KernelRun:
         return tuple(result for result in self.results if result.wrong)
 
 
-def run_on_kernel(lab: Lab, *, deadline_seconds: float) -> KernelRun:
+def run_on_kernel(lab: Lab, *, deadline_seconds: float, progress: Progress | None = None) -> KernelRun:
     """Boot, run the whole table, and return everything; LabError with what was said when it did not get through."""
-    kernel, results, not_run, said = "", [], [], ""
-    code = 0
-    for told in boot(lab, Request(), deadline_seconds=deadline_seconds):
+    heard = _Heard()
+    with _Steps(progress or Silent()) as steps:
+        steps.now("booting a real kernel in QEMU")
+        for told in boot(lab, Request(), deadline_seconds=deadline_seconds):
+            if "subject" in told:
+                steps.now(f"Linux {heard.kernel}: {told['subject']}")
+            heard.take(told)
+    if heard.code:
+        raise LabError(
+            f"the table stopped after {len(heard.results)} steps on Linux {heard.kernel}:\n{heard.said}"
+        )
+    return KernelRun(heard.kernel, tuple(heard.results), tuple(heard.not_run))
+
+
+@dataclass
+class _Heard:
+    """What has come out of the machine so far."""
+
+    kernel: str = ""
+    results: list[Result] = field(default_factory=list)
+    not_run: list[NotRun] = field(default_factory=list)
+    said: str = ""
+    code: int = 0
+
+    def take(self, told: Told) -> None:
         match told["kind"]:
             case "facts":
-                kernel = told["kernel"]
+                self.kernel = told["kernel"]
             case "result":
-                results.append(_result(told))
+                self.results.append(Result(**{name: value for name, value in told.items() if name != "kind"}))
             case "not-run":
-                not_run.append(NotRun(told["subject"], told["case"], tuple(told["missing"])))
+                self.not_run.append(NotRun(told["subject"], told["case"], tuple(told["missing"])))
             case "output":
-                said += told["text"]
+                self.said += told["text"]
             case "end":
-                code = told["code"]
-    if code:
-        raise LabError(f"the table stopped after {len(results)} steps on Linux {kernel}:\n{said}")
-    return KernelRun(kernel, tuple(results), tuple(not_run))
+                self.code = told["code"]
 
 
-def _result(told: Told) -> Result:
-    return Result(**{name: value for name, value in told.items() if name != "kind"})
+class _Steps(ExitStack):
+    """Reports one step after the other."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress, self._label = progress, ""
+
+    def now(self, label: str) -> None:
+        """End the step that is reported, and begin this one; nothing when it is the same."""
+        if label != self._label:
+            self.close()
+            self.enter_context(self._progress.step(label))
+            self._label = label
