@@ -22,6 +22,7 @@ class Client:
     pid: int
     uid: int
     registered: dict[int, int] = field(default_factory=dict)  # GPU slot -> event types
+    system_events: int = 0  # nvmlSystemEventType*
 
     @classmethod
     def of(cls, made: socket.socket, connection: int) -> Client:
@@ -38,6 +39,11 @@ class Client:
     def wants(self, slot: int, kind: int) -> bool:
         """Whether it registered for this event of this GPU."""
         return bool(self.registered.get(slot, 0) & kind)
+
+    @property
+    def is_event_set(self) -> bool:
+        """Whether it waits for events of any kind."""
+        return bool(self.registered or self.system_events)
 
     def receive(self) -> bytes | None:
         """Return one packet, empty when the client is gone, None when there is none after all."""

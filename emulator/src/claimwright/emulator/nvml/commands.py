@@ -76,6 +76,8 @@ class Commands:
     def _carry_out(self, client: Client, number: int, slot: int, arguments: Sequence[int]) -> Result:
         if number == Operation.REGISTER_EVENTS:
             return self._register(client, slot, arguments[0], arguments[1])
+        if number == Operation.REGISTER_SYSTEM_EVENTS:
+            return self._register_system(client, arguments[0], arguments[1])
         if number not in _CHANGES:
             return Result.NOT_SUPPORTED
         return self._change(client, Operation(number), slot, arguments)
@@ -94,13 +96,23 @@ class Commands:
 
     def _register(self, client: Client, slot: int, connection: int, kinds: int) -> Result:
         """Only for event connections of the same process; a set may register again and adds to what it has."""
-        receiver = self._find(connection)
-        if receiver is None or (receiver.pid, receiver.uid) != (client.pid, client.uid):
-            return Result.INVALID_ARGUMENT
-        if slot >= len(self._model.snapshot().gpus):
+        receiver = self._receiver(client, connection)
+        if receiver is None or slot >= len(self._model.snapshot().gpus):
             return Result.INVALID_ARGUMENT
         receiver.registered[slot] = receiver.registered.get(slot, 0) | kinds
         return Result.SUCCESS
+
+    def _register_system(self, client: Client, connection: int, kinds: int) -> Result:
+        receiver = self._receiver(client, connection)
+        if receiver is None:
+            return Result.INVALID_ARGUMENT
+        receiver.system_events |= kinds
+        return Result.SUCCESS
+
+    def _receiver(self, client: Client, connection: int) -> Client | None:
+        found = self._find(connection)
+        same = found is not None and (found.pid, found.uid) == (client.pid, client.uid)
+        return found if same else None
 
 
 def _reply(result: Result, operation: int) -> bytes:

@@ -17,7 +17,10 @@ from zlib import crc32
 
 from claimwright.emulator.nvml import handles, layout, private
 from claimwright.emulator.nvml.answers.table import answers
+from claimwright.emulator.nvml.consumers import CONSUMERS
+from claimwright.emulator.nvml.generation.behaviour import Answered, read_behaviour
 from claimwright.emulator.nvml.generation.calls import CallWriter
+from claimwright.emulator.nvml.generation.overview import overview
 from claimwright.emulator.nvml.generation.python_records import record_lines
 from claimwright.emulator.nvml.header import Function, Header, Parameter, installed_header, read_header
 from claimwright.emulator.nvml.inherited import INHERITED
@@ -26,9 +29,11 @@ from claimwright.emulator.nvml.records import Field, Record
 LIBRARY = Path(__file__).parent / "library"
 GENERATED = LIBRARY / "_generated"
 PYTHON = Path(__file__).parent / "_generated"
+CHECKOUT = Path(__file__).parents[5]
+OVERVIEW = CHECKOUT / "docs/nvml-functions.md"
 COMMAND = "python -m claimwright.emulator.nvml.generate"
 
-_HANDLES = {"nvmlGpuInstance_t", "nvmlComputeInstance_t", "nvmlUnit_t", "nvmlGpmSample_t"}
+_HANDLES = {"nvmlEventSet_t", "nvmlGpuInstance_t", "nvmlComputeInstance_t", "nvmlUnit_t", "nvmlGpmSample_t"}
 _ALIASED = re.compile(r"^ALIAS\((nvml\w+),", re.MULTILINE)
 _HAND_WRITTEN = re.compile(r"^[A-Z_]+\((nvml\w+)[,)]", re.MULTILINE)
 _NUMBERS = {"u8": "uint8_t", "u32": "uint32_t", "i32": "int32_t", "u64": "uint64_t", "char": "char"}
@@ -41,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = parser.parse_args(arguments).check
     stale = [path for path, text in tables().items() if _differs(path, text, write=not check)]
     for path in stale:
-        print(f"{'stale' if check else 'wrote'} {path.relative_to(LIBRARY.parent)}")
+        print(f"{'stale' if check else 'wrote'} {path.relative_to(CHECKOUT)}")
     return 1 if check and stale else 0
 
 
@@ -76,7 +81,18 @@ def tables() -> Mapping[Path, str]:
             f"{of_header}: all that nothing answers.", _stubs(header, own | answered)
         ),
         GENERATED / "symbols.txt": "".join(f"{line}\n" for line in (f"# {of_header}", *symbols(header))),
+        OVERVIEW: "".join(
+            f"{line}\n" for line in overview(header.version, behaviour(header), bare_names(header), CONSUMERS)
+        ),
     }
+
+
+def behaviour(header: Header) -> Mapping[str, Answered]:
+    """Return how each function of nvml.h is answered."""
+    names = [function.name for function in header.functions if function not in private.FUNCTIONS]
+    sources = {source.name: source.read_text() for source in sorted(LIBRARY.glob("*.c"))}
+    modules = {name: answer.__module__.rpartition(".")[2] for name, answer in answers().items()}
+    return read_behaviour(names, sources, modules)
 
 
 def _run(text: str) -> Mapping[str, Any]:
@@ -248,7 +264,7 @@ def _stub(function: Function, header: Header) -> str:
 
 
 def _is_address(parameter: Parameter) -> bool:
-    return parameter.pointers > 0 or parameter.type_name in {"nvmlDevice_t", "nvmlEventSet_t", *_HANDLES}
+    return parameter.pointers > 0 or parameter.type_name in {"nvmlDevice_t", *_HANDLES}
 
 
 def _check(parameter: Parameter, header: Header, *, counted: bool) -> str:
@@ -257,8 +273,6 @@ def _check(parameter: Parameter, header: Header, *, counted: bool) -> str:
     if not parameter.pointers:
         if kind == "nvmlDevice_t":
             return f"CHECK_DEVICE({name})"
-        if kind == "nvmlEventSet_t":
-            return f"CHECK_EVENT_SET({name})"
         return f"CHECK_NO_HANDLE({name})" if kind in _HANDLES else f"CHECK_NUMBER({name})"
     words = _accepted(kind, header)
     if words:

@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from claimwright.emulator.nvml.records import record
 
 MAGIC = 0x4D564E4C57414C43  # "CLAWLNVM" in memory order
-ABI = 3
+ABI = 4
 CAPACITY = 32  # GPUs of one node; NVML's own PCI limits allow no more on any board we model
 HEADER_BYTES = 4096
 PAGE_BYTES = 8192
@@ -43,6 +43,7 @@ class Operation(IntEnum):
     SET_TIME_SLICE = 8
     REGISTER_EVENTS = 9
     CALL = 10  # a function of NVML by its number, `slot`; the parts of shapes.py follow
+    REGISTER_SYSTEM_EVENTS = 11
 
 
 class Result(IntEnum):
@@ -121,13 +122,13 @@ GPU = record(
     "u32 ecc_current", "u32 ecc_pending",
     "u64 ecc_volatile_corrected", "u64 ecc_volatile_uncorrected",
     "u64 ecc_aggregate_corrected", "u64 ecc_aggregate_uncorrected",
-    "u64 memory_used", "u64 bar1_used", "u64 event_reasons", "u64 energy_mj",
+    "u64 memory_used", "u64 bar1_used", "u64 event_reasons",
     "u32 fabric_state", "u32 fabric_status", "u32 fabric_clique", "u32 fabric_health_mask",
     "u32 fabric_health_summary", "u8 fabric_uuid[16]",
     "u32 recovery_action", "u32 rows_corrected", "u32 rows_uncorrected", "u32 rows_pending", "u32 rows_failed",
     "u32 pages_single_bit", "u32 pages_double_bit", "u32 pages_pending_single_bit", "u32 pages_pending_double_bit",
     "u32 retires_pages",
-    "u32 link_generation", "u32 link_width", "u32 replays", "u32 inforom_valid", "u32 failed_fans",
+    "u32 link_generation", "u32 link_width", "u32 replays", "u32 inforom_valid",
     "u8 mig_devices[16]",
     "u32 process_count", "process processes[64]",
     "u32 link_count", "u32 link_version", "u32 link_speed_mbps", "link links[36]",

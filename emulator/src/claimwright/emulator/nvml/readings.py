@@ -9,7 +9,6 @@ from claimwright.emulator.model.state import NvLinkErrors
 from claimwright.emulator.nvml.layout import (
     ABSENT,
     ABSENT_I32,
-    ABSENT_U64,
     LINK,
     LINKS,
     PROCESS,
@@ -49,7 +48,6 @@ def reading_values(gpu: GpuState, remotes: Mapping[PciAddress, PciIdentity]) -> 
         "power_limit_mw": gpu.power.limit_milliwatts,
         "memory_used": gpu.memory_used_bytes,
         "bar1_used": gpu.board.memory.bar1_idle_mib << 20,
-        "energy_mj": ABSENT_U64,
         "mig_devices": _mig_devices(gpu),
         **_load_values(gpu),
         **_ecc_values(gpu),
@@ -122,7 +120,6 @@ def _health_values(gpu: GpuState) -> dict[str, Value]:
         "link_width": health.pcie_width or gpu.link_width,
         "replays": health.pcie_replays,
         "inforom_valid": int(health.inforom_valid),
-        "failed_fans": health.failed_fans,
     }
 
 

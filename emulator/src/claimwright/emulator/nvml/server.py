@@ -9,40 +9,29 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
-from claimwright.emulator.model import NodeModel, NodeState
+from claimwright.emulator.model import NodeModel, NodeState, PciAddress
 from claimwright.emulator.model.change import GpuEvent
 from claimwright.emulator.model.state import DriverCondition
 from claimwright.emulator.nvml._generated.functions import DIGEST
 from claimwright.emulator.nvml.client import Client
 from claimwright.emulator.nvml.commands import Commands
 from claimwright.emulator.nvml.errors import SocketTaken
+from claimwright.emulator.nvml.event_packets import binding_packets, event_packet
 from claimwright.emulator.nvml.history import History
-from claimwright.emulator.nvml.layout import ABI, EVENT, GREETING, MAGIC, Result
+from claimwright.emulator.nvml.layout import ABI, GREETING, MAGIC, Result
 from claimwright.emulator.nvml.pages import TOTAL_BYTES, PageWriter
 from claimwright.emulator.nvml.socket_paths import short_path
 
 _log = logging.getLogger(__name__)
 _BACKLOG = 128
 _MOST_CLIENTS = 4096
-_NO_INSTANCE = 0xFFFFFFFF
 _AFTER_EVENTS_SECONDS = 0.001
-# An event of no type: it makes a waiting library look at the pages again.
-_WAKE = EVENT.pack(
-    {
-        "magic": MAGIC,
-        "slot": 0,
-        "unused": 0,
-        "type": 0,
-        "data": 0,
-        "gpu_instance": _NO_INSTANCE,
-        "compute_instance": _NO_INSTANCE,
-    }
-)
+_WAKE = event_packet(0, 0, 0)
 
 
 class NvmlServer:
@@ -66,6 +55,8 @@ class NvmlServer:
         self._thread = 0
         self._lost: frozenset[int] = frozenset()
         self._driver_gone = False
+        self._bound: Mapping[int, PciAddress] = {}  # GPUs that the driver holds
+        self._followed = False
         self.delay_of: Callable[[str, int], float] = lambda _function, _gpu: 0.0
         """How many seconds late a remote answer is, by function and GPU (-1: none); see answers/__init__.py."""
 
@@ -119,21 +110,11 @@ class NvmlServer:
         kind: int,
         data: int,
         *,
-        gpu_instance: int = 0xFFFFFFFF,
-        compute_instance: int = 0xFFFFFFFF,
+        gpu_instance: int | None = None,
+        compute_instance: int | None = None,
     ) -> int:
         """Queue an event for every set that registered for it; return how many. Call on the loop's thread."""
-        packet = EVENT.pack(
-            {
-                "magic": MAGIC,
-                "slot": slot,
-                "unused": 0,
-                "type": kind,
-                "data": data,
-                "gpu_instance": gpu_instance,
-                "compute_instance": compute_instance,
-            }
-        )
+        packet = event_packet(slot, kind, data, gpu_instance=gpu_instance, compute_instance=compute_instance)
         return sum(
             client.send(packet) for client in tuple(self._clients.values()) if client.wants(slot, kind)
         )
@@ -149,6 +130,15 @@ class NvmlServer:
         if gone and not self._driver_gone:
             self._loop.call_soon_threadsafe(self._end_event_sets)
         self._driver_gone = gone
+        bound = {gpu.index: gpu.pci for gpu in state.gpus if gpu.nvml_visible}
+        for packet in binding_packets(self._bound, bound) if self._followed else ():
+            self._loop.call_soon_threadsafe(self._tell_system, *packet)
+        self._bound, self._followed = bound, True
+
+    def _tell_system(self, kind: int, packet: bytes) -> None:
+        for client in tuple(self._clients.values()):
+            if client.system_events & kind:
+                client.send(packet)
 
     def _wake(self, gpus: frozenset[int]) -> None:
         for client in tuple(self._clients.values()):
@@ -157,7 +147,7 @@ class NvmlServer:
 
     def _end_event_sets(self) -> None:
         for client in tuple(self._clients.values()):
-            if client.registered:
+            if client.is_event_set:
                 self._end(client)
 
     def _deliver(self, event: GpuEvent) -> None:
@@ -173,8 +163,8 @@ class NvmlServer:
             event.gpu,
             int(event.kind),
             event.data,
-            gpu_instance=_NO_INSTANCE if event.gpu_instance is None else event.gpu_instance,
-            compute_instance=_NO_INSTANCE if event.compute_instance is None else event.compute_instance,
+            gpu_instance=event.gpu_instance,
+            compute_instance=event.compute_instance,
         )
 
     def _find(self, connection: int) -> Client | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.board import Architecture
@@ -117,11 +117,18 @@ def set_link_threshold(gpu: GpuState, threshold: int | None) -> GpuState:
 
 
 @of_gpu
-def clear_link_errors(gpu: GpuState, link: int) -> GpuState:
-    """Set the error counters of one NVLink to zero."""
+def clear_link_errors(gpu: GpuState, link: int, counter: str | None = None) -> GpuState:
+    """Set the error counters of one NVLink to zero, or one of them (a member of NvLinkErrors)."""
     if not 0 <= link < len(gpu.nvlinks):
         raise OperationRefused(Refusal.INVALID_ARGUMENT, f"link {link}; expected 0..{len(gpu.nvlinks) - 1}")
-    clean = replace(gpu.nvlinks[link], errors=NvLinkErrors())
+    known = {field.name for field in fields(NvLinkErrors)}
+    if counter is not None and counter not in known:
+        raise OperationRefused(
+            Refusal.INVALID_ARGUMENT, f"counter {counter!r}; expected one of {', '.join(sorted(known))}"
+        )
+    now = gpu.nvlinks[link].errors
+    errors = NvLinkErrors() if counter is None else replace(now, **{counter: 0})
+    clean = replace(gpu.nvlinks[link], errors=errors)
     return replace(gpu, nvlinks=(*gpu.nvlinks[:link], clean, *gpu.nvlinks[link + 1 :]))
 
 

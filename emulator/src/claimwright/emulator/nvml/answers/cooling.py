@@ -17,9 +17,19 @@ _ALL_SENSORS, _SENSORS = 15, 3
 _GPU_INTERNAL, _GPU_TARGET = 1, 1
 
 
+def get_speed(call: Call, device: Handle) -> int:
+    """Return the first fan's speed, percent (nvmlDeviceGetFanSpeed)."""
+    return get_speed_of(call, device, 0)
+
+
+def get_speed_of(call: Call, device: Handle, fan: int) -> int:
+    """Return a fan's speed, percent (nvmlDeviceGetFanSpeed_v2)."""
+    return _turning(_with_fan(call, device, fan), fan)
+
+
 def get_rpm(call: Call, device: Handle, info: r.nvmlFanSpeedInfo_v1_t) -> None:
     """Tell a fan's speed in turns per minute (nvmlDeviceGetFanSpeedRPM)."""
-    info.speed = _percent(_with_fan(call, device, info.fan), info.fan) * _RPM_AT_FULL // 100
+    info.speed = _turning(_with_fan(call, device, info.fan), info.fan) * _RPM_AT_FULL // 100
 
 
 def get_target(call: Call, device: Handle, fan: int) -> int:
@@ -92,6 +102,11 @@ def _held(gpu: GpuState, fan: int) -> int | None:
     return gpu.settings.fan_percent[fan] if fan < len(gpu.settings.fan_percent) else None
 
 
+def _turning(gpu: GpuState, fan: int) -> int:
+    """Return how fast a fan turns: fans fail from the first on."""
+    return 0 if fan < gpu.health.failed_fans else _percent(gpu, fan)
+
+
 def _percent(gpu: GpuState, fan: int) -> int:
     """Return what is held, or what the temperature asks for: full speed at the slowdown point."""
     held = _held(gpu, fan)
@@ -108,6 +123,8 @@ def _set(call: Call, gpu: GpuState, fan: int, percent: int | None) -> None:
 
 
 ANSWERS = {
+    "nvmlDeviceGetFanSpeed": get_speed,
+    "nvmlDeviceGetFanSpeed_v2": get_speed_of,
     "nvmlDeviceGetFanSpeedRPM": get_rpm,
     "nvmlDeviceGetTargetFanSpeed": get_target,
     "nvmlDeviceGetMinMaxFanSpeed": get_range,

@@ -44,6 +44,11 @@ def get_samples(call: Call, device: Handle, kind: int, since: int) -> tuple[int,
     return _UNSIGNED, _made(call, gpu, since, _VALUES[kind])
 
 
+def get_energy(call: Call, device: Handle) -> int:
+    """Return the energy, mJ, since the driver was loaded (nvmlDeviceGetTotalEnergyConsumption)."""
+    return call.history.totals(call.whole_gpu(device).index).energy_millijoules
+
+
 def get_violation(call: Call, device: Handle, policy: int, violation: r.nvmlViolationTime_t) -> None:
     """Tell how long a policy held the clocks below what was asked (nvmlDeviceGetViolationStatus), ns."""
     gpu = call.whole_gpu(device)
@@ -73,4 +78,8 @@ def _sample(at: int, number: int) -> r.nvmlSample_t:
     return made
 
 
-ANSWERS = {"nvmlDeviceGetSamples": get_samples, "nvmlDeviceGetViolationStatus": get_violation}
+ANSWERS = {
+    "nvmlDeviceGetSamples": get_samples,
+    "nvmlDeviceGetTotalEnergyConsumption": get_energy,
+    "nvmlDeviceGetViolationStatus": get_violation,
+}

@@ -16,6 +16,8 @@ SUBJECTS = (  # modules of this package
     "cooling",
     "drain",
     "facts",
+    "licensing",
+    "link_counters",
     "links",
     "metrics",
     "platform",

@@ -138,6 +138,67 @@ struct event_data {
 };
 MATCHES(struct event_data, nvmlEventData_t);
 
+struct event_v3 {
+    uint32_t timeout_ms, data_type;
+    char uuid[96], source_module[16];
+    uint64_t type, data, group, instance, timestamp_us, trace;
+    uint32_t gpu_instance, compute_instance, severity, category, code, scope, originator, module, chiplet, log_level;
+    uint32_t attributes, record_size, group_attributes;
+    uint8_t group_size, group_index;
+};
+MATCHES(struct event_v3, nvmlEventSetWait_v3_t);
+
+struct operational_config {
+    char uuid[96];
+    uint32_t log_level, severity;
+};
+MATCHES(struct operational_config, nvmlGpuOperationalEventConfig_v1_t);
+
+struct context_info {
+    uint32_t index, type, source_type, size;
+    uint16_t format;
+};
+MATCHES(struct context_info, nvmlEventSetGetContextInfo_v1_t);
+
+struct context_data {
+    void *data;
+    uint32_t index, size;
+};
+MATCHES(struct context_data, nvmlEventSetGetContextData_v1_t);
+
+struct context_xid {
+    uint32_t index, xid;
+};
+MATCHES(struct context_xid, nvmlEventSetGetGpuOperationalEventContextLegacyXid_v1_t);
+
+struct system_set {
+    uint32_t version;
+    void *set;
+};
+MATCHES(struct system_set, nvmlSystemEventSetCreateRequest_v1_t);
+MATCHES(struct system_set, nvmlSystemEventSetFreeRequest_v1_t);
+
+struct system_register {
+    uint32_t version;
+    uint64_t types;
+    void *set;
+};
+MATCHES(struct system_register, nvmlSystemRegisterEventRequest_v1_t);
+
+struct system_event {
+    uint64_t type;
+    uint32_t gpu;
+};
+MATCHES(struct system_event, nvmlSystemEventData_v1_t);
+
+struct system_wait {
+    uint32_t version, timeout_ms;
+    void *set;
+    struct system_event *events;
+    uint32_t room, count;
+};
+MATCHES(struct system_wait, nvmlSystemEventSetWaitRequest_v1_t);
+
 struct fabric_v1 {
     uint8_t cluster_uuid[16];
     uint32_t status, clique;

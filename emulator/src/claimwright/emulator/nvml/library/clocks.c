@@ -85,8 +85,16 @@ API(nvmlDeviceGetSupportedGraphicsClocks)(void *device, uint32_t memory, uint32_
 enum { ALL_REASONS = 0x1ff };
 REASONS(nvmlDeviceGetCurrentClocksEventReasons, page->event_reasons)
 REASONS(nvmlDeviceGetCurrentClocksThrottleReasons, page->event_reasons)
-REASONS(nvmlDeviceGetSupportedClocksEventReasons, ((void)page->flags, ALL_REASONS))
-REASONS(nvmlDeviceGetSupportedClocksThrottleReasons, ((void)page->flags, ALL_REASONS))
+
+static int all_reasons(void *device, uint64_t *out) {
+    OPEN(device, page);
+    (void)page;
+    NEED(out);
+    *out = ALL_REASONS;
+    return SUCCESS;
+}
+FIXED(nvmlDeviceGetSupportedClocksEventReasons)(void *device, uint64_t *out) { return all_reasons(device, out); }
+FIXED(nvmlDeviceGetSupportedClocksThrottleReasons)(void *device, uint64_t *out) { return all_reasons(device, out); }
 
 NUMBER(nvmlDeviceGetPowerUsage, power_usage_mw)
 NUMBER(nvmlDeviceGetPowerManagementLimit, power_limit_mw)
@@ -94,16 +102,6 @@ NUMBER(nvmlDeviceGetEnforcedPowerLimit, power_limit_mw)
 NUMBER(nvmlDeviceGetPowerManagementDefaultLimit, power_default_mw)
 PAIR(nvmlDeviceGetPowerManagementLimitConstraints, power_min_mw, power_max_mw)
 CONSTANT(nvmlDeviceGetPowerManagementMode, 1)
-
-API(nvmlDeviceGetTotalEnergyConsumption)(void *device, uint64_t *out) {
-    uint64_t value;
-    OPEN(device, page);
-    NEED(out);
-    CONSISTENTLY(page, value = page->energy_mj);
-    if (value == ABSENT_U64) return NOT_SUPPORTED;
-    *out = value;
-    return finish();
-}
 
 API(nvmlDeviceGetTemperature)(void *device, uint32_t sensor, uint32_t *out) {
     uint32_t value;
@@ -151,27 +149,5 @@ API(nvmlDeviceGetTemperatureThreshold)(void *device, uint32_t threshold, uint32_
     CONSISTENTLY(page, at = threshold_at(page, threshold));
     if (at == ABSENT_I32) return NOT_SUPPORTED;
     *out = (uint32_t)at;
-    return finish();
-}
-
-enum { FAN_PERCENT = 30 };
-
-API(nvmlDeviceGetFanSpeed)(void *device, uint32_t *out) {
-    OPEN(device, page);
-    NEED(out);
-    if (!load(&page->fan_count)) return NOT_SUPPORTED;
-    *out = load(&page->failed_fans) ? 0 : FAN_PERCENT; /* the first fan's */
-    return finish();
-}
-
-/* Fans fail from the first on. */
-API(nvmlDeviceGetFanSpeed_v2)(void *device, uint32_t fan, uint32_t *out) {
-    uint32_t count, failed;
-    OPEN(device, page);
-    NEED(out);
-    CONSISTENTLY(page, count = page->fan_count; failed = page->failed_fans);
-    if (!count) return NOT_SUPPORTED;
-    NEED(fan < count);
-    *out = fan < failed ? 0 : FAN_PERCENT;
     return finish();
 }

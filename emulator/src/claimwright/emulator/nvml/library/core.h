@@ -29,6 +29,8 @@
 #define API(name) CHOOSE(SPLIT_##name, static int hot_##name, static int body_##name, ~)
 #define CHOOSE(...) CHOOSE_THIRD(__VA_ARGS__)
 #define CHOOSE_THIRD(first, second, third, ...) third
+/* A body whose answer no state and no board changes; docs/nvml-functions.md counts such functions apart. */
+#define FIXED(name) API(name)
 /* A name that is not of NVML: exported as it stands. */
 #define OWN_API(name) EXPORTED int name
 #define TEXT_API(name) __attribute__((visibility("default"))) const char *name
@@ -154,4 +156,3 @@ static int converse(const void *request, size_t bytes, void *reply, size_t room,
 static int command(uint32_t operation, uint32_t slot, const uint64_t *arguments, size_t count);
 static bool is_listed(uint32_t slot);
 static void *handle_at(uint32_t slot);
-static bool is_event_set(const void *set);

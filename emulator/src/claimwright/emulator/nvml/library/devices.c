@@ -162,7 +162,7 @@ API(nvmlDeviceGetGspFirmwareVersion)(void *device, char *out) {
     return give_text(header()->driver_version, sizeof header()->driver_version, out, 80);
 }
 
-API(nvmlDeviceGetGspFirmwareMode)(void *device, uint32_t *enabled, uint32_t *default_mode) {
+FIXED(nvmlDeviceGetGspFirmwareMode)(void *device, uint32_t *enabled, uint32_t *default_mode) {
     OPEN(device, page);
     (void)page;
     NEED(enabled && default_mode);
@@ -221,7 +221,7 @@ API(nvmlDeviceGetPdi)(void *device, struct pdi *out) {
     return finish();
 }
 
-API(nvmlDeviceGetCapabilities)(void *device, struct capabilities *out) {
+FIXED(nvmlDeviceGetCapabilities)(void *device, struct capabilities *out) {
     OPEN(device, page);
     (void)page;
     NEED(out);
@@ -230,7 +230,7 @@ API(nvmlDeviceGetCapabilities)(void *device, struct capabilities *out) {
     return finish();
 }
 
-API(nvmlDeviceGetAPIRestriction)(void *device, uint32_t api, uint32_t *out) {
+FIXED(nvmlDeviceGetAPIRestriction)(void *device, uint32_t api, uint32_t *out) {
     OPEN(device, page);
     (void)page;
     NEED(out && api < 2);

@@ -4,36 +4,43 @@
 #include <poll.h>
 #include <time.h>
 
-enum { EVENT_SETS = 512 };
+enum { EVENT_SETS = 512, OPERATIONAL_SUBSCRIPTIONS = 32, KEPT_EVENTS = 8 };
 enum { ALL_EVENTS = 0xff9f };
 
+/* Which operational events (operational_events.c) of a GPU a set is for. */
+struct subscription {
+    uint32_t slot, log_level, severity;
+};
+
 struct event_set {
-    bool used;
+    bool used, system; /* of GPUs, or of the node (system_events.c) */
     int socket;
     int waiters;
     bool freed;
     bool told_of_loss;
     uint32_t gpus; /* that it registered for, one bit each */
+    uint64_t types[CW_CAPACITY];
     pid_t owner;
     uint64_t connection;
+    struct subscription subscriptions[OPERATIONAL_SUBSCRIPTIONS];
+    uint32_t subscription_count;
+    struct cw_event kept[KEPT_EVENTS]; /* delivered as event bits, still to be delivered as operational events */
+    uint32_t kept_count;
+    bool answered, has_context; /* nvmlEventSetWait_v3 returned an event, with a context: its XID */
+    uint32_t context_xid;
 };
 static struct event_set event_sets[EVENT_SETS];
 static pthread_mutex_t events_lock = PTHREAD_MUTEX_INITIALIZER; /* after connection_lock where both are held */
 
 /* With the lock held. A set made before fork stays its parent's: two readers would share one queue. */
-static struct event_set *find_set(const void *set) {
+static struct event_set *find_any_set(const void *set, bool system) {
     uintptr_t offset = (uintptr_t)set - (uintptr_t)event_sets;
     if (offset >= sizeof event_sets || offset % sizeof *event_sets) return NULL;
     struct event_set *found = &event_sets[offset / sizeof *event_sets];
-    return found->used && !found->freed && found->owner == getpid() ? found : NULL;
+    return found->used && !found->freed && found->system == system && found->owner == getpid() ? found : NULL;
 }
 
-static bool is_event_set(const void *set) {
-    pthread_mutex_lock(&events_lock);
-    bool found = find_set(set);
-    pthread_mutex_unlock(&events_lock);
-    return found;
-}
+static struct event_set *find_set(const void *set) { return find_any_set(set, false); }
 
 static void release_if_unused(struct event_set *set) {
     if (!set->freed || set->waiters) return;
@@ -55,9 +62,7 @@ static int open_event_connection(uint64_t *id) {
     return made;
 }
 
-API(nvmlEventSetCreate)(void **out) {
-    ENTER();
-    NEED(out);
+static int create_set(bool system, void **out) {
     if (node_is_dead()) return GPU_IS_LOST;
     uint64_t id = 0;
     int made = open_event_connection(&id);
@@ -66,7 +71,8 @@ API(nvmlEventSetCreate)(void **out) {
     int result = INSUFFICIENT_RESOURCES;
     for (size_t index = 0; index < EVENT_SETS && result != SUCCESS; index++) {
         if (event_sets[index].used) continue;
-        event_sets[index] = (struct event_set){.used = true, .socket = made, .owner = getpid(), .connection = id};
+        event_sets[index] = (struct event_set){
+            .used = true, .system = system, .socket = made, .owner = getpid(), .connection = id};
         *out = &event_sets[index];
         result = SUCCESS;
     }
@@ -75,10 +81,15 @@ API(nvmlEventSetCreate)(void **out) {
     return result;
 }
 
-API(nvmlEventSetFree)(void *set) {
+API(nvmlEventSetCreate)(void **out) {
     ENTER();
+    NEED(out);
+    return create_set(false, out);
+}
+
+static int free_set(const void *set, bool system) {
     pthread_mutex_lock(&events_lock);
-    struct event_set *found = find_set(set);
+    struct event_set *found = find_any_set(set, system);
     if (found) {
         found->freed = true;
         shutdown(found->socket, SHUT_RDWR); /* wakes a waiter in another thread */
@@ -86,6 +97,11 @@ API(nvmlEventSetFree)(void *set) {
     }
     pthread_mutex_unlock(&events_lock);
     return found ? SUCCESS : INVALID_ARGUMENT;
+}
+
+API(nvmlEventSetFree)(void *set) {
+    ENTER();
+    return free_set(set, false);
 }
 
 /* The last shutdown ends every set, as closing the driver's files does. */
@@ -115,17 +131,22 @@ API(nvmlDeviceRegisterEvents)(void *device, uint64_t types, void *set) {
     OPEN(device, page);
     NEED(!(types & ~(uint64_t)ALL_EVENTS));
     CONSISTENTLY(page, supported = page->supported_events);
+    if (types & ~supported) {
+        pthread_mutex_lock(&events_lock);
+        bool known = find_set(set);
+        pthread_mutex_unlock(&events_lock);
+        return known ? NOT_SUPPORTED : INVALID_ARGUMENT;
+    }
     pthread_mutex_lock(&events_lock);
     struct event_set *found = find_set(set);
-    if (found) arguments[0] = found->connection;
+    if (found) { /* before the node sends any, or a waiter would not know what it is for */
+        found->gpus |= 1u << slot_of(device);
+        found->types[slot_of(device)] |= types;
+        arguments[0] = found->connection;
+    }
     pthread_mutex_unlock(&events_lock);
     NEED(found);
-    if (types & ~supported) return NOT_SUPPORTED;
-    int result = command(CW_REGISTER_EVENTS, slot_of(device), arguments, COUNT_OF(arguments));
-    pthread_mutex_lock(&events_lock);
-    if (result == SUCCESS && find_set(set) == found) found->gpus |= 1u << slot_of(device);
-    pthread_mutex_unlock(&events_lock);
-    return result;
+    return command(CW_REGISTER_EVENTS, slot_of(device), arguments, COUNT_OF(arguments));
 }
 
 static int64_t monotonic_ms(void) {
@@ -163,35 +184,77 @@ static int receive_event(int from, uint32_t gpus, bool *told, int64_t deadline, 
     }
 }
 
-static int wait_on(void *set, struct cw_event *event, uint32_t timeout_ms) {
+/* One event, as event bits or as an operational event. */
+struct delivery {
+    struct cw_event event;
+    bool operational;
+};
+
+static bool subscribes(const struct event_set *set, const struct cw_event *event);
+
+/* With the lock held: whether the set asked for what arrived, and in which form. One that it asked for in both forms
+ * is delivered twice. */
+static bool claim_event(struct event_set *set, bool operational_too, struct delivery *out) {
+    if (out->event.slot >= CW_CAPACITY) return false;
+    bool as_bits = set->types[out->event.slot] & out->event.type;
+    bool as_operational = operational_too && subscribes(set, &out->event);
+    if (as_bits && as_operational && set->kept_count < KEPT_EVENTS) set->kept[set->kept_count++] = out->event;
+    out->operational = !as_bits && as_operational;
+    return as_bits || as_operational;
+}
+
+/* With the lock held. */
+static bool take_kept(struct event_set *set, struct delivery *out) {
+    if (!set->kept_count) return false;
+    *out = (struct delivery){.event = set->kept[0], .operational = true};
+    memmove(set->kept, set->kept + 1, --set->kept_count * sizeof *set->kept);
+    return true;
+}
+
+/* With the lock held, which it lets go while it sleeps. */
+static int next_event(struct event_set *set, bool operational_too, int64_t deadline, struct delivery *out) {
+    if (operational_too && take_kept(set, out)) return SUCCESS;
+    for (;;) {
+        int from = set->socket;
+        uint32_t gpus = set->gpus;
+        bool told = set->told_of_loss;
+        pthread_mutex_unlock(&events_lock);
+        int result = receive_event(from, gpus, &told, deadline, &out->event);
+        pthread_mutex_lock(&events_lock);
+        set->told_of_loss = told;
+        if (set->freed) return INVALID_ARGUMENT;
+        if (result != SUCCESS || set->system || claim_event(set, operational_too, out)) return result;
+    }
+}
+
+static int wait_on(const void *set, bool operational_too, uint32_t timeout_ms, struct delivery *out) {
     pthread_mutex_lock(&events_lock);
     struct event_set *found = find_set(set);
-    if (found) found->waiters++;
-    int from = found ? found->socket : -1;
-    uint32_t gpus = found ? found->gpus : 0;
-    bool told = found && found->told_of_loss;
-    pthread_mutex_unlock(&events_lock);
-    NEED(found);
-    int result = receive_event(from, gpus, &told, monotonic_ms() + timeout_ms, event);
-    pthread_mutex_lock(&events_lock);
-    found->told_of_loss = told;
-    found->waiters--;
-    if (found->freed) result = INVALID_ARGUMENT;
-    release_if_unused(found);
+    int result = INVALID_ARGUMENT;
+    if (found) {
+        found->waiters++;
+        result = next_event(found, operational_too, monotonic_ms() + timeout_ms, out);
+        if (result == SUCCESS && operational_too) {
+            found->answered = true;
+            found->has_context = out->operational;
+            found->context_xid = (uint32_t)out->event.data;
+        }
+        found->waiters--;
+        release_if_unused(found);
+    }
     pthread_mutex_unlock(&events_lock);
     return result;
 }
 
 /* The bare name fills the record that it was born with, which ends before the instance ids. */
 static int give_event(void *set, void *out, uint32_t timeout_ms, size_t bytes) {
-    struct cw_event event;
+    struct delivery got;
     ENTER();
     NEED(out);
-    int result = wait_on(set, &event, timeout_ms);
+    int result = wait_on(set, false, timeout_ms, &got);
     if (result != SUCCESS) return result;
-    if (event.slot >= CW_CAPACITY) return UNKNOWN;
-    struct event_data data = {.device = handle_at(event.slot), .type = event.type, .data = event.data,
-                              .gpu_instance = event.gpu_instance, .compute_instance = event.compute_instance};
+    struct event_data data = {.device = handle_at(got.event.slot), .type = got.event.type, .data = got.event.data,
+                              .gpu_instance = got.event.gpu_instance, .compute_instance = got.event.compute_instance};
     memcpy(out, &data, bytes);
     return SUCCESS;
 }

@@ -45,7 +45,7 @@ API(nvmlDeviceGetConfComputeMemSizeInfo)(void *device, struct confidential_memor
     return finish();
 }
 
-API(nvmlDeviceGetConfComputeProtectedMemoryUsage)(void *device, struct memory *out) {
+FIXED(nvmlDeviceGetConfComputeProtectedMemoryUsage)(void *device, struct memory *out) {
     OPEN(device, page);
     (void)page;
     NEED(out);
@@ -83,7 +83,7 @@ ENGINE(nvmlDeviceGetDecoderUtilization, decoder_percent)
 ENGINE(nvmlDeviceGetJpgUtilization, jpeg_percent)
 ENGINE(nvmlDeviceGetOfaUtilization, ofa_percent)
 
-API(nvmlDeviceGetEncoderStats)(void *device, uint32_t *sessions, uint32_t *fps, uint32_t *latency_us) {
+FIXED(nvmlDeviceGetEncoderStats)(void *device, uint32_t *sessions, uint32_t *fps, uint32_t *latency_us) {
     OPEN(device, page);
     (void)page;
     NEED(sessions && fps && latency_us);
@@ -91,7 +91,7 @@ API(nvmlDeviceGetEncoderStats)(void *device, uint32_t *sessions, uint32_t *fps, 
     return finish();
 }
 
-API(nvmlDeviceGetFBCStats)(void *device, struct encoder_stats_fbc *out) {
+FIXED(nvmlDeviceGetFBCStats)(void *device, struct encoder_stats_fbc *out) {
     OPEN(device, page);
     (void)page;
     NEED(out);
@@ -107,12 +107,12 @@ static int no_sessions(void *device, uint32_t *count) {
     return finish();
 }
 
-API(nvmlDeviceGetEncoderSessions)(void *device, uint32_t *count, void *sessions) {
+FIXED(nvmlDeviceGetEncoderSessions)(void *device, uint32_t *count, void *sessions) {
     (void)sessions;
     return no_sessions(device, count);
 }
 
-API(nvmlDeviceGetFBCSessions)(void *device, uint32_t *count, void *sessions) {
+FIXED(nvmlDeviceGetFBCSessions)(void *device, uint32_t *count, void *sessions) {
     (void)sessions;
     return no_sessions(device, count);
 }

@@ -88,10 +88,16 @@ API(nvmlDeviceGetPcieSpeed)(void *device, uint32_t *out) { return link_speed(dev
 /* An enum here, not a rate: 1 is 2.5 GT/s, 2 is 5, and so on. */
 NUMBER(nvmlDeviceGetPcieLinkMaxSpeed, link_generation_max)
 
+/* KiB/s. Our loads move data over the link as they use the memory: at full use a quarter of what the link carries goes
+ * to the GPU, half as much comes back. */
 API(nvmlDeviceGetPcieThroughput)(void *device, uint32_t counter, uint32_t *out) {
+    enum { SENT, RECEIVED, COUNTERS, RECEIVED_SHARE = 4, SENT_SHARE = 8 };
+    uint32_t generation, width, busy;
     OPEN(device, page);
-    (void)page;
-    NEED(out && counter < 2);
-    *out = 0;
+    NEED(out && counter < COUNTERS);
+    CONSISTENTLY(page, generation = page->link_generation; width = page->link_width; busy = page->memory_percent);
+    if (generation >= COUNT_OF(lane_mbps)) return NOT_SUPPORTED;
+    uint64_t link_kib = (uint64_t)lane_mbps[generation] * width * 1000000 / 8 / 1024;
+    *out = (uint32_t)(link_kib * busy / 100 / (counter == SENT ? SENT_SHARE : RECEIVED_SHARE));
     return finish();
 }

@@ -42,21 +42,21 @@ API(nvmlSystemGetProcessName)(unsigned pid, char *out, unsigned length) {
     return SUCCESS;
 }
 
-API(nvmlUnitGetCount)(uint32_t *out) {
+FIXED(nvmlUnitGetCount)(uint32_t *out) {
     ENTER();
     NEED(out);
     *out = 0; /* S-class systems only */
     return SUCCESS;
 }
 
-API(nvmlGetExcludedDeviceCount)(uint32_t *out) {
+FIXED(nvmlGetExcludedDeviceCount)(uint32_t *out) {
     ENTER();
     NEED(out);
     *out = 0;
     return SUCCESS;
 }
 
-API(nvmlSystemGetHicVersion)(uint32_t *count, void *entries) {
+FIXED(nvmlSystemGetHicVersion)(uint32_t *count, void *entries) {
     (void)entries;
     ENTER();
     NEED(count);
@@ -64,21 +64,21 @@ API(nvmlSystemGetHicVersion)(uint32_t *count, void *entries) {
     return SUCCESS;
 }
 
-API(nvmlSystemGetConfComputeState)(uint32_t out[3]) {
+FIXED(nvmlSystemGetConfComputeState)(uint32_t out[3]) {
     ENTER();
     NEED(out);
     memset(out, 0, SIZE_nvmlConfComputeSystemState_t);
     return SUCCESS;
 }
 
-API(nvmlSystemGetConfComputeCapabilities)(uint32_t out[2]) {
+FIXED(nvmlSystemGetConfComputeCapabilities)(uint32_t out[2]) {
     ENTER();
     NEED(out);
     memset(out, 0, SIZE_nvmlConfComputeSystemCaps_t);
     return SUCCESS;
 }
 
-API(nvmlSystemGetConfComputeGpusReadyState)(uint32_t *out) {
+FIXED(nvmlSystemGetConfComputeGpusReadyState)(uint32_t *out) {
     ENTER();
     NEED(out);
     *out = 0;

@@ -15,7 +15,6 @@
         int opened_ = open_page(device, &page_);          \
         if (opened_ != SUCCESS) return opened_;           \
     } while (0);
-#define CHECK_EVENT_SET(set) NEED(is_event_set(set));
 /* No such thing exists on this node, so no handle of it is valid. */
 #define CHECK_NO_HANDLE(handle) \
     (void)handle;               \

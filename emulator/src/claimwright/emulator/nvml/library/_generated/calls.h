@@ -27,6 +27,7 @@ static const struct variant variants_nvmlGpuInstanceProfileInfo_t[] = {{.word = 
 static const struct variant variants_nvmlGpuInstanceProfileInfo_v2_t_or_nvmlGpuInstanceProfileInfo_v3_t[] = {{.word = VERSION_nvmlGpuInstanceProfileInfo_v2_t, .size = 152}, {.word = VERSION_nvmlGpuInstanceProfileInfo_v3_t, .size = 152}};
 static const struct variant variants_nvmlGpuThermalSettings_t[] = {{.word = 0, .size = 64}};
 static const struct variant variants_nvmlGpuUptime_v1_t[] = {{.word = 0, .size = 4}};
+static const struct variant variants_nvmlGridLicensableFeatures_t[] = {{.word = 0, .size = 860}};
 static const struct variant variants_nvmlHostname_v1_t[] = {{.word = 0, .size = 64}};
 static const struct variant variants_nvmlMemory_t[] = {{.word = 0, .size = 24}};
 static const struct variant variants_nvmlMemory_v2_t[] = {{.word = VERSION_nvmlMemory_v2_t, .size = 40}};
@@ -37,6 +38,7 @@ static const struct variant variants_nvmlNvlinkGetBwMode_v1_t[] = {{.word = VERS
 static const struct variant variants_nvmlNvlinkSetBwModeAsync_v1_t[] = {{.word = 0, .size = 12}};
 static const struct variant variants_nvmlNvlinkSetBwMode_v1_t[] = {{.word = VERSION_nvmlNvlinkSetBwMode_v1_t, .size = 12}};
 static const struct variant variants_nvmlNvlinkSupportedBwModes_v1_t[] = {{.word = VERSION_nvmlNvlinkSupportedBwModes_v1_t, .size = 28}};
+static const struct variant variants_nvmlPRMCounterList_v1_t[] = {{.word = 0, .size = 16, .nested = {8, 0, 24, true}}};
 static const struct variant variants_nvmlPciInfo_t[] = {{.word = 0, .size = 68}};
 static const struct variant variants_nvmlPlatformInfo_v1_t_or_nvmlPlatformInfo_v2_t[] = {{.word = VERSION_nvmlPlatformInfo_v1_t, .size = 44}, {.word = VERSION_nvmlPlatformInfo_v2_t, .size = 44}};
 static const struct variant variants_nvmlPowerSmoothingProfile_v1_t[] = {{.word = VERSION_nvmlPowerSmoothingProfile_v1_t, .size = 24}};
@@ -97,6 +99,9 @@ REMOTE(nvmlComputeInstanceGetInfo_v2, 385, (void *computeInstance, void *info), 
 
 static const struct part parts_nvmlDeviceClearAccountingPids[] = {{.kind = HANDLE, .handle = DEVICE}};
 REMOTE(nvmlDeviceClearAccountingPids, 227, (void *device), GIVEN(device))
+
+static const struct part parts_nvmlDeviceClearFieldValues[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4, .is_signed = true}, {.kind = ARRAY, .sent = true, .size = 40, .room = 1}};
+REMOTE(nvmlDeviceClearFieldValues, 275, (void *device, unsigned long valuesCount, void *values), GIVEN(device), GIVEN(valuesCount), GIVEN(values))
 
 static const struct part parts_nvmlDeviceCreateGpuInstance[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 8, .handle = GPU_INSTANCE}};
 REMOTE(nvmlDeviceCreateGpuInstance, 370, (void *device, unsigned long profileId, void *gpuInstance), GIVEN(device), GIVEN(profileId), GIVEN(gpuInstance))
@@ -182,8 +187,14 @@ REMOTE_FOR_INSTANCES(nvmlDeviceGetEncoderUtilization, 135, (void *device, void *
 static const struct part parts_nvmlDeviceGetFanControlPolicy_v2[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetFanControlPolicy_v2, 83, (void *device, unsigned long fan, void *policy), GIVEN(device), GIVEN(fan), GIVEN(policy))
 
+static const struct part parts_nvmlDeviceGetFanSpeed[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlDeviceGetFanSpeed, 78, (void *device, void *speed), GIVEN(device), GIVEN(speed))
+
 static const struct part parts_nvmlDeviceGetFanSpeedRPM[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlFanSpeedInfo_v1_t, .variant_count = 1}};
 REMOTE(nvmlDeviceGetFanSpeedRPM, 80, (void *device, void *fanSpeed), GIVEN(device), GIVEN(fanSpeed))
+
+static const struct part parts_nvmlDeviceGetFanSpeed_v2[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlDeviceGetFanSpeed_v2, 79, (void *device, unsigned long fan, void *speed), GIVEN(device), GIVEN(fan), GIVEN(speed))
 
 static const struct part parts_nvmlDeviceGetGpcClkMinMaxVfOffset[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetGpcClkMinMaxVfOffset, 101, (void *device, void *minOffset, void *maxOffset), GIVEN(device), GIVEN(minOffset), GIVEN(maxOffset))
@@ -229,6 +240,9 @@ REMOTE_FOR_INSTANCES(nvmlDeviceGetGraphicsRunningProcesses_v2, 430, (void *devic
 
 static const struct part parts_nvmlDeviceGetGraphicsRunningProcesses_v3[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = COUNT, .size = 4}, {.kind = ARRAY, .optional = true, .size = 24, .room = 1, .room_is_pointed_at = true}};
 REMOTE_FOR_INSTANCES(nvmlDeviceGetGraphicsRunningProcesses_v3, 148, (void *device, void *infoCount, void *infos), (device, infoCount, infos), GIVEN(device), GIVEN(infoCount), GIVEN(infos))
+
+static const struct part parts_nvmlDeviceGetGridLicensableFeatures_v4[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlGridLicensableFeatures_t, .variant_count = 1}};
+REMOTE(nvmlDeviceGetGridLicensableFeatures_v4, 289, (void *device, void *pGridLicensableFeatures), GIVEN(device), GIVEN(pGridLicensableFeatures))
 
 static const struct part parts_nvmlDeviceGetHandleByUUID[] = {{.kind = INPUT}, {.kind = VALUE, .size = 8, .handle = DEVICE}};
 REMOTE_WHEN_NOT_FOUND(nvmlDeviceGetHandleByUUID, 25, (const void *uuid, void *device), (uuid, device), GIVEN(uuid), GIVEN(device))
@@ -347,6 +361,9 @@ REMOTE(nvmlDeviceGetTargetFanSpeed, 81, (void *device, unsigned long fan, void *
 static const struct part parts_nvmlDeviceGetThermalSettings[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = RECORD, .variants = variants_nvmlGpuThermalSettings_t, .variant_count = 1}};
 REMOTE(nvmlDeviceGetThermalSettings, 90, (void *device, unsigned long sensorIndex, void *pThermalSettings), GIVEN(device), GIVEN(sensorIndex), GIVEN(pThermalSettings))
 
+static const struct part parts_nvmlDeviceGetTotalEnergyConsumption[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 8}};
+REMOTE(nvmlDeviceGetTotalEnergyConsumption, 114, (void *device, void *energy), GIVEN(device), GIVEN(energy))
+
 static const struct part parts_nvmlDeviceGetUUID[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = TEXT_BUFFER, .size = 1, .room = 2}, {.kind = NUMBER_BY_VALUE, .width = 4}};
 REMOTE_FOR_INSTANCES(nvmlDeviceGetUUID, 46, (void *device, void *uuid, unsigned long length), (device, uuid, length), GIVEN(device), GIVEN(uuid), GIVEN(length))
 
@@ -418,6 +435,9 @@ REMOTE(nvmlDevicePowerSmoothingUpdatePresetProfileParam, 407, (void *device, voi
 
 static const struct part parts_nvmlDeviceQueryDrainState[] = {{.kind = RECORD, .variants = variants_nvmlPciInfo_t, .variant_count = 1}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceQueryDrainState, 271, (void *pciInfo, void *currentState), GIVEN(pciInfo), GIVEN(currentState))
+
+static const struct part parts_nvmlDeviceReadPRMCounters_v1[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlPRMCounterList_v1_t, .variant_count = 1}};
+REMOTE(nvmlDeviceReadPRMCounters_v1, 362, (void *device, void *counterList), GIVEN(device), GIVEN(counterList))
 
 static const struct part parts_nvmlDeviceRemoveGpu[] = {{.kind = RECORD, .variants = variants_nvmlPciInfo_t, .variant_count = 1}};
 REMOTE(nvmlDeviceRemoveGpu, 423, (void *pciInfo), GIVEN(pciInfo))

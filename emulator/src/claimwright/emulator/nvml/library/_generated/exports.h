@@ -1251,39 +1251,39 @@ EXPORT(nvmlEventSetCreate, CODE_nvmlEventSetCreate, (void *set), (set), NULL)
 #ifndef CODE_nvmlEventSetFree
 #define CODE_nvmlEventSetFree 0xc19c6aeeu
 #endif
-EXPORT(nvmlEventSetFree, CODE_nvmlEventSetFree, (void *set), (set), NULL)
+EXPORT(nvmlEventSetFree, CODE_nvmlEventSetFree, (void *set), (set), set)
 #ifndef CODE_nvmlEventSetGetContextCount_v1
 #define CODE_nvmlEventSetGetContextCount_v1 0x7e74cc48u
 #endif
-EXPORT(nvmlEventSetGetContextCount_v1, CODE_nvmlEventSetGetContextCount_v1, (void *set, void *params), (set, params), NULL)
+EXPORT(nvmlEventSetGetContextCount_v1, CODE_nvmlEventSetGetContextCount_v1, (void *set, void *params), (set, params), set)
 #ifndef CODE_nvmlEventSetGetContextData_v1
 #define CODE_nvmlEventSetGetContextData_v1 0xc89201dbu
 #endif
-EXPORT(nvmlEventSetGetContextData_v1, CODE_nvmlEventSetGetContextData_v1, (void *set, void *params), (set, params), NULL)
+EXPORT(nvmlEventSetGetContextData_v1, CODE_nvmlEventSetGetContextData_v1, (void *set, void *params), (set, params), set)
 #ifndef CODE_nvmlEventSetGetContextInfo_v1
 #define CODE_nvmlEventSetGetContextInfo_v1 0xa2ec611fu
 #endif
-EXPORT(nvmlEventSetGetContextInfo_v1, CODE_nvmlEventSetGetContextInfo_v1, (void *set, void *params), (set, params), NULL)
+EXPORT(nvmlEventSetGetContextInfo_v1, CODE_nvmlEventSetGetContextInfo_v1, (void *set, void *params), (set, params), set)
 #ifndef CODE_nvmlEventSetGetGpuOperationalEventContextLegacyXid_v1
 #define CODE_nvmlEventSetGetGpuOperationalEventContextLegacyXid_v1 0x83487c20u
 #endif
-EXPORT(nvmlEventSetGetGpuOperationalEventContextLegacyXid_v1, CODE_nvmlEventSetGetGpuOperationalEventContextLegacyXid_v1, (void *set, void *params), (set, params), NULL)
+EXPORT(nvmlEventSetGetGpuOperationalEventContextLegacyXid_v1, CODE_nvmlEventSetGetGpuOperationalEventContextLegacyXid_v1, (void *set, void *params), (set, params), set)
 #ifndef CODE_nvmlEventSetRegisterGpuOperationalEvents_v1
 #define CODE_nvmlEventSetRegisterGpuOperationalEvents_v1 0xf2af4ef7u
 #endif
-EXPORT(nvmlEventSetRegisterGpuOperationalEvents_v1, CODE_nvmlEventSetRegisterGpuOperationalEvents_v1, (void *eventSet, void *config), (eventSet, config), NULL)
+EXPORT(nvmlEventSetRegisterGpuOperationalEvents_v1, CODE_nvmlEventSetRegisterGpuOperationalEvents_v1, (void *eventSet, void *config), (eventSet, config), eventSet)
 #ifndef CODE_nvmlEventSetWait
 #define CODE_nvmlEventSetWait 0xf15c28c3u
 #endif
-EXPORT(nvmlEventSetWait, CODE_nvmlEventSetWait, (void *set, void *data, unsigned long timeoutms), (set, data, timeoutms), NULL)
+EXPORT(nvmlEventSetWait, CODE_nvmlEventSetWait, (void *set, void *data, unsigned long timeoutms), (set, data, timeoutms), set)
 #ifndef CODE_nvmlEventSetWait_v2
 #define CODE_nvmlEventSetWait_v2 0x857aa4f2u
 #endif
-EXPORT(nvmlEventSetWait_v2, CODE_nvmlEventSetWait_v2, (void *set, void *data, unsigned long timeoutms), (set, data, timeoutms), NULL)
+EXPORT(nvmlEventSetWait_v2, CODE_nvmlEventSetWait_v2, (void *set, void *data, unsigned long timeoutms), (set, data, timeoutms), set)
 #ifndef CODE_nvmlEventSetWait_v3
 #define CODE_nvmlEventSetWait_v3 0xf27d9464u
 #endif
-EXPORT(nvmlEventSetWait_v3, CODE_nvmlEventSetWait_v3, (void *set, void *params), (set, params), NULL)
+EXPORT(nvmlEventSetWait_v3, CODE_nvmlEventSetWait_v3, (void *set, void *params), (set, params), set)
 #ifndef CODE_nvmlGetExcludedDeviceCount
 #define CODE_nvmlGetExcludedDeviceCount 0x651dd2feu
 #endif
