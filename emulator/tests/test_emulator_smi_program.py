@@ -8,8 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claimwright.emulator.model import NodeModel, build_node, load_node_profile
-from claimwright.emulator.model.operations import gpus
+from claimwright.emulator.model.operations import gpus, mig
 from claimwright.emulator.nvml import DriverRoot, compose
 from claimwright.emulator.nvml.server import serving
 
@@ -96,11 +97,18 @@ def run(program: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def run_as_nobody(program: Path, *arguments: str) -> tuple[int, str]:
+    """Run it as a user who is not the node's."""
+    script = "import os, sys; os.setgid(65534); os.setuid(65534); os.execv(sys.argv[1], sys.argv[1:])"
+    return run(Path(sys.executable), "-c", script, str(program), *arguments)
+
+
 def node_root(folder: Path, model: NodeModel) -> DriverRoot:
     root = compose(folder / "driver-root", model.snapshot().driver_version)
     (root.path / "dev").mkdir()
     for name in ("nvidiactl", *(f"nvidia{gpu.minor}" for gpu in model.snapshot().gpus)):
         (root.path / "dev" / name).touch()
+        (root.path / "dev" / name).chmod(0o666)
     return root
 
 
@@ -108,6 +116,22 @@ def node_root(folder: Path, model: NodeModel) -> DriverRoot:
 async def smi(tmp_path: Path) -> AsyncIterator[Smi]:
     model = NodeModel(build_node(load_node_profile("hgx-h100"), "node"))
     root = node_root(tmp_path, model)
+    async with serving(root.socket_path, model):
+        yield Smi(root, model)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, as a real driver root is; pytest's own are private."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+async def public(open_folder: Path) -> AsyncIterator[Smi]:
+    model = NodeModel(build_node(load_node_profile("hgx-h100"), "node"))
+    root = node_root(open_folder, model)
     async with serving(root.socket_path, model):
         yield Smi(root, model)
 
@@ -290,6 +314,56 @@ async def test_locks_ecc_and_counts_reach_the_model_and_a_reset_clears_them(smi:
     assert gpu.clock_lock is None
     assert gpu.ecc is not None
     assert not gpu.ecc.current
+
+
+@pytest.mark.parametrize(
+    ("option", "on", "what"), [("-pm", "1", "ersistence mode"), ("-am", "ENABLED", "ccounting mode")]
+)
+async def test_a_switch_that_is_set_already_says_so(smi: Smi, option: str, on: str, what: str) -> None:
+    first = await smi("-i", "0", option, on)
+    again = await smi("-i", "0", option, on)
+    off = await smi("-i", "0", option, "0")
+    assert [code for code, _ in (first, again, off)] == [0, 0, 0]
+    assert re.match(f"Enabled .{what} for GPU", first[1])
+    assert re.match(f".{what} is already Enabled for GPU", again[1])
+    assert re.match(f"Disabled .{what} for GPU", off[1])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-pm", "1"),
+        ("-am", "1"),
+        ("-c", "3"),
+        ("-e", "0"),
+        ("-p", "0"),
+        ("-mig", "1"),
+        ("-pl", "600"),
+        ("-lgc", "1000,1500"),
+        ("-r",),
+        ("--gpu-reset",),
+        ("mig", "-cgi", "9"),
+        ("compute-policy", "--set-timeslice=1"),
+    ],
+    ids=" ".join,
+)
+async def test_only_an_administrator_changes_anything(public: Smi, arguments: tuple[str, ...]) -> None:
+    public.model.perform(mig.set_mig_mode, 1, enabled=True)
+    before = public.model.snapshot()
+    verb = arguments[0] if not arguments[0].startswith("-") else ""
+    asked = (
+        *filter(None, (verb,)),
+        "-i",
+        "1" if verb == "mig" else "0",
+        *(arguments[1:] if verb else arguments),
+    )
+    code, said = await asyncio.to_thread(run_as_nobody, public.root.nvidia_smi, *asked)
+    assert code == 4, said
+    assert "ermission" in said
+    assert public.model.snapshot() == before
+    shown, _ = await asyncio.to_thread(run_as_nobody, public.root.nvidia_smi, "-q")
+    assert shown == 0
 
 
 async def test_a_gpu_in_use_is_not_reset(smi: Smi) -> None:

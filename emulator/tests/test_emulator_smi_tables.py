@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from claimwright.emulator.model import build_node, load_node_profile
+from claimwright.emulator.model import build_node, load_node_profile, node_names
 from claimwright.emulator.model.operations import gpus
 from claimwright.emulator.testing import Served
 
@@ -134,3 +134,23 @@ def test_mig_instances_are_listed_small_profiles_first(node: Served) -> None:
     )
     for line, begin in ((6, first), (12, whole)):
         assert said.splitlines()[line] == f"|   0      2       {begin}        3     0     0   |"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", node_names())
+def test_every_node_of_the_catalogue_is_shown_whole(tmp_path: Path, profile: str) -> None:
+    with Served(tmp_path / "root", profile) as node:
+        count = len([gpu for gpu in node.model.snapshot().gpus if gpu.nvml_visible])
+        fields = re.findall(r'"([^"]+)"', node.smi("--help-query-gpu")[1])
+        code, said = node.smi(f"--query-gpu={','.join(fields)}", "--format=csv")
+        assert (code, len(said.splitlines())) == (0, count + 1)
+        for line in said.splitlines():
+            assert len(line.split(", ")) == len(fields)
+        code, table = node.smi()
+        assert (code, {len(line) for line in lines(table)}) == (0, {WIDTH})
+        assert len(re.findall(r"^\| +\d+  NVIDIA|^\| +\d+  Tesla", table, re.MULTILINE)) == count
+        for arguments in (("-q",), ("-q", "-x"), ("-L",), ("topo", "-m"), ("nvlink", "-s")):
+            code, said = node.smi(*arguments)
+            assert code == 0, said
+            assert "Unknown Error" not in said
+            assert "(null)" not in said

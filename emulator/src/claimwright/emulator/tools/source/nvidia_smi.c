@@ -41,6 +41,8 @@
 #include "smi/mig.c"
 #include "smi/mig_lists.c"
 #include "smi/mig_changes.c"
+#include "smi/vgpu_types.c"
+#include "smi/vgpu.c"
 #include "smi/topology.c"
 #include "smi/nvlink.c"
 #include "smi/help.c"

@@ -16,6 +16,7 @@ enum option_id {
     OPT_GI, OPT_CI,
     OPT_SLICE, OPT_LIST_POLICY,
     OPT_ADDRESS, OPT_MODE, OPT_QUERY_DRAIN, OPT_REMOVE,
+    OPT_SUPPORTED, OPT_CREATABLE, OPT_VERBOSE, OPT_QUERY_VGPU,
     OPTIONS
 };
 
@@ -62,6 +63,8 @@ static const struct option_form {
     {"compute-policy", NULL, "--set-timeslice", OPT_SLICE, VALUE}, {"compute-policy", "-l", "--list", OPT_LIST_POLICY, FLAG},
     {"drain", "-p", "--pciid", OPT_ADDRESS, VALUE}, {"drain", "-m", "--modify", OPT_MODE, VALUE},
     {"drain", "-q", "--query", OPT_QUERY_DRAIN, FLAG}, {"drain", "-r", "--remove", OPT_REMOVE, FLAG},
+    {"vgpu", "-s", "--supported", OPT_SUPPORTED, FLAG}, {"vgpu", "-c", "--creatable", OPT_CREATABLE, FLAG},
+    {"vgpu", "-v", "--verbose", OPT_VERBOSE, FLAG}, {"vgpu", "-q", "--query", OPT_QUERY_VGPU, FLAG},
 };
 
 struct request {
@@ -92,7 +95,7 @@ static int refuse_argument(const char *verb, const char *argument, const char *w
 }
 
 static int read_arguments(struct request *out, int count, char **arguments) {
-    static const char *const verbs[] = {"topo", "nvlink", "mig", "compute-policy", "drain"};
+    static const char *const verbs[] = {"topo", "nvlink", "mig", "compute-policy", "drain", "vgpu"};
     int at = 1;
     *out = (struct request){.verb = ""};
     for (size_t one = 0; count > 1 && one < COUNT_OF(verbs); one++)

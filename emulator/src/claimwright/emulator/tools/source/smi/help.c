@@ -31,7 +31,8 @@ static int show_help(void) {
          "    nvlink          state and counters of NVLinks\n"
          "    mig             GPU and compute instances\n"
          "    compute-policy  time slices\n"
-         "    drain           takes a GPU out of service");
+         "    drain           takes a GPU out of service\n"
+         "    vgpu            types and vGPUs of a host that makes them");
     return OK;
 }
 
@@ -67,6 +68,10 @@ static int show_verb_help(const char *verb) {
                   "    -m 0|1    in service, or draining: no new client may start\n"
                   "    -q        says which\n"
                   "    -r        removes the drained GPU from the bus"},
+        {"vgpu", "nvidia-smi vgpu [-i ID]       without an option: a table of GPUs and their vGPUs\n"
+                 "    -s, --supported [-v]   types that each GPU offers; -v with their sizes\n"
+                 "    -c, --creatable [-v]   types that there is room for now\n"
+                 "    -q, --query            each vGPU that a virtual machine runs on"},
     };
     for (size_t at = 0; at < COUNT_OF(texts); at++)
         if (!strcmp(verb, texts[at].verb)) puts(texts[at].text);

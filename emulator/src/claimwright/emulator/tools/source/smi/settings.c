@@ -39,17 +39,32 @@ static int set_each(const char *function, unsigned value, const char *what, cons
     return OK;
 }
 
-static int set_persistence(const char *text) {
+/* A switch that is on or off: what is so already is left alone, and told of. */
+static int turn(const char *text, const char *what, const char *name) {
+    char getter[64], setter[64];
     unsigned mode;
-    if (!read_switch(text, &mode)) return refuse("persistence mode", text, "0/DISABLED or 1/ENABLED");
-    return set_each("nvmlDeviceSetPersistenceMode", mode, "persistence mode", mode ? "Enabled" : "Disabled");
+    if (!read_switch(text, &mode)) return refuse(what, text, "0/DISABLED or 1/ENABLED");
+    snprintf(getter, sizeof getter, "nvmlDeviceGet%s", name);
+    snprintf(setter, sizeof setter, "nvmlDeviceSet%s", name);
+    for (unsigned at = 0; at < chosen_count; at++) {
+        unsigned before = 0;
+        int result = CALL(getter, (void *, unsigned *), chosen[at], &before);
+        bool same = !result && before == mode;
+        if (!same) result = CALL(setter, (void *, unsigned), chosen[at], mode);
+        if (result) return fail(what, chosen[at], result);
+        if (same)
+            printf("%c%s is already %s for GPU %s.\n", toupper((unsigned char)*what), what + 1, word_for(ENABLED, mode),
+                   bus_id_of(chosen[at]));
+        else
+            printf("%s %s for GPU %s.\n", word_for(ENABLED, mode), what, bus_id_of(chosen[at]));
+    }
+    puts("All done.");
+    return OK;
 }
 
-static int set_accounting(const char *text) {
-    unsigned mode;
-    if (!read_switch(text, &mode)) return refuse("accounting mode", text, "0/DISABLED or 1/ENABLED");
-    return set_each("nvmlDeviceSetAccountingMode", mode, "accounting mode", mode ? "Enabled" : "Disabled");
-}
+static int set_persistence(const char *text) { return turn(text, "persistence mode", "PersistenceMode"); }
+
+static int set_accounting(const char *text) { return turn(text, "accounting mode", "AccountingMode"); }
 
 static int set_compute(const char *text) {
     static const char *const names[] = {"DEFAULT", "EXCLUSIVE_THREAD", "PROHIBITED", "EXCLUSIVE_PROCESS"};

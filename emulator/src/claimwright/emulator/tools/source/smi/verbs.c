@@ -58,6 +58,25 @@ static int serve_mig(const struct request *asked) {
     }
 }
 
+static int serve_vgpu(const struct request *asked) {
+    static const int actions[] = {OPT_SUPPORTED, OPT_CREATABLE, OPT_QUERY_VGPU};
+    bool all = asked->given[OPT_VERBOSE] != NULL;
+    int action = 0, asked_for = 0;
+    for (size_t at = 0; at < COUNT_OF(actions); at++)
+        if (asked->given[actions[at]]) asked_for++, action = actions[at];
+    if (asked_for > 1) return explain_choice(asked);
+    if (all && action != OPT_SUPPORTED && action != OPT_CREATABLE)
+        return refuse_argument("vgpu", "-v", "goes with -s or -c");
+    int result = choose_vgpu_hosts();
+    if (result) return result;
+    switch (action) {
+        case OPT_SUPPORTED: return list_types("nvmlDeviceGetSupportedVgpus", all);
+        case OPT_CREATABLE: return list_types("nvmlDeviceGetCreatableVgpus", all);
+        case OPT_QUERY_VGPU: return query_vgpus();
+        default: return show_vgpus();
+    }
+}
+
 static int serve_drain(const struct request *asked) {
     return drain(asked->given[OPT_ADDRESS], asked->given[OPT_MODE], asked->given[OPT_QUERY_DRAIN] != NULL,
                  asked->given[OPT_REMOVE] != NULL);
@@ -183,7 +202,7 @@ static int serve_explanation(const struct request *asked) {
 static int serve_started(const struct request *asked) {
     static const struct { const char *verb; int (*serve)(const struct request *); } verbs[] = {
         {"topo", serve_topology}, {"nvlink", serve_links}, {"mig", serve_mig}, {"compute-policy", serve_policy},
-        {"", serve_plain}};
+        {"vgpu", serve_vgpu}, {"", serve_plain}};
     if (!strcmp(asked->verb, "drain")) return serve_drain(asked); /* its GPU may be gone */
     int result = choose(asked->given[OPT_ID]);
     for (size_t at = 0; !result && at < COUNT_OF(verbs); at++)
