@@ -205,4 +205,5 @@ def test_all_faces_agree_with_the_model_after_every_operation(done: list[tuple[s
         for address, present in state.bus.functions.items():
             names = door.list(f"/sys/bus/pci/devices/{address}")
             assert ("driver" in names) == (present.driver is not None and present.leaving is None)
-            assert ("vfio-dev" in names) == (present.vfio_device is not None)
+            exposed = present.vfio_device is not None and present.leaving is None
+            assert ("vfio-dev" in names) == exposed
