@@ -181,7 +181,9 @@ def test_tables_have_a_header() -> None:
     running.up("l4", name="a")
 
     assert run("list").output.splitlines()[0].split()[:3] == ["NAME", "PROFILE", "PID"]
-    assert run("boards").output.splitlines()[0].split() == ["PROFILE", "TITLE", "GPUS"]
+    heads = [line.split() for line in run("boards").output.splitlines()]
+    assert heads[0] == ["NODE", "TITLE", "BOARDS", "UNVERIFIED"]
+    assert ["BOARD", "NAME", "ARCHITECTURE", "MEMORY", "UNVERIFIED"] in heads
 
 
 def test_down_all_clears_the_living_and_the_dead() -> None:
