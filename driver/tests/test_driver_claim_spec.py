@@ -16,7 +16,7 @@ from claimwright.driver.errors import StepFailed
 from claimwright.driver.gpu_plugin import edits
 from claimwright.driver.inventory import discover
 from claimwright.driver.steps import Probe, Step
-from claimwright.driver.testing import HandClock, MemoryHost, hgx_h100_host, hgx_h100_nvml
+from claimwright.driver.testing import HandClock, MemoryHost, MemoryPartitions, hgx_h100_host, hgx_h100_nvml
 from claimwright.driver.tools.claim_spec import KIND, ClaimSpecTool, claim_spec
 
 VERSION = "580.126.20"
@@ -55,7 +55,7 @@ class Fixture:
         )
         inventory = discover(hgx_h100_nvml(), self.host)
         self.gpus = {gpu.device_name: gpu for gpu in inventory.gpus}
-        self.tool = ClaimSpecTool(self.cdi, edits(self.installation, self.clock))
+        self.tool = ClaimSpecTool(self.cdi, edits(self.installation, MemoryPartitions(), self.clock))
         self.step = self.spec_of("gpu-1")
 
     def spec_of(self, name: str) -> Step:

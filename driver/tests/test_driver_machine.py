@@ -51,6 +51,8 @@ class FileTool:
 
     quick = True
     visible = True
+    recorded = False
+    refreshes = False
     name = "file"
 
     def __init__(self, folder: Path, fuse: Fuse) -> None:
@@ -93,6 +95,8 @@ class BlindTool(FileTool):
     """The same without a way to look: the journal must remember that it acted."""
 
     visible = False
+    recorded = True
+    refreshes = False
     name = "blind"
 
     undone = 0

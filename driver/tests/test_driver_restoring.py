@@ -29,6 +29,7 @@ from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
 from claimwright.driver.testing import (
     HandClock,
+    MemoryPartitions,
     ScriptedProcesses,
     allocated_gpus,
     hgx_h100_host,
@@ -81,7 +82,7 @@ class Node:
         devices = DeviceRoot(self.host, PurePosixPath("/"))
         installation = Installation(self.root, devices, self.host, "580.126.20")
         toolbox = Toolbox(
-            ClaimSpecTool(self.cdi, edits(installation, WallClock())),
+            ClaimSpecTool(self.cdi, edits(installation, MemoryPartitions(), WallClock())),
             TimeSliceTool(self.root, self.processes),
         )
         machine = Machine(journal, toolbox, entries)

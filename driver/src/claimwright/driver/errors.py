@@ -38,3 +38,7 @@ class PrepareFailed(DriverError):
 
 class StepFailed(TryAgain):
     """One step of a prepare or release failed; what had been done before it was undone."""
+
+
+class StepRefused(StepFailed):
+    """A step found somebody else's work in its place and did nothing; there is nothing of it to undo."""

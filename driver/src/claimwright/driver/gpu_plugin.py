@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,11 +14,19 @@ from claimwright.dra.files import write_atomically
 from claimwright.dra.kube import Kube
 from claimwright.dra.plugin import Plugin, PluginError, PluginFolders
 from claimwright.driver import signals
-from claimwright.driver.adapters import ChildProcesses, HostTree, NvmlLibrary, WallClock
+from claimwright.driver.adapters import (
+    ChildProcesses,
+    HostTree,
+    NvmlLibrary,
+    NvmlPartitions,
+    NvmlSession,
+    WallClock,
+)
 from claimwright.driver.driver_root import DriverRoot, choose_device_root
-from claimwright.driver.edits import EditBook, Installation, driver_files, gpu_node
+from claimwright.driver.edits import EditBook, Installation, driver_files, gpu_node, mig_node
 from claimwright.driver.edits.driver_files import DriverFiles
 from claimwright.driver.edits.gpu_node import GpuNode
+from claimwright.driver.edits.mig_node import MigNode
 from claimwright.driver.entries import Entry
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
@@ -26,15 +34,15 @@ from claimwright.driver.folder_lock import FolderLock
 from claimwright.driver.gpu_driver import GpuDriver
 from claimwright.driver.health import HealthServer
 from claimwright.driver.http_endpoint import HttpEndpoint
-from claimwright.driver.inventory import Inventory, discover
+from claimwright.driver.inventory import Inventory, IsOwn, discover
 from claimwright.driver.journal import Journal
 from claimwright.driver.machine import Machine
 from claimwright.driver.metrics import Metrics
 from claimwright.driver.planning import Planner
-from claimwright.driver.ports import Clock, Host, Nvml, Processes
+from claimwright.driver.ports import Clock, Host, Nvml, Partitions, Processes
 from claimwright.driver.probing import probe_sockets
 from claimwright.driver.publishing import pool_of
-from claimwright.driver.recipes import FullGpus
+from claimwright.driver.recipes import DynamicMig, FullGpus, StaticMig
 from claimwright.driver.recipes.recipe import AnyRecipe
 from claimwright.driver.resident_memory import give_back
 from claimwright.driver.restoring import Restorer, report_corruption
@@ -42,7 +50,10 @@ from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
 from claimwright.driver.steps import Toolbox
 from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
+from claimwright.driver.tools import mig_partition
 from claimwright.driver.tools.claim_spec import ClaimSpecTool
+from claimwright.driver.tools.mig_mode import MigModeTool
+from claimwright.driver.tools.mig_partition import MigPartitionTool, made_by
 from claimwright.driver.tools.time_slice import TimeSliceTool
 
 logger = logging.getLogger(__name__)
@@ -58,6 +69,7 @@ class Doors:
     """Everything outside that the plugin speaks to."""
 
     nvml: Nvml
+    partitions: Partitions
     host: Host
     root: DriverRoot
     kube: Kube
@@ -68,8 +80,10 @@ class Doors:
 def open_doors(settings: GpuPluginSettings) -> Doors:
     """Return the real doors; NodeUnusable when the driver installation is not there."""
     root = DriverRoot.choose(settings.nvidia_driver_root_on_host, settings.container_driver_root)
+    session = NvmlSession(root.nvml_library().readable)
     return Doors(
-        nvml=NvmlLibrary(root.nvml_library().readable),
+        nvml=NvmlLibrary(session),
+        partitions=NvmlPartitions(session),
         host=HostTree(settings.host_root),
         root=root,
         kube=Kube.connect(settings.kubeconfig, user_agent=GPU_DRIVER),
@@ -129,11 +143,16 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         lock = FolderLock(settings.plugin_dir)
         await lock.acquire(timeout_seconds=_PREDECESSOR_SECONDS)
         parts.callback(lock.release)
-        inventory = await asyncio.to_thread(_discover, doors)
+        # Until the journal is read, any partition may be the driver's own where it makes some.
+        dynamic = settings.feature_gates["DynamicMIG"]
+        inventory = await asyncio.to_thread(_discover, doors, lambda _gpu, _partition: dynamic)
         metrics = Metrics(GPU_DRIVER, settings.node_name)
         stock = Stock(recipes(settings.feature_gates), inventory)
         planner = Planner(GPU_DRIVER, settings.node_name, stock, settings.feature_gates)
         machine = await _machine(settings, doors, planner, metrics)
+        stock.renew(await asyncio.to_thread(_discover, doors, _is_own(machine.entries)))
+        for gpu in stock.unoffered():
+            logger.warning("%s is not offered: its MIG mode is on, and it has no partition", gpu.device_name)
         parts.push_async_callback(machine.stop, timeout_seconds=_STOP_SECONDS)
         report = _reporter(metrics, failure)
         plugin = _plugin(settings, doors, stock, GpuDriver(planner, machine, metrics), report)
@@ -156,7 +175,7 @@ async def _machine(settings: GpuPluginSettings, doors: Doors, planner: Planner, 
     entries = tuple(remembered.entries.values())
     journal = _open_journal(settings.journal, boot_id, entries)
     installation = _installation(settings, doors, planner.stock.inventory)
-    toolbox = tools(settings, doors, edits(installation, doors.clock))
+    toolbox = tools(settings, doors, edits(installation, doors.partitions, doors.clock))
     machine = Machine(journal, toolbox, remembered.entries, on_change=metrics.count_devices)
     await machine.recover()
     Sweeper(machine, doors.kube, settings.cdi_root, doors.clock).remove_orphans()
@@ -165,13 +184,17 @@ async def _machine(settings: GpuPluginSettings, doors: Doors, planner: Planner, 
 
 def recipes(gates: FeatureGates) -> tuple[AnyRecipe, ...]:
     """Return the recipes of this driver; devices are published in their order."""
-    return (FullGpus(gates),)
+    return (FullGpus(gates), StaticMig(gates), DynamicMig(gates))
 
 
-def edits(installation: Installation, clock: Clock) -> EditBook:
+def edits(installation: Installation, partitions: Partitions, clock: Clock) -> EditBook:
     """Return what containers may get."""
     return EditBook(
-        {driver_files.NAME: DriverFiles(installation, clock), gpu_node.NAME: GpuNode(installation)}
+        {
+            driver_files.NAME: DriverFiles(installation, clock),
+            gpu_node.NAME: GpuNode(installation),
+            mig_node.NAME: MigNode(installation, partitions),
+        }
     )
 
 
@@ -179,6 +202,8 @@ def tools(settings: GpuPluginSettings, doors: Doors, book: EditBook) -> Toolbox:
     """Return what does the steps."""
     return Toolbox(
         ClaimSpecTool(settings.cdi_root, book),
+        MigModeTool(doors.partitions),
+        MigPartitionTool(doors.partitions),
         TimeSliceTool(doors.root, doors.processes),
     )
 
@@ -249,12 +274,8 @@ async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
             await task
 
 
-def _discover(doors: Doors) -> Inventory:
-    """Read the node; NVML is closed again, so that it does not stand in the way of a driver update."""
-    try:
-        inventory = discover(doors.nvml, doors.host)
-    finally:
-        doors.nvml.close()
+def _discover(doors: Doors, is_own: IsOwn) -> Inventory:
+    inventory = discover(doors.nvml, doors.host, is_own)
     for gpu in inventory.left_out:
         logger.warning("%s is not offered: %s", gpu.name, gpu.reason)
     logger.info(
@@ -264,6 +285,12 @@ def _discover(doors: Doors) -> Inventory:
         ", ".join(f"{gpu.device_name} {gpu.product_name} {gpu.uuid}" for gpu in inventory.gpus) or "none",
     )
     return inventory
+
+
+def _is_own(entries: Iterable[Entry]) -> IsOwn:
+    """Tell own partitions by the steps of the claims that are held."""
+    made = {made_by(step) for entry in entries for step in entry.steps if step.tool == mig_partition.TOOL}
+    return lambda gpu, partition: (gpu, partition.profile_id, partition.placement.start) in made
 
 
 def _installation(settings: GpuPluginSettings, doors: Doors, inventory: Inventory) -> Installation:

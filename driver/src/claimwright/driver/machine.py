@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from claimwright.driver.entries import Entry, State
-from claimwright.driver.errors import ClaimRefused, DriverError, StepFailed
+from claimwright.driver.errors import ClaimRefused, DriverError, StepFailed, StepRefused
 from claimwright.driver.journal import Journal, acting, begun, reached, released
 from claimwright.driver.locks import NamedLocks
 from claimwright.driver.steps import Probe, Step, Toolbox
@@ -143,11 +143,17 @@ class Machine:
 
     async def _act(self, uid: str, number: int, step: Step) -> None:
         tool = self._toolbox.of(step)
-        if not tool.visible:
+        entry = self._entries[uid]
+        if tool.recorded:
             await self._journal.commit(acting(uid, number))
-            entry = self._entries[uid]
             self._entries[uid] = replace(entry, acted=entry.acted | {number})
-        await self._run(tool.do, step, quick=tool.quick)
+        if str(step) in self._steps_of_others(entry):
+            return  # another claim rests on it already
+        try:
+            await self._run(tool.do, step, quick=tool.quick)
+        except StepRefused:
+            self._entries[uid] = entry
+            raise
 
     async def _roll_back(self, uid: str) -> None:
         entry = self._entries[uid]
@@ -161,7 +167,7 @@ class Machine:
             self._forget(entry)
 
     async def _undo(self, entry: Entry) -> None:
-        """Undo in reverse what was done, judged by the world where it shows, else by the journal.
+        """Undo in reverse what was done, judged by the journal where it tells and by the world where it shows.
 
         A step that another claim rests on as well, such as the MIG mode of their GPU, stays for that one.
         """
@@ -170,10 +176,9 @@ class Machine:
             if str(step) in shared:
                 continue
             tool = self._toolbox.of(step)
-            if tool.visible:
+            done = number in entry.acted or not tool.recorded
+            if done and tool.visible:
                 done = await self._run(tool.probe, step, quick=tool.quick) is not Probe.NOT_DONE
-            else:
-                done = number in entry.acted
             if done:
                 await self._run(tool.undo, step, quick=tool.quick)
 
@@ -182,7 +187,9 @@ class Machine:
         others = (
             other
             for other in self._entries.values()
-            if other.uid != entry.uid and not hardware.isdisjoint(other.hardware())
+            if other.uid != entry.uid
+            and other.state is State.PREPARED
+            and not hardware.isdisjoint(other.hardware())
         )
         return frozenset(str(step) for other in others for step in other.steps)
 
@@ -193,14 +200,18 @@ class Machine:
         self._on_change(self.entries)
 
     async def _restore(self, entry: Entry) -> None:
-        """Repair what somebody else removed since, for instance a CDI file."""
+        """Repair what somebody else removed since, for instance a CDI file, and what follows from it."""
+        repaired = False
         for step in entry.steps:
             tool = self._toolbox.of(step)
             if tool.visible and await self._run(tool.probe, step, quick=tool.quick) is Probe.NOT_DONE:
                 logger.warning(
                     "claim %s (%s): %s was undone by somebody, repairing", entry.claim, entry.uid, step
                 )
-                await self._run(tool.do, step, quick=tool.quick)
+                repaired = True
+            elif not (repaired and tool.refreshes):
+                continue
+            await self._run(tool.do, step, quick=tool.quick)
 
     async def _recover(self, entry: Entry) -> None:
         if entry.state is State.PREPARED:
@@ -218,8 +229,10 @@ class Machine:
 
     async def _all_done(self, entry: Entry) -> bool:
         """Tell whether every step is there to be seen; one that does not show counts as not done."""
-        for step in entry.steps:
+        for number, step in enumerate(entry.steps):
             tool = self._toolbox.of(step)
+            if tool.recorded and number not in entry.acted:
+                return False
             if await self._run(tool.probe, step, quick=tool.quick) is not Probe.DONE:
                 return False
         return True

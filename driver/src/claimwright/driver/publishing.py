@@ -9,5 +9,8 @@ from claimwright.driver.stock import Stock
 def pool_of(node_name: str, stock: Stock) -> Pool:
     """Return the node's pool; the scheduler prefers earlier devices, so the order is that of the stock."""
     return Pool(
-        name=node_name, devices=tuple(offer.device for offer in stock.offers.values()), node_name=node_name
+        name=node_name,
+        devices=tuple(offer.device for offer in stock.offers.values()),
+        shared_counters=stock.counter_sets(),
+        node_name=node_name,
     )

@@ -37,13 +37,21 @@ class Tool(Protocol):
     """Does one kind of step. Methods block and may be called from any thread."""
 
     name: str
-    # Whether `probe` can tell; where it cannot, the journal records the moment before the step acts.
+    # Whether `probe` can tell.
     visible: bool
+    # Whether the journal records the moment before the step acts: where `probe` cannot tell, or cannot tell whose
+    # work it sees. Only what is on record is then undone.
+    recorded: bool
+    # Whether doing it once more takes over what earlier steps changed; a repair does so.
+    refreshes: bool
     # Whether it is done in well under a millisecond, so that a thread would cost more than it saves.
     quick: bool
 
     def do(self, step: Step) -> None:
-        """Do it; any error leaves nothing half-done of this step, or something that `undo` removes."""
+        """Do it; any error leaves nothing half-done of this step, or something that `undo` removes.
+
+        StepRefused: it did nothing, and what is in its place must not be undone.
+        """
         ...
 
     def undo(self, step: Step) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from claimwright.driver.inventory import Inventory
+from claimwright.dra.slices import CounterSet
+from claimwright.driver import counters
+from claimwright.driver.inventory import Gpu, Inventory
 from claimwright.driver.recipes.recipe import AnyOffer, AnyRecipe
 
 
@@ -26,3 +28,18 @@ class Stock:
         ]
         self.inventory, self.offers = inventory, offers
         return changed
+
+    def unoffered(self) -> tuple[Gpu, ...]:
+        """Return the GPUs of which nothing is offered."""
+        offered = {offer.hardware for offer in self.offers.values()}
+        return tuple(gpu for gpu in self.inventory.gpus if gpu.pci_bus_id not in offered)
+
+    def counter_sets(self) -> tuple[CounterSet, ...]:
+        """Return the sets that the published devices take from."""
+        used = {
+            consumption.counter_set
+            for offer in self.offers.values()
+            for consumption in offer.device.consumes_counters
+        }
+        sets = (counters.counter_set(gpu) for gpu in self.inventory.gpus)
+        return tuple(found for found in sets if found is not None and found.name in used)

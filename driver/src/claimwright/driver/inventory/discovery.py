@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import PurePosixPath
+from typing import TypeAlias
 
 from claimwright.driver.inventory.gpus import Gpu, Inventory, LeftOut
 from claimwright.driver.inventory.spellings import (
@@ -13,28 +15,35 @@ from claimwright.driver.inventory.spellings import (
     pci_address,
     semantic_version,
 )
-from claimwright.driver.ports import GpuReading, Host, NodeReading, Nvml, UnreadableGpu
+from claimwright.driver.ports import GpuReading, Host, NodeReading, Nvml, Partition, UnreadableGpu
 
 PCI_DEVICES = PurePosixPath("/sys/bus/pci/devices")
 # A DGX Station drives its screen with a GPU that takes no compute work.
 _DISPLAY_ADAPTERS = ("DGX Display", "NVIDIA DGX Display")
 
 
-def discover(nvml: Nvml, host: Host) -> Inventory:
-    """Read the node once; NodeUnusable when NVML is unusable or names an impossible PCI address."""
+IsOwn: TypeAlias = Callable[[str, Partition], bool]
+
+
+def discover(nvml: Nvml, host: Host, is_own: IsOwn = lambda _gpu, _partition: False) -> Inventory:
+    """Read the node once; NodeUnusable when NVML is unusable or names an impossible PCI address.
+
+    `is_own` tells, by the uuid of the GPU, whether a partition that exists was made by this driver.
+    """
     reading = nvml.read()
     offered = [gpu for gpu in reading.gpus if isinstance(gpu, GpuReading) and _why_not(gpu) is None]
     return Inventory(
         driver_version=reading.driver_version,
         cuda_driver_version=_cuda_version(reading.cuda_driver_version),
-        gpus=tuple(_place(gpu, host) for gpu in sorted(offered, key=lambda gpu: gpu.minor)),
+        gpus=tuple(_place(gpu, host, is_own) for gpu in sorted(offered, key=lambda gpu: gpu.minor)),
         left_out=_left_out(reading),
     )
 
 
-def _place(gpu: GpuReading, host: Host) -> Gpu:
+def _place(gpu: GpuReading, host: Host, is_own: IsOwn) -> Gpu:
     address = pci_address(gpu.pci_bus_id)
     mode = gpu.addressing_mode
+    partitions = gpu.mig.partitions if gpu.mig is not None else ()
     return Gpu(
         minor=gpu.minor,
         uuid=gpu.uuid,
@@ -47,6 +56,8 @@ def _place(gpu: GpuReading, host: Host) -> Gpu:
         pcie_root=_pcie_root(host.read_link(PCI_DEVICES / address)),
         numa_node=_numa_node(host.read_text(PCI_DEVICES / address / "numa_node")),
         addressing_mode=None if mode is None else ADDRESSING_MODES.get(mode),
+        mig=gpu.mig,
+        foreign=tuple(partition for partition in partitions if not is_own(gpu.uuid, partition)),
     )
 
 
@@ -78,6 +89,4 @@ def _left_out(reading: NodeReading) -> tuple[LeftOut, ...]:
 def _why_not(gpu: GpuReading) -> str | None:
     if gpu.name in _DISPLAY_ADAPTERS:
         return "it drives a display"
-    if gpu.mig_enabled:
-        return "MIG mode is on: a whole GPU cannot be handed out while it is partitioned"
     return None

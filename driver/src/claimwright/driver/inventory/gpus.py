@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+from claimwright.driver.ports import MigReading, Partition
+
+_RESET_TO_SWITCH: Final = ("Ampere",)
 
 
 @dataclass(frozen=True)
@@ -20,11 +25,19 @@ class Gpu:
     pcie_root: str | None
     numa_node: int | None
     addressing_mode: str | None
+    mig: MigReading | None = None
+    # Partitions that somebody else made; this driver neither gives their place away nor removes them.
+    foreign: tuple[Partition, ...] = ()
 
     @property
     def device_name(self) -> str:
         """The name in the ResourceSlice."""
         return f"gpu-{self.minor}"
+
+    @property
+    def switches_mig(self) -> bool:
+        """Whether MIG mode changes at once; before Hopper it takes a reset of the GPU."""
+        return self.mig is not None and self.architecture not in _RESET_TO_SWITCH
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All GPUs of the node, ordered by minor number, and those that are not offered.
+    """All GPUs of the node that NVML sees, ordered by minor number, and those that cannot be offered.
 
     `driver_version` is as NVML and the file names of the installation say it, `570.86.05`.
     """

@@ -7,17 +7,31 @@ contract tests. Anything else of the same shape fits too, without importing this
 from claimwright.driver.ports.clock import Clock
 from claimwright.driver.ports.host import FileKind, Host, Located
 from claimwright.driver.ports.nvml import GpuReading, NodeReading, Nvml, UnreadableGpu
+from claimwright.driver.ports.partitions import (
+    ComputeInstance,
+    MigReading,
+    Partition,
+    PartitionProfile,
+    Partitions,
+    Placement,
+)
 from claimwright.driver.ports.processes import Finished, Processes
 
 __all__ = [
     "Clock",
+    "ComputeInstance",
     "FileKind",
     "Finished",
     "GpuReading",
     "Host",
     "Located",
+    "MigReading",
     "NodeReading",
     "Nvml",
+    "Partition",
+    "PartitionProfile",
+    "Partitions",
+    "Placement",
     "Processes",
     "UnreadableGpu",
 ]

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from claimwright.driver.ports.partitions import MigReading
+
 
 @dataclass(frozen=True)
 class GpuReading:
     """What NVML says about one GPU; None where this GPU or this NVML does not know.
 
     `brand` and `architecture` are nvml.h's enumerators, `pci_bus_id` is NVML's own spelling
-    (eight hexadecimal digits of domain), `memory_bytes` the total including what is reserved.
+    (eight hexadecimal digits of domain), `memory_bytes` the total including what is reserved; `mig` is None on
+    GPUs that cannot be partitioned.
     """
 
     minor: int
@@ -23,7 +26,7 @@ class GpuReading:
     pci_bus_id: str
     memory_bytes: int | None = None
     addressing_mode: int | None = None
-    mig_enabled: bool = False
+    mig: MigReading | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,4 @@ class Nvml(Protocol):
 
     def read(self) -> NodeReading:
         """Read driver and GPUs now; NodeUnusable when the library is missing or refuses."""
-        ...
-
-    def close(self) -> None:
-        """Shut the library down; harmless when it was never used."""
         ...

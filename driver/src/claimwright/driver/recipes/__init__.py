@@ -3,7 +3,9 @@
 A recipe knows neither sockets nor files: steps act (`tools/`), edits let containers in (`edits/`).
 """
 
+from claimwright.driver.recipes.dynamic_mig import DynamicMig
 from claimwright.driver.recipes.full import FullGpus
 from claimwright.driver.recipes.recipe import Offer, Preparation, Recipe, Wanted
+from claimwright.driver.recipes.static_mig import StaticMig
 
-__all__ = ["FullGpus", "Offer", "Preparation", "Recipe", "Wanted"]
+__all__ = ["DynamicMig", "FullGpus", "Offer", "Preparation", "Recipe", "StaticMig", "Wanted"]

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 
 from claimwright.dra.claims import ClaimUid
 from claimwright.dra.quantities import Quantity
-from claimwright.dra.slices import Attribute, Device, Version
+from claimwright.dra.slices import Device
+from claimwright.driver import counters
+from claimwright.driver.counters import capacities
 from claimwright.driver.edits.driver_files import driver_files
 from claimwright.driver.edits.gpu_node import gpu_node
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.inventory import Gpu, Inventory, semantic_version
+from claimwright.driver.inventory import Gpu, Inventory
+from claimwright.driver.recipes.gpu_attributes import GPU_TYPE, gpu_attributes
 from claimwright.driver.recipes.recipe import Given, Offer, Preparation, Wanted
 from claimwright.driver.steps import Step
 from claimwright.driver.strategies import MPS, TIME_SLICING
+from claimwright.driver.tools.mig_mode import mig_mode
 from claimwright.driver.tools.time_slice import time_slice
 
 if TYPE_CHECKING:
@@ -23,52 +27,61 @@ if TYPE_CHECKING:
 
 
 class FullGpus:
-    """Offers every GPU that is not partitioned as a whole."""
+    """Offers GPUs as a whole.
 
-    type = "gpu"
+    Where partitions are made on demand, a whole GPU takes all of its counters, so that the scheduler gives either
+    the GPU or parts of it. Elsewhere a GPU in MIG mode is not offered as a whole.
+    """
+
+    type = GPU_TYPE
     config = "GpuConfig"
 
     def __init__(self, gates: FeatureGates) -> None:
-        self._gates = gates
+        self._dynamic = gates["DynamicMIG"]
+        self._list_numa = gates["DRAListTypeAttributes"]
 
     def discover(self, inventory: Inventory) -> Iterable[Offer[Gpu]]:
         """Offer the GPUs by minor number."""
         for gpu in inventory.gpus:
-            yield Offer(describe(gpu, inventory, self._gates), self, hardware=gpu.pci_bus_id, source=gpu)
+            if self._is_available(gpu):
+                device = describe(
+                    gpu, inventory, list_numa=self._list_numa, partitionable=self._partitions(gpu)
+                )
+                yield Offer(device, self, hardware=gpu.pci_bus_id, source=gpu)
 
     def prepare(self, claim: ClaimUid, group: Sequence[Wanted[Gpu]], config: GpuConfig | None) -> Preparation:  # noqa: ARG002  no step of a whole GPU names its claim
         """Apply the config to each GPU; a claim's containers get its nodes and the driver's files."""
         gpus = [wanted.offer.source for wanted in group]
         return Preparation(
             given=tuple(Given(edits=(gpu_node(gpu),)) for gpu in gpus),
-            steps=tuple(step for gpu in gpus for step in _sharing(gpu, config)),
+            steps=(
+                *(mig_mode(gpu.uuid, enabled=False) for gpu in gpus if self._partitions(gpu)),
+                *(step for gpu in gpus for step in _sharing(gpu, config)),
+            ),
             edits=(driver_files(),),
         )
 
+    def _partitions(self, gpu: Gpu) -> bool:
+        """Whether this driver makes partitions of the GPU on demand, and switches its mode for them."""
+        return self._dynamic and gpu.switches_mig
 
-def describe(gpu: Gpu, inventory: Inventory, gates: FeatureGates) -> Device:
-    """Return the device as it is published; what is not known stays out."""
-    optional: dict[str, Attribute | None] = {
-        "addressingMode": gpu.addressing_mode,
-        "resource.kubernetes.io/pcieRoot": gpu.pcie_root,
-        "resource.kubernetes.io/numaNode": _numa_node(gpu, gates),
-    }
-    attributes: dict[str, Attribute] = {
-        "type": FullGpus.type,
-        "uuid": gpu.uuid,
-        "productName": gpu.product_name,
-        "brand": gpu.brand,
-        "architecture": gpu.architecture,
-        "cudaComputeCapability": Version(gpu.cuda_compute_capability),
-        "driverVersion": Version(semantic_version(inventory.driver_version)),
-        "cudaDriverVersion": Version(inventory.cuda_driver_version),
-        "resource.kubernetes.io/pciBusID": gpu.pci_bus_id,
-    }
-    return Device(
-        name=gpu.device_name,
-        attributes={**attributes, **{name: value for name, value in optional.items() if value is not None}},
-        capacity={} if gpu.memory_bytes is None else {"memory": Quantity.of_bytes(gpu.memory_bytes)},
-    )
+    def _is_available(self, gpu: Gpu) -> bool:
+        if self._partitions(gpu):
+            return not gpu.foreign
+        return gpu.mig is None or not gpu.mig.enabled
+
+
+def describe(gpu: Gpu, inventory: Inventory, *, list_numa: bool, partitionable: bool) -> Device:
+    """Return the device as it is published; what is not known stays out.
+
+    A partitionable GPU's capacities are the most that a partition of it can have, as in its counter set.
+    """
+    attributes = gpu_attributes(gpu, inventory, list_numa=list_numa)
+    if partitionable and gpu.mig is not None and gpu.mig.profiles:
+        capacity = capacities(counters.largest_engines(gpu.mig.profiles))
+        return Device(gpu.device_name, attributes, capacity, consumes_counters=counters.whole(gpu))
+    memory = {} if gpu.memory_bytes is None else {"memory": Quantity.of_bytes(gpu.memory_bytes)}
+    return Device(gpu.device_name, attributes, memory)
 
 
 def _sharing(gpu: Gpu, config: GpuConfig | None) -> Iterator[Step]:
@@ -82,9 +95,3 @@ def _sharing(gpu: Gpu, config: GpuConfig | None) -> Iterator[Step]:
             f"use {TIME_SLICING!r} or leave the sharing block out"
         )
     yield time_slice(gpu.uuid, sharing.time_slice_interval)
-
-
-def _numa_node(gpu: Gpu, gates: FeatureGates) -> Attribute | None:
-    if gpu.numa_node is not None and gates["DRAListTypeAttributes"]:
-        return (gpu.numa_node,)
-    return gpu.numa_node

@@ -7,6 +7,7 @@ from claimwright.driver.testing.claims import allocated_gpus
 from claimwright.driver.testing.clock import HandClock
 from claimwright.driver.testing.host import MemoryHost
 from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_host, hgx_h100_nvml
+from claimwright.driver.testing.partitions import MemoryPartitions, h100_profiles
 from claimwright.driver.testing.processes import ScriptedProcesses
 from claimwright.driver.testing.stub_node import StubNode, build_stub_node
 from claimwright.driver.testing.waiting import wait_until
@@ -15,11 +16,13 @@ __all__ = [
     "HandClock",
     "MemoryHost",
     "MemoryNvml",
+    "MemoryPartitions",
     "ScriptedProcesses",
     "StubNode",
     "allocated_gpus",
     "build_stub_node",
     "gpu_reading",
+    "h100_profiles",
     "hgx_h100_host",
     "hgx_h100_nvml",
     "wait_until",

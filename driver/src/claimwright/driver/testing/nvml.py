@@ -43,9 +43,6 @@ class MemoryNvml:
             raise NodeUnusable(self.broken)
         return NodeReading(self.driver_version, self.cuda_driver_version, self.gpus)
 
-    def close(self) -> None:
-        """Do nothing."""
-
 
 def gpu_reading(minor: int, **changes: Any) -> GpuReading:  # noqa: ANN401  any field of GpuReading
     """Return an H100 as NVML describes it, with fields changed."""

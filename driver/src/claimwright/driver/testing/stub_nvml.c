@@ -88,3 +88,12 @@ int nvmlDeviceGetMigMode(void *gpu, unsigned *current, unsigned *pending)
     return NOT_SUPPORTED;
 #endif
 }
+#ifdef MIG
+/* A board in MIG mode whose library knows none of the profiles. */
+int nvmlDeviceGetMaxMigDeviceCount(void *gpu, unsigned *to) { (void)gpu; *to = 0; return OK; }
+int nvmlDeviceGetGpuInstanceProfileInfoV(void *gpu, unsigned profile, void *to)
+{
+    (void)gpu, (void)profile, (void)to;
+    return NOT_SUPPORTED;
+}
+#endif

@@ -57,6 +57,8 @@ class ClaimSpecTool:
 
     name = TOOL
     visible = True
+    recorded = False
+    refreshes = True
     # A file on the tmpfs that /var/run is; a hop to another thread takes as long.
     quick = True
 

@@ -29,6 +29,8 @@ class TimeSliceTool:
 
     name = TOOL
     visible = False
+    recorded = True
+    refreshes = False
     quick = False
 
     def __init__(self, root: DriverRoot, processes: Processes) -> None:

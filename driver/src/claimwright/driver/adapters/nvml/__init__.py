@@ -1,0 +1,7 @@
+"""NVML through pynvml: one session per process, and one module for each of the ports that it serves."""
+
+from claimwright.driver.adapters.nvml.partitions import NvmlPartitions
+from claimwright.driver.adapters.nvml.reading import NvmlLibrary
+from claimwright.driver.adapters.nvml.session import NvmlSession
+
+__all__ = ["NvmlLibrary", "NvmlPartitions", "NvmlSession"]

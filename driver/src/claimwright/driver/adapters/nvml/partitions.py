@@ -1,0 +1,105 @@
+"""Cutting GPUs through NVML."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pynvml
+
+from claimwright.driver.adapters.nvml.migs import gpu_profiles, mig_of
+from claimwright.driver.adapters.nvml.session import NvmlSession
+from claimwright.driver.errors import StepFailed
+from claimwright.driver.ports import MigReading, Partition, Placement
+
+# nvml.h: the compute instance profile that fills a GPU instance of so many compute slices.
+_FILLING: Final = {1: 0, 2: 1, 3: 2, 4: 3, 7: 4, 8: 5, 6: 6}
+_COMPUTE_PROFILES: Final = range(9)
+
+
+class NvmlPartitions:
+    """The port `Partitions` over NVML."""
+
+    def __init__(self, session: NvmlSession) -> None:
+        self._session = session
+
+    def read(self, gpu_uuid: str) -> MigReading | None:
+        """Return mode and partitions now, without profiles."""
+        with self._gpu(gpu_uuid, "read MIG") as handle:
+            return mig_of(handle, profiles=False)
+
+    def switch(self, gpu_uuid: str, *, enabled: bool) -> None:
+        """Switch MIG mode at once; StepFailed when a client or the hardware stands in the way."""
+        word = "on" if enabled else "off"
+        with self._gpu(gpu_uuid, f"switch MIG mode {word}") as handle:
+            status = pynvml.nvmlDeviceSetMigMode(handle, int(enabled))
+            current, _ = pynvml.nvmlDeviceGetMigMode(handle)
+        if bool(current) != enabled:
+            raise StepFailed(
+                f"MIG mode of GPU {gpu_uuid} did not switch {word}: {_status(status)}. Stop what uses the GPU, "
+                "or reset it where the board needs a reset; the kubelet tries again."
+            )
+
+    def create(self, gpu_uuid: str, profile_id: int, placement: Placement) -> Partition:
+        """Make a GPU instance there and one compute instance that fills it; what fails leaves nothing."""
+        what = f"create a partition of profile {profile_id} at memory slice {placement.start}"
+        with self._gpu(gpu_uuid, what) as handle:
+            where = pynvml.c_nvmlGpuInstancePlacement_t(start=placement.start, size=placement.size)
+            instance = pynvml.nvmlDeviceCreateGpuInstanceWithPlacement(
+                handle, profile_id, ctypes.byref(where)
+            )
+            try:
+                pynvml.nvmlGpuInstanceCreateComputeInstance(instance, _filling(handle, profile_id, instance))
+                made = int(pynvml.nvmlGpuInstanceGetInfo(instance).id)
+            except BaseException:
+                pynvml.nvmlGpuInstanceDestroy(instance)
+                raise
+            reading = mig_of(handle, profiles=False)
+        partitions = reading.partitions if reading is not None else ()
+        return next(partition for partition in partitions if partition.gpu_instance == made)
+
+    def destroy(self, gpu_uuid: str, gpu_instance: int) -> None:
+        """Remove a GPU instance with all in it; one that is gone is fine."""
+        with self._gpu(gpu_uuid, f"destroy GPU instance {gpu_instance}") as handle:
+            try:
+                instance = pynvml.nvmlDeviceGetGpuInstanceById(handle, gpu_instance)
+            except pynvml.NVMLError_NotFound:
+                return
+            for compute in list(_compute_instances(instance)):
+                pynvml.nvmlComputeInstanceDestroy(compute)
+            pynvml.nvmlGpuInstanceDestroy(instance)
+
+    @contextmanager
+    def _gpu(self, uuid: str, what: str) -> Iterator[Any]:
+        with self._session.open():
+            try:
+                yield pynvml.nvmlDeviceGetHandleByUUID(uuid)
+            except pynvml.NVMLError as error:
+                raise StepFailed(f"GPU {uuid}: NVML could not {what}: {error}") from error
+
+
+def _filling(handle: Any, profile_id: int, instance: Any) -> int:  # noqa: ANN401  opaque C pointers
+    """Return the id of the compute instance profile that takes all of `instance`."""
+    slices = next(int(info.sliceCount) for info in gpu_profiles(handle) if int(info.id) == profile_id)
+    return int(pynvml.nvmlGpuInstanceGetComputeInstanceProfileInfo(instance, _FILLING[slices], 0).id)
+
+
+def _compute_instances(instance: Any) -> Iterator[Any]:  # noqa: ANN401
+    for enumerator in _COMPUTE_PROFILES:
+        try:
+            info = pynvml.nvmlGpuInstanceGetComputeInstanceProfileInfo(instance, enumerator, 0)
+        except pynvml.NVMLError:
+            continue
+        count = ctypes.c_uint(int(info.instanceCount) or 8)
+        room = (pynvml.c_nvmlComputeInstance_t * count.value)()
+        pynvml.nvmlGpuInstanceGetComputeInstances(instance, info.id, room, ctypes.byref(count))
+        yield from (room[number] for number in range(count.value))
+
+
+def _status(code: int) -> str:
+    try:
+        return str(pynvml.NVMLError(code))
+    except (KeyError, TypeError):
+        return f"activation status {code}"

@@ -1,0 +1,76 @@
+"""Partitions on demand: every place where the GPU can be cut is offered, and cut when a claim takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from claimwright.dra.claims import ClaimUid
+from claimwright.driver import counters
+from claimwright.driver.edits.driver_files import driver_files
+from claimwright.driver.edits.mig_node import mig_node
+from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.inventory import Gpu, Inventory
+from claimwright.driver.recipes.mig_device import CONFIG, TYPE, MigDevice, describe
+from claimwright.driver.recipes.recipe import Given, Offer, Preparation, Wanted
+from claimwright.driver.steps import Step
+from claimwright.driver.tools.mig_mode import mig_mode
+from claimwright.driver.tools.mig_partition import mig_partition
+
+if TYPE_CHECKING:
+    from claimwright.driver.configs import MigDeviceConfig
+
+
+class DynamicMig:
+    """Offers profiles times places; counters tell the scheduler which of them exclude each other.
+
+    Boards that switch MIG mode at once are cut from either mode; boards that need a reset only when an
+    administrator has put them into MIG mode. Places in which somebody else made partitions are not offered.
+    """
+
+    type = TYPE
+    config = CONFIG
+
+    def __init__(self, gates: FeatureGates) -> None:
+        self._enabled = gates["DynamicMIG"]
+        self._list_numa = gates["DRAListTypeAttributes"]
+
+    def discover(self, inventory: Inventory) -> Iterable[Offer[MigDevice]]:
+        """Offer them by GPU and name, which is the order that the scheduler tries them in."""
+        if not self._enabled:
+            return
+        for gpu in inventory.gpus:
+            for device in sorted(_places(gpu), key=lambda device: device.name):
+                consumes = counters.part(gpu, device.profile, device.placement)
+                described = describe(device, inventory, list_numa=self._list_numa, consumes=consumes)
+                yield Offer(described, self, gpu.pci_bus_id, device, device.parts)
+
+    def prepare(
+        self,
+        claim: ClaimUid,  # noqa: ARG002  no step names its claim
+        group: Sequence[Wanted[MigDevice]],
+        config: MigDeviceConfig | None,  # noqa: ARG002  its sharing block changes nothing here
+    ) -> Preparation:
+        """Cut, then let containers in."""
+        devices = [wanted.offer.source for wanted in group]
+        return Preparation(
+            given=tuple(Given(edits=(mig_node(device.gpu, device.placement),)) for device in devices),
+            steps=tuple(step for device in devices for step in _cut(device)),
+            edits=(driver_files(),),
+        )
+
+
+def _places(gpu: Gpu) -> Iterator[MigDevice]:
+    if gpu.mig is None or not (gpu.switches_mig or gpu.mig.enabled):
+        return
+    taken = {number for partition in gpu.foreign for number in partition.placement.slices}
+    for profile in gpu.mig.profiles:
+        for placement in profile.placements:
+            if taken.isdisjoint(placement.slices):
+                yield MigDevice(gpu, profile, placement)
+
+
+def _cut(device: MigDevice) -> Iterator[Step]:
+    if device.gpu.switches_mig:
+        yield mig_mode(device.gpu.uuid, enabled=True)
+    yield mig_partition(device.gpu.uuid, device.profile.profile_id, device.placement)
