@@ -374,23 +374,6 @@ def test_rubbish_is_refused_with_one_clear_message(
     assert "Traceback" not in result.output
 
 
-def test_a_script_runs_on_after_its_command_was_killed(
-    node: running.RunningNode, tmp_path: Path, uuid: str
-) -> None:
-    script = tmp_path / "late.yaml"
-    script.write_text(
-        "name: late\nsteps:\n  - {at: 0, inject: power-cap gpu=1}\n  - {at: 400ms, inject: power-brake gpu=1}\n"
-    )
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "claimwright.cli.main", "node", "fault", "run", str(script)],
-        stdout=subprocess.DEVNULL,
-    )
-    wait_until(lambda: bool(node.call("list_faults")))
-    killed.kill()
-    killed.wait(20)
-    wait_until(lambda: len(node.call("list_faults")) == 2)
-
-
 def test_a_cancelled_script_ends_its_own_faults_and_no_others(
     node: running.RunningNode, tmp_path: Path, uuid: str
 ) -> None:

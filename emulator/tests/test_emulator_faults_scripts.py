@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claimwright.emulator.errors import OperationRefused, ProfileError
+from claimwright.emulator.errors import ExpectationFailed, OperationRefused, ProfileError
 from claimwright.emulator.faults.durations import duration_text, parse_duration
 from claimwright.emulator.faults.load import load_of
 from claimwright.emulator.faults.reference import markdown, with_table
-from claimwright.emulator.faults.running import ExpectationFailed, ScriptRun
+from claimwright.emulator.faults.running import ScriptRun
 from claimwright.emulator.faults.script import ScriptProfile
 from claimwright.emulator.faults.words import read_words, words_of
 from claimwright.emulator.model import NodeModel, build_node, load_node_profile, parse_profile

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from claimwright.emulator.columns import lined_up
-from claimwright.emulator.errors import BootFailed, EmulatorError, OperationRefused
+from claimwright.emulator.errors import BootFailed, EmulatorError, NodeGone, OperationRefused, ScriptFailed
 from claimwright.emulator.imex import ask
 from claimwright.emulator.model import Board
 from claimwright.emulator.model.catalogue import (
@@ -50,7 +50,7 @@ class _NodeGroup(click.Group):
         try:
             return super().invoke(ctx)
         except EmulatorError as error:
-            failed = isinstance(error, BootFailed | OperationRefused)
+            failed = isinstance(error, BootFailed | NodeGone | OperationRefused | ScriptFailed)
             _end(str(error), _FAILURE_STATUS if failed else _USAGE_STATUS)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -11,8 +11,8 @@ import inspect
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from claimwright.emulator.description import describe, describe_value
-from claimwright.emulator.errors import EmulatorError, NodeError, OperationRefused, Refusal
+from claimwright.emulator.errors import EmulatorError, NodeError, NodeGone, OperationRefused, Refusal
 from claimwright.emulator.model import NodeModel
 from claimwright.emulator.model.operations import TABLE
 from claimwright.emulator.nvml.socket_paths import short_path
@@ -39,7 +39,7 @@ class Services:
     """
 
     calls: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    streams: Mapping[str, Callable[..., AsyncIterator[Any]]] = field(default_factory=dict)
+    streams: Mapping[str, Callable[..., AsyncGenerator[Any, None]]] = field(default_factory=dict)
 
 
 async def serve(path: Path, model: NodeModel, services: Services = Services()) -> asyncio.Server:
@@ -77,9 +77,11 @@ def call(
             with connection.makefile("rb") as answers:
                 answer = json.loads(answers.readline() or b"null")
     except OSError as error:
-        raise NodeError(f"the node at {path.parent} does not answer: {error}") from error
+        raise NodeError(
+            f"node {path.parent.name!r} does not answer: {error} (folder {path.parent})"
+        ) from error
     if answer is None:
-        raise NodeError(f"the node at {path.parent} ended the call {operation!r} without an answer")
+        raise NodeError(f"node {path.parent.name!r} ended the call {operation!r} without an answer")
     if "refused" in answer:
         raise OperationRefused(Refusal(answer["refused"]), answer["message"])
     return answer["result"]
@@ -87,7 +89,7 @@ def call(
 
 @contextmanager
 def follow(path: Path, stream: str, arguments: Mapping[str, object]) -> Iterator[Iterator[Any]]:
-    """Give the values of a stream of a running node; NodeError when the node is not there, or goes."""
+    """Give the values of a stream of a running node; NodeError when the node is not there, NodeGone when it goes."""
     request = json.dumps({"operation": stream, "arguments": dict(arguments)}).encode() + b"\n"
     with socket.socket(socket.AF_UNIX) as connection:
         try:
@@ -95,7 +97,9 @@ def follow(path: Path, stream: str, arguments: Mapping[str, object]) -> Iterator
                 connection.connect(short)
             connection.sendall(request)
         except OSError as error:
-            raise NodeError(f"the node at {path.parent} does not answer: {error}") from error
+            raise NodeError(
+                f"node {path.parent.name!r} does not answer: {error} (folder {path.parent})"
+            ) from error
         with connection.makefile("rb") as lines:
             yield _values(lines, path)
 
@@ -108,10 +112,10 @@ def _values(lines: Iterable[bytes], path: Path) -> Iterator[Any]:
         yield value
         if value.get("end"):
             return
-    raise NodeError(f"the node at {path.parent} has gone")
+    raise NodeGone(f"node {path.parent.name!r} has gone: its process ended (folder {path.parent})")
 
 
-def _stream(services: Services, line: bytes) -> AsyncIterator[Any] | None:
+def _stream(services: Services, line: bytes) -> AsyncGenerator[Any, None] | None:
     try:
         request = json.loads(line)
         make = services.streams.get(request["operation"])
@@ -121,14 +125,15 @@ def _stream(services: Services, line: bytes) -> AsyncIterator[Any] | None:
 
 
 async def _send_all(
-    stream: AsyncIterator[Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    stream: AsyncGenerator[Any, None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     """Send what a stream gives until it ends or the caller hangs up, which ends it too."""
 
     async def send() -> None:
-        async for value in stream:
-            writer.write(json.dumps(value).encode() + b"\n")
-            await writer.drain()
+        async with aclosing(stream):
+            async for value in stream:
+                writer.write(json.dumps(value).encode() + b"\n")
+                await writer.drain()
 
     sending = asyncio.ensure_future(send())
     hung_up = asyncio.ensure_future(reader.read(1))

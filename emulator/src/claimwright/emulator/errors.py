@@ -77,6 +77,10 @@ class NodeError(EmulatorError):
     """A running node cannot be started, found, changed or stopped as asked."""
 
 
+class NodeGone(NodeError):
+    """A running node ended while it was followed."""
+
+
 class NodeExists(NodeError):
     """A node of that name is up already."""
 
@@ -91,3 +95,11 @@ class BootFailed(NodeError):
 
 class MountRefused(NodeError):
     """A mount namespace cannot take the emulated trees: not root, real hardware in the way, or gone."""
+
+
+class ScriptFailed(EmulatorError):
+    """A fault script did not do all of its steps."""
+
+
+class ExpectationFailed(ScriptFailed):
+    """The node is not in the state that a fault script expected."""

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
-import signal
-import sys
+import uuid
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
 from claimwright.emulator.columns import lined_up
-from claimwright.emulator.control import call, follow
-from claimwright.emulator.errors import NodeError, OperationRefused, Refusal
+from claimwright.emulator.control import follow
+from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.faults.durations import duration_text
 from claimwright.emulator.faults.reference import class_record
+from claimwright.emulator.faults.script_commands import run_command, scripts_command, stop_command
 from claimwright.emulator.faults.words import words_of
-from claimwright.emulator.model.faults import FAULTS, usage
-from claimwright.emulator.model.profile_text import read_file
+from claimwright.emulator.model.faults import FAULTS, Cure, usage
 from claimwright.emulator.node_folder import NodeFolder
 from claimwright.emulator.running import RunningNode, chosen, list_nodes
 
-_CANCELLED_STATUS = 130
 _node = click.option("--node", "name", help="The node, when several are up.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -37,9 +33,15 @@ def fault() -> None:
       claimwright node fault list
       claimwright node fault inject xid=79 gpu=3
       claimwright node fault inject nvlink-down gpu=0 link=4 for=30s
-      claimwright node fault clear 1
+      claimwright node fault clear 1       # take it away
+      claimwright node fault cure 1        # or do what an operator does: reset, reload, reboot
       claimwright node fault run flapping.yaml
     """  # noqa: D301 - click reads the backspace
+
+
+fault.add_command(run_command)
+fault.add_command(stop_command)
+fault.add_command(scripts_command)
 
 
 @fault.command("list")
@@ -114,75 +116,47 @@ def clear_command(
         click.echo(f"{node.name}: nothing to clear")
 
 
-@fault.command("run")
-@click.argument("script", type=click.Path(path_type=Path))
-@click.option("--detach", is_flag=True, help="Start it and return.")
+@fault.command("cure")
+@click.argument("number", type=int)
 @_node
 @_json
-def run_command(script: Path, detach: bool, name: str | None, as_json: bool) -> None:
-    """Run a script of faults with times (docs/fault-scripts.md), and show each step as it is done.
+def cure_command(number: int, name: str | None, as_json: bool) -> None:
+    """Do what an operator does about fault NUMBER: the least recovery that ends it.
 
-    The script runs inside the node: it goes on when this command is killed. Ctrl-C cancels it, which ends the
-    faults that it has put in force; `fault stop` does so from elsewhere. The status is 0 when it completed, 1 when a
-    step failed or an expectation did not hold, 130 when it was cancelled.
+    A GPU reset, else a driver reload, else a reboot; `fault list` says which it needs. Where a reset meets a process
+    on the GPU it is refused, as on hardware. What only a repair ends is repaired, as `clear` does.
     """
     node = chosen(name)
-    started = node.call("run_script", text=read_file(script), source=str(script))
-    _say(started, as_json, f"{node.name}: {started['name']}, {started['steps']} steps, run {started['run']}")
-    if detach:
+    record = next((each for each in node.call("list_faults") if each["number"] == number), None)
+    if record is None:
+        node.call("clear_fault", number=number)  # refused: it names those that are active
         return
-    end = _followed(node, started["run"], as_json)
-    if end.startswith("failed"):
-        raise NodeError(f"{script}: {end.removeprefix('failed: ')}")
-    if end == "cancelled":
-        raise click.exceptions.Exit(_CANCELLED_STATUS)
-
-
-@fault.command("stop")
-@click.argument("run", type=int)
-@_node
-def stop_command(run: int, name: str | None) -> None:
-    """Cancel a script run by its number, which ends its faults."""
-    answer = chosen(name).call("cancel_script", run=run)
-    click.echo(f"run {run}: {answer['end']}")
-
-
-@fault.command("scripts")
-@_node
-@_json
-def scripts_command(name: str | None, as_json: bool) -> None:
-    """List the script runs of a node."""
-    runs = chosen(name).call("list_scripts")
+    done = _cured(node, record)
+    left = [each["number"] for each in node.call("list_faults")]
     if as_json:
-        click.echo(json.dumps(runs, indent=2))
-        return
-    rows = [(str(each["run"]), each["name"], str(each["done"]), each["end"] or "running") for each in runs]
-    click.echo(lined_up(("RUN", "NAME", "STEPS DONE", "STATE"), rows) if rows else "no script has run")
+        click.echo(
+            json.dumps({"number": number, "done": done, "cured": number not in left, "in_force": left})
+        )
+    else:
+        click.echo(
+            f"{node.name}: {done}; fault {number} {'is still in force' if number in left else 'is over'}"
+        )
 
 
-def _followed(node: RunningNode, run: int, as_json: bool) -> str:
-    """Show a run to its end; the first Ctrl-C cancels it and waits for that."""
-    path = NodeFolder(node.folder).control
-    end = "the node has gone"
-    with _cancelling(path, run), follow(path, "follow_script", {"run": run}) as steps:
-        for step in steps:
-            end = step.get("end", end)
-            _say(step, as_json, _step_line(step))
-    return end
-
-
-@contextlib.contextmanager
-def _cancelling(control: Path, run: int) -> Iterator[None]:
-    def cancel(_number: int, _frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        click.echo("cancelling; Ctrl-C again leaves the script running …", err=True)
-        call(control, "cancel_script", {"run": run})
-
-    before = signal.signal(signal.SIGINT, cancel)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _cured(node: RunningNode, record: Mapping[str, Any]) -> str:
+    """Apply the least cure of a fault; what was done, in words."""
+    cures = record["cured_by"]
+    if Cure.RESET in cures and record["gpu"] is not None:
+        node.call("reset_gpu", gpu=record["gpu"])
+        return f"GPU {record['gpu']} was reset"
+    if Cure.DRIVER_RELOAD in cures:
+        node.call("reload_driver")
+        return "the driver was reloaded"
+    if Cure.REBOOT in cures:
+        node.call("reboot", boot_id=str(uuid.uuid4()))
+        return "the machine was rebooted"
+    node.call("clear_fault", number=record["number"])
+    return "it was repaired"
 
 
 def _cleared(node: RunningNode, what: str | None, gpu: int | None) -> list[Mapping[str, Any]]:
@@ -202,18 +176,6 @@ def _injected_for_a_while(node: RunningNode, words: tuple[str, ...]) -> Mapping[
         raise OperationRefused(Refusal.INVALID_ARGUMENT, first["failed"].partition(": ")[2])
     found: list[Mapping[str, Any]] = node.call("list_faults")
     return next((each for each in found if f"fault {each['number']}" == first["outcome"]), None)
-
-
-def _step_line(step: Mapping[str, Any]) -> str:
-    if "end" in step:
-        return str(step["end"])
-    mark = "FAILED" if "failed" in step else str(step["outcome"])
-    return f"{duration_text(step['at']):>8}  {step['step']}  {mark}"
-
-
-def _say(value: object, as_json: bool, line: str) -> None:
-    click.echo(json.dumps(value) if as_json else line)
-    sys.stdout.flush()
 
 
 def _row(record: Mapping[str, Any]) -> tuple[str, str, str, str]:

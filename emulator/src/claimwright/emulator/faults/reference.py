@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from claimwright.emulator.model.faults import FAULTS, Fault, parameters_of
+from claimwright.emulator.model.faults import FAULTS, Fault, in_order, parameters_of
 
 BEGIN, END = "<!-- faults: begin (generated) -->", "<!-- faults: end -->"
 
@@ -17,7 +17,7 @@ def class_record(kind: type[Fault]) -> Mapping[str, Any]:
         "name": kind.name,
         "summary": kind.summary,
         "faces": kind.faces,
-        "cured_by": sorted(kind.cured_by),
+        "cured_by": list(in_order(kind.cured_by)),
         "parameters": [asdict(each) for each in parameters_of(kind)],
     }
 
@@ -29,7 +29,7 @@ def markdown() -> str:
         parameters = ", ".join(
             f"`{each.name}`" if each.required else f"`[{each.name}]`" for each in parameters_of(kind)
         )
-        cures = ", ".join(sorted(kind.cured_by)) or "repair"
+        cures = ", ".join(in_order(kind.cured_by)) or "repair"
         lines.append(f"| `{kind.name}` | {parameters or '-'} | {kind.summary} | {kind.faces} | {cures} |")
     return "\n".join(lines)
 

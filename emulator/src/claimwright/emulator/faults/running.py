@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import itertools
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from claimwright.emulator.control import apply
 from claimwright.emulator.description import describe
-from claimwright.emulator.errors import EmulatorError, OperationRefused, Refusal
+from claimwright.emulator.errors import EmulatorError, ExpectationFailed, OperationRefused, Refusal
+from claimwright.emulator.faults.clock import Clock
 from claimwright.emulator.faults.durations import duration_text
+from claimwright.emulator.faults.expecting import check_expected
 from claimwright.emulator.faults.load import Load, load_of
 from claimwright.emulator.faults.script import EVERY, ScriptProfile, Step
+from claimwright.emulator.faults.wording import described
 from claimwright.emulator.faults.words import Words
 from claimwright.emulator.model import NodeModel
 from claimwright.emulator.model.operations import faults
@@ -24,32 +25,7 @@ from claimwright.emulator.model.operations.load import apply_load
 
 _TICK_SECONDS = 0.5
 Tell = Callable[[Mapping[str, Any]], None]
-
-
-class Clock(Protocol):
-    """Time that a script waits for."""
-
-    def now(self) -> float:
-        """Return seconds that only grow."""
-
-    async def sleep_until(self, moment: float) -> None:
-        """Return at that moment, at once when it has passed."""
-
-
-class MonotonicClock:
-    """The machine's monotonic clock."""
-
-    def now(self) -> float:
-        """Return its seconds."""
-        return time.monotonic()
-
-    async def sleep_until(self, moment: float) -> None:
-        """Sleep on the event loop."""
-        await asyncio.sleep(max(0.0, moment - time.monotonic()))
-
-
-class ExpectationFailed(EmulatorError):
-    """The node is not in the state that a script expected."""
+_Due = tuple[float, int, Callable[[], None]]
 
 
 @dataclass(eq=False)
@@ -58,50 +34,73 @@ class ScriptRun:
 
     It holds an agenda of moments. A step with `for` puts the end of its fault on it. What is due at the same moment
     is done in the order of the script. A script that ends leaves the faults that it did not end; one that is
-    cancelled, or fails, ends all of its own.
+    cancelled, or fails, ends all of its own, and does nothing more.
     """
 
     model: NodeModel
     script: ScriptProfile
     clock: Clock
     tell: Tell = lambda _said: None
+    done: int = 0
     injected: list[int] = field(default_factory=list)
+    undone: list[str] = field(default_factory=list)  # the faults that its early end has ended
     labels: dict[str, int] = field(default_factory=dict)
+    loaded: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._order = itertools.count()
-        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
-        for step in self.script.steps:
-            for at in step.times:
-                self._plan(at, partial(self._do, step, at))
+        steps = [(at, step) for step in self.script.steps for at in step.times]
+        self._steps: list[_Due] = [(at, next(self._order), partial(self._do, step, at)) for at, step in steps]
+        heapq.heapify(self._steps)
+        self._rest: list[_Due] = []  # ends of faults, ticks of loads
+
+    @property
+    def planned(self) -> int:
+        """How much is on the agenda."""
+        return len(self._steps) + len(self._rest)
+
+    @property
+    def left(self) -> int:
+        """How many steps have not been done."""
+        return len(self._steps)
+
+    @property
+    def next_at(self) -> float | None:
+        """When the next step is due, seconds after the start; None when no step is left."""
+        return self._steps[0][0] if self._steps else None
 
     async def run(self) -> None:
         """Do every step; ExpectationFailed and OperationRefused name the step."""
         start = self.clock.now()
         try:
-            while self._agenda:
-                at, _, action = heapq.heappop(self._agenda)
-                await self.clock.sleep_until(start + at)
-                action()
+            while self._steps or self._rest:
+                queue = min(
+                    (each for each in (self._steps, self._rest) if each), key=lambda each: each[0][:2]
+                )
+                await self.clock.sleep_until(start + queue[0][0])
+                heapq.heappop(queue)[2]()
         except BaseException:
             self._end_all()
             raise
 
-    @property
-    def planned(self) -> int:
-        """How much is on the agenda."""
-        return len(self._agenda)
+    def _due_first(self) -> list[_Due]:
+        return min((each for each in (self._steps, self._rest) if each), key=lambda queue: queue[0][:2])
 
     def _plan(self, at: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._agenda, (at, next(self._order), action))
+        heapq.heappush(self._rest, (at, next(self._order), action))
 
     def _do(self, step: Step, at: float) -> None:
         try:
             outcome = self._outcome(step, at)
         except EmulatorError as error:
-            self.tell({"at": at, "step": described(step), "failed": str(error)})
-            raise type_of(error)(f"at {duration_text(at)}, {described(step)}: {error}") from error
-        self.tell({"at": at, "step": described(step), "outcome": outcome})
+            self.tell(self._said(at, described(step), failed=str(error)))
+            raise _as(error, f"at {duration_text(at)}, {described(step)}: {error}") from error
+        self.done += 1
+        self.tell(self._said(at, described(step), outcome=outcome))
+
+    def _said(self, at: float, step: str, **what: str) -> Mapping[str, Any]:
+        where = {"done": self.done, "left": self.left, "next_at": self.next_at}
+        return {"at": at, "step": step, **what, **where}
 
     def _outcome(self, step: Step, at: float) -> str:
         if step.inject is not None:
@@ -113,7 +112,7 @@ class ScriptRun:
             return "done"
         if step.load is not None:
             return self._load(load_of(step.load), at)
-        self._check(step.expect or {})
+        check_expected(describe(self.model.snapshot()), step.expect or {})
         return "as expected"
 
     def _inject(self, step: Step, words: Words, at: float) -> str:
@@ -130,7 +129,7 @@ class ScriptRun:
     def _end_of(self, number: int, words: Words, at: float) -> None:
         if self._end(number):
             moment = at + (words.lasting_seconds or 0)
-            self.tell({"at": moment, "step": f"end of {words.name}", "outcome": f"fault {number} cleared"})
+            self.tell(self._said(moment, f"end of {words.name}", outcome=f"fault {number} cleared"))
 
     def _clear(self, what: str) -> str:
         if what in self.labels:
@@ -146,8 +145,12 @@ class ScriptRun:
         return True
 
     def _end_all(self) -> None:
+        names = {each.number: each.fault.name for each in self.model.snapshot().faults}
+        for gpu in self.loaded:
+            self.model.perform(apply_load, gpu, 0, 0.0)
         for number in reversed(self.injected):
-            self._end(number)
+            if self._end(number):
+                self.undone.append(f"fault {number} {names[number]}")
 
     def _load(self, load: Load, start: float) -> str:
         """Begin a load: utilization of each moment, and the warmth of the time until the next."""
@@ -159,46 +162,15 @@ class ScriptRun:
         seconds = min(number * _TICK_SECONDS, load.over)
         until = min(seconds + _TICK_SECONDS, load.over)
         self.model.perform(apply_load, load.gpu, load.percent(seconds), until - seconds)
-        if until > seconds:
+        self.loaded.add(load.gpu)
+        if until == seconds:
+            self.loaded.discard(load.gpu)
+        else:
             self._plan(start + until, partial(self._tick, load, start, number + 1))
 
-    def _check(self, expected: Mapping[str, Any]) -> None:
-        state = describe(self.model.snapshot())
-        for path, wanted in expected.items():
-            found = value_at(state, path)
-            if found != wanted:
-                raise ExpectationFailed(f"{path} is {found!r}, expected {wanted!r}")
 
-
-def value_at(value: Any, path: str) -> Any:  # noqa: ANN401 - JSON
-    """Return what a path such as `gpus.3.lost` leads to; ExpectationFailed says where it ends."""
-    walked: list[str] = []
-    for part in path.split("."):
-        try:
-            value = value[int(part)] if isinstance(value, list) else value[part]
-        except (KeyError, IndexError, ValueError, TypeError):
-            known = ", ".join(value) if isinstance(value, dict) else type(value).__name__
-            raise ExpectationFailed(
-                f"{path}: no {part!r} in {'.'.join(walked) or 'the node'} ({known})"
-            ) from None
-        walked.append(part)
-    return value
-
-
-def described(step: Step) -> str:
-    """Return a step in its own words."""
-    line = getattr(step, step.verbs[0])
-    if isinstance(line, Words):
-        text = " ".join((line.name, *(f"{key}={value}" for key, value in line.parameters.items())))
-        lasting = "" if line.lasting_seconds is None else f" for {duration_text(line.lasting_seconds)}"
-        return f"{step.verbs[0]} {text}{lasting}"
-    if isinstance(line, dict):
-        return "expect " + ", ".join(f"{path}={value}" for path, value in line.items())
-    return f"{step.verbs[0]} {line}"
-
-
-def type_of(error: EmulatorError) -> Callable[[str], EmulatorError]:
-    """Return how to raise the same kind of error with more words."""
+def _as(error: EmulatorError, message: str) -> EmulatorError:
+    """Return the same kind of error with more words."""
     if isinstance(error, OperationRefused):
-        return partial(OperationRefused, Refusal(error.reason))
-    return ExpectationFailed
+        return OperationRefused(Refusal(error.reason), message)
+    return ExpectationFailed(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,7 +70,7 @@ class Feed:
         for follower in self._followers:
             follower.add(item)
 
-    async def stream(self, *, states: bool = True, recent: int = 0) -> AsyncIterator[Any]:
+    async def stream(self, *, states: bool = True, recent: int = 0) -> AsyncGenerator[Any, None]:
         """Yield `{"state": …}` now and after changes (if `states`), `{"event": …}` and `{"script": …}` as they come."""
         follower = Follower()
         follower.waiting.extend(list(self._recent)[len(self._recent) - recent :] if recent else ())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -35,21 +34,6 @@ def show(items: Iterable[Mapping[str, Any]]) -> None:
                 past.append(event_line(item))
             if state is not None:
                 live.update(draw(state, past), refresh=True)
-
-
-def print_lines(items: Iterable[Mapping[str, Any]]) -> None:
-    """Print plain lines: events as they come, and each GPU that reads differently than before."""
-    shown: dict[int, str] = {}
-    for item in items:
-        if "state" not in item:
-            print(event_line(item), flush=True)
-            continue
-        for gpu in item["state"]["gpus"]:
-            line = _gpu_line(gpu)
-            if shown.get(gpu["index"]) != line:
-                print(line, flush=True)
-                shown[gpu["index"]] = line
-        sys.stdout.flush()
 
 
 def draw(node: Description, past: Iterable[str] = ()) -> RenderableType:
@@ -175,11 +159,3 @@ def _events(past: Iterable[str]) -> RenderableType:
     lines = list(past)
     body = Text("\n".join(lines) if lines else "no event yet", style="" if lines else "dim")
     return Group(Text("\nEvents", style="bold"), body)
-
-
-def _gpu_line(gpu: Description) -> str:
-    used = gpu["memory_used_bytes"] // _MIB
-    return (
-        f"GPU {gpu['index']}  {gpu['utilization_percent']} %  {used} MiB  {gpu['temperature_celsius']} °C  "
-        f"{gpu['power_milliwatts'] / 1000:.0f} W  {gpu['graphics_clock_mhz']} MHz  {_condition(gpu).plain}"
-    )

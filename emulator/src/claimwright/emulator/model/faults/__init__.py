@@ -4,7 +4,7 @@
 """
 
 from claimwright.emulator.model.faults.calls import CallFault, call_faults
-from claimwright.emulator.model.faults.fault import ActiveFault, Cure, Fault, GpuFault
+from claimwright.emulator.model.faults.fault import ActiveFault, Cure, Fault, GpuFault, in_order
 from claimwright.emulator.model.faults.table import FAULTS, FaultParameter, parameters_of, parse, usage
 from claimwright.emulator.model.faults.xids import XIDS, XidMeaning, meaning
 
@@ -19,6 +19,7 @@ __all__ = [
     "GpuFault",
     "XidMeaning",
     "call_faults",
+    "in_order",
     "meaning",
     "parameters_of",
     "parse",

@@ -17,7 +17,7 @@ GpuIndex = Annotated[int, Field(ge=0, description="index of the GPU, in PCI orde
 
 
 class Cure(StrEnum):
-    """What ends a fault, beside `fault clear`."""
+    """What ends a fault, beside `fault clear`; the least first."""
 
     RESET = "reset"  # nvidia-smi --gpu-reset
     DRIVER_RELOAD = "driver reload"
@@ -28,6 +28,11 @@ RESETTABLE = frozenset({Cure.RESET, Cure.DRIVER_RELOAD, Cure.REBOOT})
 BY_REBOOT = frozenset({Cure.REBOOT})
 BY_RELOAD = frozenset({Cure.DRIVER_RELOAD, Cure.REBOOT})
 BY_REPAIR: frozenset[Cure] = frozenset()
+
+
+def in_order(cures: frozenset[Cure]) -> tuple[str, ...]:
+    """Return the names of cures, the least first."""
+    return tuple(cure.value for cure in Cure if cure in cures)
 
 
 class Fault(BaseModel):

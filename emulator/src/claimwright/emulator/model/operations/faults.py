@@ -8,7 +8,7 @@ from typing import Any
 
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.change import Change, gpu_at, with_gpu
-from claimwright.emulator.model.faults import FAULTS, ActiveFault, Cure, parse
+from claimwright.emulator.model.faults import FAULTS, ActiveFault, Cure, in_order, parse
 from claimwright.emulator.model.faults.fault import Fault, xid
 from claimwright.emulator.model.operations import gpus
 from claimwright.emulator.model.readings import settled
@@ -150,8 +150,7 @@ def _counted(state: NodeState) -> NodeState:
 
 
 def _record(number: int | None, fault: Fault) -> FaultRecord:
-    cures = tuple(sorted(cure.value for cure in fault.cured_by))
-    return FaultRecord(number, fault.name, fault.on_gpu, fault.parameters(), cures)
+    return FaultRecord(number, fault.name, fault.on_gpu, fault.parameters(), in_order(fault.cured_by))
 
 
 OPERATIONS = (
