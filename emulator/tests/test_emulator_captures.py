@@ -386,7 +386,7 @@ def test_gpus_that_share_a_carrier_share_a_serial_number_when_replayed() -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("name", node_names())
 def test_recording_an_emulated_node_gives_its_profile_back(name: str) -> None:
-    running = up(name, name="recorded")
+    running = up(name, name="recorded", files="plain")
 
     profile = profile_from(record_node(running), name)
 
@@ -408,6 +408,50 @@ def test_a_machine_with_a_board_of_its_own_is_replayed_by_a_variant(tmp_path: Pa
     assert again.leaves["gpu.0.name"] == "NVIDIA L4 Special"
     assert again.leaves["gpu.0.memory.total_mib"] == "23000"
     assert again.leaves["gpu.0.parts.vbios"] == load_board("l4").parts.vbios
+
+
+@pytest.mark.slow
+def test_a_machine_is_recorded_the_same_twice_and_not_at_all_with_a_lost_gpu(tmp_path: Path) -> None:
+    running = up("l4x4", name="twice")
+    first, second = record_node(running), record_node(running)
+    running.call("lose", gpu=2)
+
+    refused = CliRunner().invoke(node, ["record", "--node", "twice", "-o", str(tmp_path / "lost.capture")])
+
+    assert first.text() == second.text()
+    assert refused.exit_code == 2
+    assert "GPU 2 does not answer NVML" in refused.output
+    assert not (tmp_path / "lost.capture").exists()
+
+
+def test_parity_counts_a_threshold_and_nothing_in_common_is_no_agreement(tmp_path: Path) -> None:
+    one, other, none = (tmp_path / f"{name}.capture" for name in ("one", "other", "none"))
+    one.write_text(Capture({"a": "1", "b": "1", "c": "1", "d": "1"}).text())
+    other.write_text(Capture({"a": "1", "b": "1", "c": "1", "d": "2"}).text())
+    none.write_text(Capture({"e": "1"}).text())
+
+    def status(*words: object) -> int:
+        return CliRunner().invoke(node, ["parity", *map(str, words)]).exit_code
+
+    assert status(one, other, "--at-least", "75") == 0
+    assert status(one, other, "--at-least", "75.1") == 1
+    assert status(one, other) == 1
+    assert status(one, none, "--shared") == 1
+    assert status(one, none, "--at-least", "101") == 2
+
+
+def test_record_replaces_plain_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "report.xml").write_text(REPORT)
+    words = ["record", "--report", str(tmp_path / "report.xml"), "-o"]
+
+    into_folder = CliRunner().invoke(node, [*words, str(tmp_path)])
+    nowhere = CliRunner().invoke(node, [*words, str(tmp_path / "no" / "a.capture")])
+    written = CliRunner().invoke(node, [*words, str(tmp_path / "a.capture")])
+
+    assert (into_folder.exit_code, nowhere.exit_code, written.exit_code) == (2, 2, 0)
+    assert "not a plain file" in into_folder.output
+    assert "cannot be written: No such file or directory" in nowhere.output
+    assert read_capture(tmp_path / "a.capture") == read_capture(tmp_path / "report.xml")
 
 
 def test_parity_names_the_leaves_that_differ_and_counts_volatile_ones_apart(tmp_path: Path) -> None:

@@ -28,6 +28,12 @@ _TLIMITS = {
     "memory_max": 195,
     "max_operating": 196,
 }  # NVML_FI_DEV_TEMPERATURE_*
+_GONE = (
+    1,
+    9,
+    15,
+    16,
+)  # UNINITIALIZED, DRIVER_NOT_LOADED, GPU_IS_LOST, RESET_REQUIRED: no answer is a fact now
 _AVERAGE_POWER = 185  # NVML_FI_DEV_POWER_AVERAGE
 _ATOMICS = {"pci.atomics_outbound": 228, "pci.atomics_inbound": 229}  # NVML_FI_DEV_PCIE_*_ATOMICS_MASK
 _ATOMIC_NAMES = ("fetchadd_32", "fetchadd_64", "swap_32", "swap_64", "cas_32", "cas_64", "cas_128")
@@ -50,10 +56,19 @@ def nvml_leaves() -> Iterator[Leaf]:
         yield "driver.version", _text(pynvml.nvmlSystemGetDriverVersion())
         yield "driver.cuda_version", str(pynvml.nvmlSystemGetCudaDriverVersion())
         for index in range(pynvml.nvmlDeviceGetCount()):
-            gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
-            yield from ((f"gpu.{index}.{leaf}", value) for leaf, value in _gpu(pynvml, gpu))
+            yield from _of_index(pynvml, index)
     finally:
         pynvml.nvmlShutdown()
+
+
+def _of_index(nvml: ModuleType, index: int) -> Iterator[Leaf]:
+    try:
+        gpu = nvml.nvmlDeviceGetHandleByIndex(index)
+        yield from ((f"gpu.{index}.{leaf}", value) for leaf, value in _gpu(nvml, gpu))
+    except nvml.NVMLError as error:
+        raise NothingToRecord(
+            f"GPU {index} does not answer NVML ({error}): a machine is recorded whole; mend or reset it first"
+        ) from None
 
 
 def _gpu(nvml: ModuleType, gpu: Any) -> Iterator[Leaf]:  # noqa: ANN401 - an opaque handle
@@ -64,14 +79,20 @@ def _gpu(nvml: ModuleType, gpu: Any) -> Iterator[Leaf]:  # noqa: ANN401 - an opa
     for part in (_memory, _limits, _heat, _clocks, _atomics, _links, _fabric, _platform):
         try:
             yield from part(nvml, gpu)
-        except nvml.NVMLError:
+        except nvml.NVMLError as error:
+            if error.value in _GONE:
+                raise
             continue  # the board does not tell this, or the driver does not know the function
 
 
 def _asked(nvml: ModuleType, gpu: Any, reader: Reader) -> object | None:  # noqa: ANN401
     try:
         return reader(nvml, gpu)
-    except (nvml.NVMLError, ValueError, LookupError):
+    except nvml.NVMLError as error:
+        if error.value in _GONE:
+            raise
+        return None
+    except (ValueError, LookupError):
         return None
 
 
@@ -145,19 +166,35 @@ def _heat(nvml: ModuleType, gpu: Any) -> Iterator[Leaf]:  # noqa: ANN401
 
 
 def _clocks(nvml: ModuleType, gpu: Any) -> Iterator[Leaf]:  # noqa: ANN401
-    for name, number in _CLOCKS.items():
-        yield f"max_clocks.{name}", str(nvml.nvmlDeviceGetMaxClockInfo(gpu, number))
-        yield f"reading.clocks.{name}", str(nvml.nvmlDeviceGetClockInfo(gpu, number))
+    asked: dict[str, Reader] = {
+        **{f"max_clocks.{name}": partial(_max_clock, number) for name, number in _CLOCKS.items()},
+        **{f"reading.clocks.{name}": partial(_clock, number) for name, number in _CLOCKS.items()},
+        "supported_clocks": _supported_clocks,
+        "default_application_clocks.graphics": partial(_application_clock, _CLOCKS["graphics"]),
+        "default_application_clocks.memory": partial(_application_clock, _CLOCKS["memory"]),
+    }
+    for leaf, reader in asked.items():
+        value = _asked(nvml, gpu, reader)
+        if value is not None:
+            yield leaf, str(value)
+
+
+def _max_clock(number: int, nvml: ModuleType, gpu: Any) -> object:  # noqa: ANN401
+    return nvml.nvmlDeviceGetMaxClockInfo(gpu, number)
+
+
+def _clock(number: int, nvml: ModuleType, gpu: Any) -> object:  # noqa: ANN401
+    return nvml.nvmlDeviceGetClockInfo(gpu, number)
+
+
+def _application_clock(number: int, nvml: ModuleType, gpu: Any) -> object:  # noqa: ANN401
+    return nvml.nvmlDeviceGetDefaultApplicationsClock(gpu, number)
+
+
+def _supported_clocks(nvml: ModuleType, gpu: Any) -> object:  # noqa: ANN401
     memories = nvml.nvmlDeviceGetSupportedMemoryClocks(gpu)
-    yield (
-        "supported_clocks",
-        clock_lists.written(
-            {memory: nvml.nvmlDeviceGetSupportedGraphicsClocks(gpu, memory) for memory in memories}
-        ),
-    )
-    for name in ("graphics", "memory"):
-        default = nvml.nvmlDeviceGetDefaultApplicationsClock(gpu, _CLOCKS[name])
-        yield f"default_application_clocks.{name}", str(default)
+    by_memory = {memory: nvml.nvmlDeviceGetSupportedGraphicsClocks(gpu, memory) for memory in memories}
+    return clock_lists.written(by_memory)
 
 
 def _atomics(nvml: ModuleType, gpu: Any) -> Iterator[Leaf]:  # noqa: ANN401
