@@ -515,6 +515,33 @@ async def test_a_wish_that_cannot_be_met_says_why(smi: Smi, wish: str, code: int
     assert (result, word in said) == (code, True), said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (("-dgi", "-gi", "99"), 6, "No GPU instances found"),
+        (("-dci", "-gi", "2", "-ci", "5"), 6, "No compute instances found"),
+        (("-lci", "-gi", "7"), 6, "No compute instances found"),
+        (("-dci", "-gi", "7"), 6, "No compute instances found"),
+        (("-cci", "99", "-gi", "2"), 2, "-lcip"),
+        (("-dgi", "-gi", "x"), 2, "ids"),
+        (("-dgi", "-gi", "2,"), 2, "ids"),
+        (("-dci", "-ci", "0;1"), 2, "ids"),
+        (("-dgi", "-gi", "2"), 19, "-dci"),
+        (("-lgip", "-lgi"), 2, "one thing"),
+    ],
+)
+async def test_instances_that_are_not_there_are_told_of(
+    smi: Smi, arguments: tuple[str, ...], code: int, word: str
+) -> None:
+    await smi("-i", "0", "-mig", "1")
+    await smi("mig", "-i", "0", "-cgi", "9", "-C")
+    await smi("mig", "-i", "0", "-cgi", "19")
+    before = smi.model.snapshot()
+    result, said = await smi("mig", "-i", "0", *arguments)
+    assert (result, word in said) == (code, True), said
+    assert smi.model.snapshot() == before
+
+
 async def test_instances_cannot_be_made_without_mig_mode(smi: Smi) -> None:
     code, said = await smi("mig", "-cgi", "9")
     assert (code, "-mig 1" in said) == (6, True)

@@ -155,3 +155,8 @@ static int destroy_compute(void *gpu, void *handle, const struct gpu_instance *r
     }
     return OK;
 }
+
+static int destroy_compute_instances(const char *gpu_instances, const char *ids) {
+    int result = find_compute(gpu_instances, ids);
+    return result ? result : each_instance(gpu_instances, destroy_compute, ids);
+}

@@ -199,8 +199,32 @@ static int show_compute_instances(void *gpu, void *handle, const struct gpu_inst
     return OK;
 }
 
+struct compute_search {
+    const char *ids; /* NULL for all */
+    unsigned *found;
+};
+
+static int count_compute(void *gpu, void *handle, const struct gpu_instance *record, const void *with) {
+    const struct compute_search *search = with;
+    void *handles[MOST_INSTANCES];
+    struct compute_instance records[MOST_INSTANCES];
+    unsigned count = compute_instances(handle, handles, records);
+    (void)gpu, (void)record;
+    for (unsigned at = 0; at < count; at++) *search->found += is_listed(search->ids, records[at].id);
+    return OK;
+}
+
+/* Whether any of the compute instances asked for is there; it is said where none is. */
+static int find_compute(const char *gpu_instances, const char *ids) {
+    unsigned found = 0;
+    int result = each_instance(gpu_instances, count_compute, &(struct compute_search){ids, &found});
+    if (result || found) return result;
+    puts("No compute instances found: Not Found");
+    return NOT_FOUND;
+}
+
 static int list_compute_instances(const char *ids) {
-    int result = each_instance(ids, count_step, NULL);
+    int result = find_compute(ids, NULL);
     if (result) return result;
     rule(68, '-');
     puts("| Compute instances:                                                 |");

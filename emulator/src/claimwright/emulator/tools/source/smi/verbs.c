@@ -38,12 +38,23 @@ static int serve_links(const struct request *asked) {
     }
 }
 
+/* Numbers with commas between them; all are meant where the option is not given. */
+static bool is_id_list(const char *text) {
+    if (!text) return true;
+    for (size_t length; (length = strspn(text, "0123456789")); text++)
+        if (!*(text += length)) return true;
+        else if (*text != ',') return false;
+    return false;
+}
+
 static int serve_mig(const struct request *asked) {
     static const int actions[] = {OPT_LGIP, OPT_LGIPP, OPT_LGI, OPT_CGI, OPT_DGI, OPT_LCIP, OPT_LCIPP, OPT_LCI, OPT_CCI,
                                   OPT_DCI};
     const char *instances = asked->given[OPT_GI];
     int action;
     if (!only_of(asked, actions, COUNT_OF(actions), &action)) return explain_choice(asked);
+    if (!is_id_list(instances)) return refuse("mig -gi", instances, "ids of GPU instances, such as 1,2");
+    if (!is_id_list(asked->given[OPT_CI])) return refuse("mig -ci", asked->given[OPT_CI], "ids of compute instances, such as 0,1");
     switch (action) {
         case OPT_LGIP: return list_profiles();
         case OPT_LGIPP: return list_placements();
@@ -54,7 +65,7 @@ static int serve_mig(const struct request *asked) {
         case OPT_LCIPP: return each_instance(instances, show_compute_placements, NULL);
         case OPT_LCI: return list_compute_instances(instances);
         case OPT_CCI: return create_compute_instances(asked->given[OPT_CCI], instances);
-        default: return each_instance(instances, destroy_compute, asked->given[OPT_CI]);
+        default: return destroy_compute_instances(instances, asked->given[OPT_CI]);
     }
 }
 
