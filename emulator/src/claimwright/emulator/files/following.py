@@ -11,7 +11,7 @@ from claimwright.emulator.files.fuse import FuseServer
 from claimwright.emulator.files.hosting import HostFiles, told
 from claimwright.emulator.files.majors import Majors
 from claimwright.emulator.files.mount_jobs import AttachJob
-from claimwright.emulator.files.parts import rendered
+from claimwright.emulator.files.parts import PartedTree, rendered
 from claimwright.emulator.files.plain import PlainTree
 from claimwright.emulator.files.tree import Tree
 from claimwright.emulator.model import NodeModel, NodeState
@@ -47,9 +47,11 @@ def render_files(model: NodeModel, host_root: Path, driver_root: Path) -> Iterat
         folder.mkdir(parents=True, exist_ok=True)
     host, driver = PlainTree(host_root), PlainTree(driver_root)
     majors = Majors()
+    tree = PartedTree(faces.standing_alone(majors))
 
     def show(state: NodeState) -> None:
-        host.show(faces.host_root(state, majors))
+        tree.follow(state)
+        host.show(tree.entries)
         driver.show(dev.nodes(state, majors))
 
     with _following(model, show):

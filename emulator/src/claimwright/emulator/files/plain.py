@@ -29,7 +29,13 @@ class PlainTree:
     def show(self, tree: Tree) -> int:
         """Make the folder say what `tree` says; return how many entries were touched."""
         gone = [path for path in self._shown if path not in tree]
-        changed = [path for path, entry in tree.items() if self._shown.get(path) != entry]
+        shown = self._shown
+        # By identity first: most entries are the very ones of before, and there are thousands.
+        changed = [
+            path
+            for path, entry in tree.items()
+            if (before := shown.get(path)) is not entry and before != entry
+        ]
         for path in [*gone, *(path for path in changed if self._turns(path, tree))]:
             self._remove(path)
             self._shown.pop(path)

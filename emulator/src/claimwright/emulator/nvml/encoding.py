@@ -14,16 +14,15 @@ from claimwright.emulator.nvml.layout import (
     ABSENT,
     CALL_FAULT,
     CAPACITY,
-    GPU,
     HEADER,
     HEADER_BYTES,
     MAGIC,
     PAGE_BYTES,
     Result,
 )
-from claimwright.emulator.nvml.readings import reading_values
 from claimwright.emulator.nvml.records import Value
 from claimwright.emulator.nvml.relations import ancestor_levels, link_peers
+from claimwright.emulator.nvml.sections import sections
 
 
 def encode_pages(state: NodeState) -> bytes:
@@ -73,6 +72,9 @@ def _call_faults(state: NodeState) -> dict[str, Value]:
     return {"call_fault_count": len(faults), "call_faults": b"".join(faults)}
 
 
-def encode_gpu(gpu: GpuState, identity: GpuIdentity, *, sequence: int = 0) -> bytes:
-    """Return one GPU's page."""
-    return GPU.pack({**identity.values, **reading_values(gpu, identity.remotes), "sequence": sequence})
+def encode_gpu(gpu: GpuState, identity: GpuIdentity) -> bytes:
+    """Return one GPU's page, as a writer begins it: with sequence number 0."""
+    page = bytearray(PAGE_BYTES)
+    for section in sections():
+        page[section.offset : section.offset + section.record.size] = section.encode(gpu, identity)
+    return bytes(page)

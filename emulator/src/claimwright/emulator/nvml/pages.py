@@ -8,15 +8,16 @@ from typing import Self
 
 from claimwright.emulator.model import GpuState, NodeState
 from claimwright.emulator.model.state import DriverCondition
-from claimwright.emulator.nvml.encoding import encode_gpu, encode_header, encode_pages
+from claimwright.emulator.nvml.encoding import encode_header, encode_pages
 from claimwright.emulator.nvml.identity import GpuIdentity, identify
-from claimwright.emulator.nvml.layout import DRIVER_GONE_OFFSET, GPU, HEADER_BYTES, PAGE_BYTES
+from claimwright.emulator.nvml.layout import DRIVER_GONE_OFFSET, HEADER_BYTES, PAGE_BYTES
 from claimwright.emulator.nvml.memory import TOTAL_BYTES, Owner, create_memory, map_and_seal
+from claimwright.emulator.nvml.sections import sections
 
 __all__ = ["TOTAL_BYTES", "PageWriter", "create_memory", "encode_pages"]
 
-_USED_BYTES = GPU.fields[-1].offset + GPU.fields[-1].size
 _MASK = 0xFFFFFFFF
+_NEVER: tuple[object, ...] = ()
 
 
 class PageWriter:
@@ -33,6 +34,7 @@ class PageWriter:
         self._owner: Owner | None = None
         self._known: dict[int, GpuState] = {}
         self._identities: dict[int, GpuIdentity] = {}
+        self._needs: dict[int, tuple[object, ...]] = {}  # of each section, as it was last written
         self._header = b""
         self._listed: tuple[int, ...] = ()
         self._links: tuple[object, ...] = ()
@@ -72,18 +74,31 @@ class PageWriter:
         self.close()
 
     def _write_gpu(self, gpu: GpuState, state: NodeState) -> None:
-        at = HEADER_BYTES + gpu.index * PAGE_BYTES
-        sequence = int.from_bytes(self._memory[at : at + 4], "little")
-        page = encode_gpu(gpu, self._identity(gpu, state), sequence=(sequence | 1) + 1 & _MASK)
-        self._memory[at : at + 4] = (sequence | 1).to_bytes(4, "little")
-        self._memory[at + 4 : at + _USED_BYTES] = page[4:_USED_BYTES]
-        self._memory[at : at + 4] = page[:4]
-        self._known[gpu.index] = gpu
+        identity = self._identity(gpu, state)
+        needs = tuple(section.needs(gpu) for section in sections())
+        known = self._needs.get(gpu.index, _NEVER)
+        changed = [
+            (section.offset, section.encode(gpu, identity))
+            for number, section in enumerate(sections())
+            if not known or known[number] != needs[number]
+        ]
+        self._write(HEADER_BYTES + gpu.index * PAGE_BYTES, changed)
+        self._needs[gpu.index], self._known[gpu.index] = needs, gpu
+
+    def _write(self, page: int, changed: list[tuple[int, bytes]]) -> None:
+        """Write parts of a page; its sequence number is odd meanwhile."""
+        memory = self._memory
+        sequence = int.from_bytes(memory[page : page + 4], "little") | 1
+        memory[page : page + 4] = sequence.to_bytes(4, "little")
+        for offset, data in changed:
+            memory[page + offset : page + offset + len(data)] = data
+        memory[page : page + 4] = (sequence + 1 & _MASK).to_bytes(4, "little")
 
     def _identity(self, gpu: GpuState, state: NodeState) -> GpuIdentity:
         known = self._known.get(gpu.index)
         if known is None or known.board is not gpu.board or known.uuid != gpu.uuid:
             self._identities[gpu.index] = identify(gpu, state)
+            self._needs.pop(gpu.index, None)
         return self._identities[gpu.index]
 
     def _write_header(self, state: NodeState) -> None:

@@ -17,6 +17,7 @@ from claimwright.emulator.nvml.layout import (
 )
 from claimwright.emulator.nvml.records import Value
 
+_LISTED, _LOST = int(PageFlag.LISTED), int(PageFlag.LOST)
 _KINDS = {ProcessKind.COMPUTE: 0, ProcessKind.GRAPHICS: 1}
 _IDLE = 0x1  # nvmlClocksEventReasonGpuIdle
 _SETTING = 0x2  # nvmlClocksEventReasonApplicationsClocksSetting
@@ -32,6 +33,22 @@ _MOST = 0xFFFFFFFE
 def reading_values(gpu: GpuState, remotes: Mapping[PciAddress, PciIdentity]) -> dict[str, Value]:
     """Return the members that operations change, and the links."""
     return {
+        **state_values(gpu),
+        **load_values(gpu),
+        **ecc_values(gpu),
+        **sum_values(gpu),
+        **fabric_values(gpu),
+        **health_values(gpu),
+        **mig_values(gpu),
+        **process_values(gpu),
+        **link_values(gpu, remotes),
+    }
+
+
+def state_values(gpu: GpuState) -> dict[str, Value]:
+    """Return how it is set, and what its sensors read."""
+    margin = gpu.board.thermals.margin(gpu.temperature.gpu)
+    return {
         "flags": _flags(gpu),
         "persistence_mode": int(gpu.persistence_mode),
         "compute_mode": int(gpu.compute_mode),
@@ -41,31 +58,19 @@ def reading_values(gpu: GpuState, remotes: Mapping[PciAddress, PciIdentity]) -> 
         "performance_state": gpu.performance_state,
         "temperature": gpu.temperature.gpu,
         "memory_temperature": ABSENT if gpu.temperature.memory is None else gpu.temperature.memory,
-        "temperature_margin": ABSENT_I32
-        if (margin := gpu.board.thermals.margin(gpu.temperature.gpu)) is None
-        else margin,
+        "temperature_margin": ABSENT_I32 if margin is None else margin,
         "power_usage_mw": gpu.power.usage_milliwatts,
         "power_limit_mw": gpu.power.limit_milliwatts,
-        "memory_used": gpu.memory_used_bytes,
-        "bar1_used": gpu.board.memory.bar1_idle_mib << 20,
-        "mig_devices": _mig_devices(gpu),
-        **_load_values(gpu),
-        **_ecc_values(gpu),
-        **_fabric_values(gpu),
-        **_health_values(gpu),
-        **_process_values(gpu),
-        "links": b"".join(_link(link, remotes) for link in gpu.nvlinks[:LINKS]),
     }
 
 
 def _flags(gpu: GpuState) -> int:
-    listed = PageFlag.LISTED if gpu.nvml_visible else PageFlag(0)
-    return int(listed | (PageFlag.LOST if gpu.lost else PageFlag(0)))
+    return _LISTED * gpu.nvml_visible | _LOST * gpu.lost
 
 
-def _load_values(gpu: GpuState) -> dict[str, Value]:
+def load_values(gpu: GpuState) -> dict[str, Value]:
+    """Return clocks, and how busy its engines are."""
     busy, clocks = gpu.utilization, gpu.clocks
-    idle = _IDLE if not gpu.processes and not busy.gpu else 0
     return {
         "clocks": (clocks.graphics, clocks.sm, clocks.memory, clocks.video),
         "gpu_percent": busy.gpu,
@@ -74,11 +79,21 @@ def _load_values(gpu: GpuState) -> dict[str, Value]:
         "decoder_percent": busy.decoder,
         "jpeg_percent": busy.jpeg,
         "ofa_percent": busy.optical_flow,
+    }
+
+
+def sum_values(gpu: GpuState) -> dict[str, Value]:
+    """Return what processes, settings and health come to together."""
+    idle = _IDLE if not gpu.processes and not gpu.utilization.gpu else 0
+    return {
+        "memory_used": gpu.memory_used_bytes,
+        "bar1_used": gpu.board.memory.bar1_idle_mib << 20,
         "event_reasons": idle | (_SETTING if gpu.clock_lock else 0) | int(gpu.health.clock_reasons),
     }
 
 
-def _ecc_values(gpu: GpuState) -> dict[str, Value]:
+def ecc_values(gpu: GpuState) -> dict[str, Value]:
+    """Return the ECC mode and its counters."""
     ecc = gpu.ecc
     return {
         "ecc_current": ABSENT if ecc is None else int(ecc.current),
@@ -90,7 +105,8 @@ def _ecc_values(gpu: GpuState) -> dict[str, Value]:
     }
 
 
-def _fabric_values(gpu: GpuState) -> dict[str, Value]:
+def fabric_values(gpu: GpuState) -> dict[str, Value]:
+    """Return what it knows of its NVLink fabric."""
     fabric = gpu.fabric
     return {
         "fabric_state": ABSENT if fabric is None else int(fabric.state),
@@ -102,7 +118,8 @@ def _fabric_values(gpu: GpuState) -> dict[str, Value]:
     }
 
 
-def _health_values(gpu: GpuState) -> dict[str, Value]:
+def health_values(gpu: GpuState) -> dict[str, Value]:
+    """Return what is worn or broken."""
     health = gpu.health
     retired = health.retired
     return {
@@ -123,7 +140,7 @@ def _health_values(gpu: GpuState) -> dict[str, Value]:
     }
 
 
-def _process_values(gpu: GpuState) -> dict[str, Value]:
+def process_values(gpu: GpuState) -> dict[str, Value]:
     """Give each process an even share of the load; more than the page holds are left out."""
     held = gpu.processes[:PROCESSES]
     share = max(1, len(held))
@@ -144,12 +161,17 @@ def _process_values(gpu: GpuState) -> dict[str, Value]:
     return {"process_count": len(held), "processes": b"".join(records)}
 
 
-def _mig_devices(gpu: GpuState) -> bytes:
-    """Return one byte per GPU instance, one bit per compute instance."""
+def mig_values(gpu: GpuState) -> dict[str, Value]:
+    """Return its MIG devices: one byte per GPU instance, one bit per compute instance."""
     live = bytearray(16)
     for held, compute in gpu.mig.devices() if gpu.mig else ():
         live[held.id] |= 1 << compute.id
-    return bytes(live)
+    return {"mig_devices": bytes(live)}
+
+
+def link_values(gpu: GpuState, remotes: Mapping[PciAddress, PciIdentity]) -> dict[str, Value]:
+    """Return its NVLinks; `remotes` tells who sits at an address."""
+    return {"links": b"".join(_link(link, remotes) for link in gpu.nvlinks[:LINKS])}
 
 
 def _instance(number: int | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from claimwright.emulator.nvml.errors import FieldTooLong
@@ -41,6 +41,14 @@ class Record:
             codes += [f"{field.offset - at}x", _code(field)]
             at = field.offset + field.size
         return struct.Struct("".join([*codes, f"{self.size - at}x"]))
+
+    def run(self, first: str, last: str) -> tuple[int, Record]:
+        """Return a run of members as a record of its own, and where it begins."""
+        names = [field.name for field in self.fields]
+        members = self.fields[names.index(first) : names.index(last) + 1]
+        start, end = members[0].offset, members[-1].offset + members[-1].size
+        own = tuple(replace(field, offset=field.offset - start) for field in members)
+        return start, Record(f"{self.name}.{first}", end - start, own)
 
     def pack(self, values: Mapping[str, Value]) -> bytes:
         """Return the record's bytes; every member must be given, and fit."""
