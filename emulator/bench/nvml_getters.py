@@ -38,7 +38,7 @@ def main() -> int:
             assert node.stdout is not None
             node.stdout.readline()
             print(f"# {time.strftime('%Y-%m-%d')}, 8 GPUs, emulated", flush=True)
-            command = [str(loop), str(root.library_dir / "libnvidia-ml.so.1")]
+            command = [str(loop), str(root.library_dir / "libnvidia-ml.so.1"), "40"]
             return subprocess.run(command, check=False, timeout=120).returncode
         finally:
             node.kill()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntFlag
 from typing import Concatenate, Generic, ParamSpec, TypeVar
 
 from claimwright.emulator.errors import OperationRefused, Refusal
+from claimwright.emulator.model.replacing import replaced
 from claimwright.emulator.model.state import GpuState, NodeState
 
 T_co = TypeVar("T_co", covariant=True)
@@ -65,7 +66,7 @@ def with_gpu(state: NodeState, changed: GpuState) -> NodeState:
     at = changed.index
     if state.gpus[at] == changed:
         return state
-    return replace(state, gpus=(*state.gpus[:at], changed, *state.gpus[at + 1 :]))
+    return replaced(state, gpus=(*state.gpus[:at], changed, *state.gpus[at + 1 :]))
 
 
 def of_gpu(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Concatenate, ParamSpec, TypeVar
 
 from claimwright.emulator.model.bus import binding, mdev_life
 from claimwright.emulator.model.change import Change, GpuEvent
+from claimwright.emulator.model.replacing import replaced
 from claimwright.emulator.model.state import NodeState
 from claimwright.emulator.model.vgpu.orphans import without_orphans
 
@@ -64,7 +64,7 @@ class NodeModel:
 
     def _publish(self, state: NodeState) -> None:
         """Store a state and tell every subscriber; one that fails does not keep the others from hearing."""
-        self._state = replace(state, revision=self._state.revision + 1)
+        self._state = replaced(state, revision=self._state.revision + 1)
         failures: list[Exception] = []
         for subscriber in tuple(self._subscribers):
             try:

@@ -14,6 +14,7 @@ from claimwright.emulator.nvml.history import History
 from claimwright.emulator.nvml.layout import MAGIC, REPLY, REQUEST, Operation, Result
 
 _log = logging.getLogger(__name__)
+_NO_VALUES = (0,) * 6
 _Change = Callable[[NodeModel, int, Sequence[int]], GpuState]
 
 # All of them need the right to administrate, as nvml.h says of each ("Requires root/admin permissions").
@@ -116,4 +117,4 @@ class Commands:
 
 
 def _reply(result: Result, operation: int) -> bytes:
-    return REPLY.pack({"magic": MAGIC, "result": int(result), "operation": operation, "values": ()})
+    return REPLY.packing.pack(MAGIC, int(result), operation, *_NO_VALUES)

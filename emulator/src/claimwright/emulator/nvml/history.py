@@ -17,6 +17,9 @@ _CHANGES = 4096  # kept per GPU for samples
 _ENDED = 4000  # processes that accounting remembers (nvmlDeviceGetAccountingBufferSize)
 SAMPLE_PERIOD_US = 166_667  # six samples a second, as the driver keeps of utilization
 SAMPLES = 120
+# Plain numbers: flags are combined in Python, and every change of a GPU asks for these.
+_POWER_REASONS = int(ClockReason.SOFTWARE_POWER_CAP | ClockReason.POWER_BRAKE)
+_HEAT_REASONS = int(ClockReason.SOFTWARE_THERMAL | ClockReason.HARDWARE_THERMAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +125,14 @@ class GpuHistory:
 
 def is_power_limited(gpu: GpuState) -> bool:
     """Whether the board draws all that it may."""
-    capped = ClockReason.SOFTWARE_POWER_CAP | ClockReason.POWER_BRAKE
     at_limit = gpu.power.usage_milliwatts >= gpu.power.limit_milliwatts
-    return at_limit or bool(gpu.health.clock_reasons & capped)
+    return at_limit or bool(int(gpu.health.clock_reasons) & _POWER_REASONS)
 
 
 def is_heat_limited(gpu: GpuState) -> bool:
     """Whether the temperature has reached the slowdown threshold."""
-    hot = ClockReason.SOFTWARE_THERMAL | ClockReason.HARDWARE_THERMAL
-    return gpu.temperature.gpu >= gpu.board.thermals.slowdown_at or bool(gpu.health.clock_reasons & hot)
+    too_hot = gpu.temperature.gpu >= gpu.board.thermals.slowdown_at
+    return too_hot or bool(int(gpu.health.clock_reasons) & _HEAT_REASONS)
 
 
 def _now_us() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from operator import is_
 from types import TracebackType
 from typing import Self
 
@@ -123,4 +124,4 @@ class PageWriter:
 
 def _same(first: tuple[object, ...], second: tuple[object, ...]) -> bool:
     """Compare by identity: states share what did not change."""
-    return len(first) == len(second) and all(a is b for a, b in zip(first, second, strict=True))
+    return len(first) == len(second) and all(map(is_, first, second))

@@ -12,6 +12,7 @@ from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.change import of_gpu
 from claimwright.emulator.model.mig.processes import check_instance
 from claimwright.emulator.model.readings import settled
+from claimwright.emulator.model.replacing import replaced
 from claimwright.emulator.model.resets import after_reset, fallen_off
 from claimwright.emulator.model.state import (
     ClockLock,
@@ -29,7 +30,7 @@ from claimwright.emulator.model.state import (
 @of_gpu
 def set_persistence_mode(gpu: GpuState, *, enabled: bool) -> GpuState:
     """Keep the driver loaded while nothing uses the GPU, or not."""
-    return replace(_reachable(gpu), persistence_mode=enabled)
+    return replaced(_reachable(gpu), persistence_mode=enabled)
 
 
 @of_gpu
@@ -42,7 +43,7 @@ def set_compute_mode(gpu: GpuState, mode: int) -> GpuState:
     if mode not in set(ComputeMode):
         known = ", ".join(f"{known.value} ({known.name})" for known in ComputeMode)
         raise OperationRefused(Refusal.INVALID_ARGUMENT, f"compute mode {mode} is not one of {known}")
-    return replace(_reachable(gpu), compute_mode=ComputeMode(mode))
+    return replaced(_reachable(gpu), compute_mode=ComputeMode(mode))
 
 
 @of_gpu
@@ -51,7 +52,7 @@ def set_time_slice(gpu: GpuState, time_slice: int) -> GpuState:
     if time_slice not in set(TimeSlice):
         known = ", ".join(f"{known.value} ({known.name})" for known in TimeSlice)
         raise OperationRefused(Refusal.INVALID_ARGUMENT, f"time slice {time_slice} is not one of {known}")
-    return replace(_reachable(gpu), time_slice=TimeSlice(time_slice))
+    return replaced(_reachable(gpu), time_slice=TimeSlice(time_slice))
 
 
 @of_gpu
@@ -61,7 +62,7 @@ def set_power_limit(gpu: GpuState, milliwatts: int) -> GpuState:
     if not allowed.min_watts * 1000 <= milliwatts <= allowed.max_watts * 1000:
         wanted = f"expected {allowed.min_watts * 1000}..{allowed.max_watts * 1000} mW for {gpu.board.name}"
         raise OperationRefused(Refusal.INVALID_ARGUMENT, f"power limit {milliwatts} mW; {wanted}")
-    return settled(replace(_reachable(gpu), power=replace(gpu.power, limit_milliwatts=milliwatts)))
+    return settled(replaced(_reachable(gpu), power=replace(gpu.power, limit_milliwatts=milliwatts)))
 
 
 @of_gpu
@@ -73,13 +74,13 @@ def lock_clocks(gpu: GpuState, lowest: int, highest: int) -> GpuState:
         )
     top, bottom = gpu.board.max_clocks.graphics, min(step.lowest for step in gpu.board.supported_clocks)
     lock = ClockLock(min(max(lowest, bottom), top), min(max(highest, bottom), top))
-    return settled(replace(_reachable(gpu), clock_lock=lock))
+    return settled(replaced(_reachable(gpu), clock_lock=lock))
 
 
 @of_gpu
 def unlock_clocks(gpu: GpuState) -> GpuState:
     """Let the graphics clock go free again."""
-    return settled(replace(_reachable(gpu), clock_lock=None))
+    return settled(replaced(_reachable(gpu), clock_lock=None))
 
 
 @of_gpu
@@ -177,7 +178,7 @@ def count_ecc_errors(gpu: GpuState, *, corrected: int = 0, uncorrected: int = 0)
 @of_gpu
 def set_ecc_mode(gpu: GpuState, *, enabled: bool) -> GpuState:
     """Set the ECC mode that the next reset makes current."""
-    return replace(_reachable(gpu), ecc=replace(_ecc(gpu), pending=enabled))
+    return replaced(_reachable(gpu), ecc=replace(_ecc(gpu), pending=enabled))
 
 
 @of_gpu

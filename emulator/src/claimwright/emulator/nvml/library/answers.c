@@ -19,8 +19,9 @@ static int give_members(const uint32_t *members, uint32_t found, uint32_t *count
     return finish();
 }
 
-/* A text member of the page behind a handle; an empty one is what the board does not report. */
-static inline int device_text(void *device, size_t offset, size_t capacity, char *out, unsigned length) {
+/* A text member of the page behind a handle; an empty one is what the board does not report. Inline, so that the copy has
+ * a size that the compiler knows. */
+static inline __attribute__((always_inline)) int device_text(void *device, size_t offset, size_t capacity, char *out, unsigned length) {
     char text[128];
     OPEN(device, page);
     NEED(out);

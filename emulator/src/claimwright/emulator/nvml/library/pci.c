@@ -13,8 +13,8 @@ static char *write_hex(char *at, uint32_t number, int digits) {
 }
 
 /* By hand: printf would take ten times as long as all the rest of the getter. */
-static void write_bus_id(char *at, const struct pci_info *info, int domain_digits, unsigned function) {
-    at = write_hex(at, info->domain, domain_digits);
+static void write_bus_id(char *at, const struct pci_info *info, unsigned function) {
+    at = write_hex(at, info->domain, 8);
     *at++ = ':';
     at = write_hex(at, info->bus, 2);
     *at++ = ':';
@@ -23,9 +23,10 @@ static void write_bus_id(char *at, const struct pci_info *info, int domain_digit
     *write_hex(at, function, 1) = 0;
 }
 
+/* The old name is the new one without the upper half of its domain. */
 static void name_pci(struct pci_info *out, unsigned function) {
-    write_bus_id(out->legacy_bus_id, out, 4, function);
-    write_bus_id(out->bus_id, out, 8, function);
+    write_bus_id(out->bus_id, out, function);
+    memcpy(out->legacy_bus_id, out->bus_id + 4, sizeof "0000:00:00.0");
 }
 
 /* Each version wrote one more tail: the oldest ends before the subsystem id, the second before the long bus id. */
