@@ -97,7 +97,8 @@ def test_the_sequence_of_a_dra_driver_works_and_nvml_follows(door: HostDoor, mod
 def test_an_unbind_in_use_is_refused_or_waits_as_the_door_is_told(model: NodeModel) -> None:
     model.perform(gpus.start_process, 0, 7, "train", 1)
 
-    assert refusal(HostDoor(model), f"{DRIVERS}/nvidia/unbind", GPU) == "EAGAIN"
+    with pytest.raises(BlockingIOError, match=r"in use by process 7 \(train\)"):
+        HostDoor(model).write(f"{DRIVERS}/nvidia/unbind", GPU.encode())
     assert model.snapshot().bus.functions[model.snapshot().gpus[0].pci].leaving is None
     timer = threading.Timer(0.02, lambda: model.perform(gpus.stop_process, 0, 7))
     timer.start()

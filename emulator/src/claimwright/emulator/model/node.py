@@ -56,7 +56,8 @@ class NodeModel:
         with self._lock:
             change = operation(self._state, *arguments, **named)
             if change.state is not self._state:
-                self._publish(without_orphans(mdev_life.settled(binding.settled(change.state))))
+                settled = mdev_life.settled(binding.settled(change.state))
+                self._publish(mdev_life.matched(without_orphans(settled)))
             for event in change.events:
                 for listener in tuple(self._listeners):
                     listener(event)

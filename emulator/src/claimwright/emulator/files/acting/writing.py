@@ -11,6 +11,7 @@ from claimwright.emulator.files.acting.stores import PAGE_BYTES, Store, Waits
 from claimwright.emulator.files.tree import Acts
 from claimwright.emulator.model import NodeState
 from claimwright.emulator.model.bus import mdev_life
+from claimwright.emulator.model.bus.binding import holders
 from claimwright.emulator.model.bus.values import Leaving
 from claimwright.emulator.model.change import Change
 from claimwright.emulator.model.pci import PciAddress
@@ -35,7 +36,9 @@ def write(state: NodeState, acts: Acts, data: bytes, *, may_wait: bool = True) -
     changed = STORES[acts.store](state, acts.subject, text)
     waiting = _newly_leaving(state, changed)
     if waiting is not None and not may_wait:
-        raise KernelRefused(errno.EAGAIN, f"{waiting} is in use: its driver would wait for its users")
+        users = () if isinstance(waiting, str) else holders(changed, waiting)
+        by = ", ".join(users) or "a virtual machine or what is behind it"
+        raise KernelRefused(errno.EAGAIN, f"{waiting} is in use by {by}: its driver would wait for that")
     return Change(changed, waiting)
 
 

@@ -33,6 +33,25 @@ def settled(state: NodeState) -> NodeState:
     return state
 
 
+def matched(state: NodeState) -> NodeState:
+    """Keep exactly one mediated device per vGPU that is on one, however either came or went.
+
+    A vGPU goes when its GPU leaves the driver, which unregisters the parent; whoever had the device open has lost it.
+    """
+    carried = {each.carrier: each for each in state.vgpus if each.is_mediated}
+    known = {each.uuid for each in state.mediated}
+    if carried.keys() == known:
+        return state
+    gone = [each for each in state.mediated if each.uuid not in carried]
+    state = replace(state, mediated=tuple(each for each in state.mediated if each.uuid in carried))
+    for device in gone:
+        state = vfio.abandoned(state, device.iommu_group, device.vfio_device)
+    for uuid, each in carried.items():
+        if uuid not in known:
+            state = mediating.with_device(state, state.gpus[each.gpu].pci, each.type_id, uuid)
+    return state
+
+
 def find(state: NodeState, uuid: str) -> MediatedDevice | None:
     """Return the mediated device of this name."""
     return next((each for each in state.mediated if each.uuid == uuid), None)

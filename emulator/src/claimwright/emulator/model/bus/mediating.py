@@ -88,11 +88,13 @@ def mdev_created(state: NodeState, function: PciAddress, type_id: int, text: str
     kind = next((each for each in types_at(state, function) if each.id == type_id), None)
     if kind is None or not available(state, function, kind):
         raise KernelRefused(errno.EUSERS, f"{function} has no room for another vGPU of type {type_id}")
-    state = _carrying(state, function, type_id, uuid)
-    device = MediatedDevice(
-        uuid, function, type_id, groups.free_group(state), groups.lowest_free_device(state)
-    )
-    return replace(state, mediated=(*state.mediated, device))
+    return with_device(_carrying(state, function, type_id, uuid), function, type_id, uuid)
+
+
+def with_device(state: NodeState, parent: PciAddress, type_id: int, uuid: str) -> NodeState:
+    """Register a mediated device, which gets a group and a VFIO device of its own."""
+    group, number = groups.free_group(state), groups.lowest_free_device(state)
+    return replace(state, mediated=(*state.mediated, MediatedDevice(uuid, parent, type_id, group, number)))
 
 
 def type_assigned(state: NodeState, function: PciAddress, type_id: int) -> NodeState:

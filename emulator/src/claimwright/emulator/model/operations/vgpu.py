@@ -45,7 +45,7 @@ def create_vgpu(
 ) -> Change[Vgpu]:
     """Make a vGPU on a mediated device or a virtual function, at the first free place unless one is named."""
     board = _host(state, gpu)
-    _check_carrier(state, board, carrier)
+    carrier = _checked_carrier(state, board, carrier)
     kind = type_of(board.board.vgpu, type_id)
     instance = _backing(state, board, kind, gpu_instance)
     free = free_on(state, board, kind, gpu_instance=instance)
@@ -85,7 +85,7 @@ def start_vm(
 ) -> Change[Vgpu]:
     """Let a virtual machine (a UUID) open a vGPU; its frame buffer is allocated from then on."""
     found = vgpu_on(state, carrier)
-    _check_uuid(vm)
+    _checked_uuid(vm)
     if found.vm is not None:
         raise OperationRefused(
             Refusal.IN_USE, f"virtual machine {found.vm.uuid} runs on the vGPU of {carrier}"
@@ -360,16 +360,18 @@ def _in_guest(
     return Change(_with_vgpu(state, changed), changed)
 
 
-def _check_carrier(state: NodeState, gpu: GpuState, carrier: str) -> None:
-    if any(each.carrier == carrier for each in state.vgpus):
-        raise OperationRefused(Refusal.IN_USE, f"{carrier} carries a vGPU already")
+def _checked_carrier(state: NodeState, gpu: GpuState, carrier: str) -> str:
+    """Return the carrier as the kernel spells it."""
     if gpu.board.vgpu is not None and gpu.board.vgpu.framework == "mdev":
-        _check_uuid(carrier)
+        carrier = _checked_uuid(carrier)
     elif carrier not in (virtual := virtual_functions(state, gpu)):
         listed = ", ".join(virtual) or "none: set sriov_numvfs first"
         raise OperationRefused(
             Refusal.NOT_FOUND, f"{carrier} is no virtual function of GPU {gpu.index}; there are: {listed}"
         )
+    if any(each.carrier == carrier for each in state.vgpus):
+        raise OperationRefused(Refusal.IN_USE, f"{carrier} carries a vGPU already")
+    return carrier
 
 
 def virtual_functions(state: NodeState, gpu: GpuState) -> tuple[str, ...]:
@@ -377,9 +379,9 @@ def virtual_functions(state: NodeState, gpu: GpuState) -> tuple[str, ...]:
     return tuple(str(each.address) for each in state.present_functions if each.physical == gpu.pci)
 
 
-def _check_uuid(text: str) -> None:
+def _checked_uuid(text: str) -> str:
     try:
-        uuid.UUID(text)
+        return str(uuid.UUID(text))
     except ValueError:
         raise OperationRefused(Refusal.INVALID_ARGUMENT, f"{text!r} is no UUID") from None
 
