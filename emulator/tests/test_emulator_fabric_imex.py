@@ -79,6 +79,7 @@ class Domain:
             "EMULATOR_KEEPALIVE_MS": 40,
             "EMULATOR_PEER_TIMEOUT_MS": 400,
             "EMULATOR_RETRY_MS": 100,
+            "EMULATOR_SIGNAL_MS": 0,
             "EMULATOR_PERSIST_FILE": self.folder / f"{node}.persist",
             **self.options,
         }
@@ -91,6 +92,11 @@ class Domain:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.running[node] = process
         wait_until(lambda: self.control(node, "-q").stdout != b"" or process.poll() is not None)
+
+    def signal_all(self) -> None:
+        """Have every daemon read the nodes file again."""
+        for process in self.running.values():
+            process.send_signal(signal.SIGUSR1)
 
     def stop(self, node: int, kind: signal.Signals = signal.SIGKILL) -> None:
         process = self.running.pop(node)
@@ -209,20 +215,59 @@ def test_a_half_open_peer_is_missed_by_its_silence_and_found_again(domain: Domai
     domain.await_domain("UP")
 
 
-def test_a_change_of_the_nodes_file_is_followed_without_restart(domain: Domain) -> None:
+def test_a_change_of_the_nodes_file_waits_for_a_restart(domain: Domain) -> None:
+    """As with the real daemon: a driver that forgets to restart it is found out here."""
     domain.order = [0, 1]
     domain.write_nodes()
     for node in (0, 1):
         domain.start(node)
     domain.await_domain("UP")
-    pids = [process.pid for process in domain.running.values()]
 
     domain.order = [2, 1, 0]
     domain.write_nodes()
     domain.start(2)
 
+    wait_until(lambda: {domain.link(2, 0), domain.link(2, 1)} == {"NODE_MAP_MISMATCH"})
+    assert [len(domain.table(node)["nodes"]) for node in (0, 1, 2)] == [2, 2, 3]
+    assert domain.table(0)["status"] == "UP"
+    for node in (0, 1):
+        domain.stop(node, signal.SIGTERM)
+        domain.start(node)
     domain.await_domain("UP")
-    assert [process.pid for process in domain.running.values()][:2] == pids
+    assert len(domain.table(0)["nodes"]) == 3
+
+
+def test_sigusr1_has_the_nodes_file_read_again_by_the_same_daemon(domain: Domain) -> None:
+    domain.order = [0, 1]
+    domain.write_nodes()
+    for node in (0, 1):
+        domain.start(node)
+    domain.await_domain("UP")
+    pids = [domain.running[node].pid for node in (0, 1)]
+
+    domain.order = [2, 1, 0]
+    domain.write_nodes()
+    domain.start(2)
+    domain.signal_all()
+
+    domain.await_domain("UP")
+    assert [domain.running[node].pid for node in (0, 1)] == pids
+    assert [domain.running[node].poll() for node in (0, 1)] == [None, None]
+    assert len(domain.table(0)["nodes"]) == 3
+
+
+@with_options(EMULATOR_SIGNAL_MS=600000)
+def test_a_second_sigusr1_within_the_documented_time_is_ignored(domain: Domain) -> None:
+    domain.start(0)
+    log = domain.folder / "0.log"
+    domain.running[0].send_signal(signal.SIGUSR1)
+    wait_until(lambda: "read again: 3 nodes" in log.read_text())
+    domain.order = [1, 0]
+    domain.write_nodes()
+
+    domain.running[0].send_signal(signal.SIGUSR1)
+
+    wait_until(lambda: "SIGUSR1 is ignored" in log.read_text())
     assert len(domain.table(0)["nodes"]) == 3
 
 
@@ -269,6 +314,7 @@ def test_a_broken_nodes_file_leaves_the_former_list_in_force(domain: Domain) -> 
         domain.start(node)
     domain.await_domain("UP")
     (domain.folder / "nodes.cfg").write_text("two words\n")
+    domain.signal_all()
     wait_until(lambda: "one a line" in (domain.folder / "0.log").read_text())
     assert domain.table(0)["status"] == "UP"
 
@@ -476,6 +522,7 @@ def take_step(domain: Domain, oracle: Oracle, step: str, node: int) -> None:
     if step == "reorder":
         domain.order = domain.order[node:] + domain.order[:node]
         domain.write_nodes()
+        domain.signal_all()
         oracle.settle(tuple(domain.order))
     elif node not in domain.running:
         domain.start(node)

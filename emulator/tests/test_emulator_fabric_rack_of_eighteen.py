@@ -149,7 +149,7 @@ def test_a_tray_that_is_gone_comes_back_by_a_repair(trays: Trays) -> None:
     assert trays.links(0) == ["CONNECTED"] * _TRAYS
 
 
-def test_a_change_of_the_nodes_file_makes_another_domain_of_the_same_daemons(trays: Trays) -> None:
+def test_a_change_of_the_nodes_file_restarts_the_daemons_into_another_domain(trays: Trays) -> None:
     daemons = [trays.daemon(tray).pid for tray in range(_TRAYS - 1)]
     fewer = trays.rack.addresses[:-1]
 
@@ -158,7 +158,10 @@ def test_a_change_of_the_nodes_file_makes_another_domain_of_the_same_daemons(tra
             trays.node(tray).call("configure_imex", nodes=addresses, address=trays.rack.addresses[tray])
 
     def agreed(size: int) -> bool:
-        tables = [trays.table(tray) for tray in (0, 8, 16)]
+        said = [trays.run(tray, "nvidia-imex-ctl", "-N", "-j") for tray in (0, 8, 16)]
+        if any(each.returncode for each in said):  # a daemon that restarts answers nobody
+            return False
+        tables = [json.loads(each.stdout) for each in said]
         return all(len(each["nodes"]) == size and each["status"] == "UP" for each in tables)
 
     list_nodes(fewer)
@@ -169,4 +172,4 @@ def test_a_change_of_the_nodes_file_makes_another_domain_of_the_same_daemons(tra
 
     trays.wait(lambda: agreed(18))
     wait_for_domain(trays.rack, "UP")
-    assert [trays.daemon(tray).pid for tray in range(_TRAYS - 1)] == daemons
+    assert not {trays.daemon(tray).pid for tray in range(_TRAYS - 1)} & set(daemons)

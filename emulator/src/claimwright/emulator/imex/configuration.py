@@ -35,7 +35,7 @@ def config_text(service: ImexService) -> str:
 
 
 def write(service: ImexService, driver_root: Path) -> None:
-    """Write both files; a running daemon follows the list of nodes by itself."""
+    """Write both files; a daemon reads them when it starts, and the nodes once more on SIGUSR1."""
     (driver_root / CONFIG).parent.mkdir(parents=True, exist_ok=True)
     nodes = "".join(f"{node}\n" for node in service.nodes)
     for path, text in ((CONFIG, config_text(service)), (NODES, nodes)):

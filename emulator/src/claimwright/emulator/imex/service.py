@@ -102,5 +102,5 @@ class _Keeper:
 
 
 def _settings(service: ImexService | None) -> ImexService | None:
-    """Return what the daemon reads once, at its start: all but the nodes, which it follows."""
-    return service and replace(service, nodes=(), running=False)
+    """Return what the daemon reads at its start."""
+    return service and replace(service, running=False)

@@ -142,7 +142,7 @@ def configure_imex(
     keepalive_ms: int = 1000,
     peer_timeout_ms: int = 5000,
 ) -> Change[ImexService]:
-    """Write the configuration of the node's own nvidia-imex; a running one follows a change of its nodes."""
+    """Write the configuration of the node's own nvidia-imex; a running one is restarted when it changes."""
     service = ImexService(
         tuple(nodes),
         address,

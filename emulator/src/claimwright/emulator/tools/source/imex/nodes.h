@@ -25,8 +25,6 @@ struct node_list {
     int count;
     char names[MOST_NODES][MOST_NAME];
     uint64_t map;
-    struct timespec changed;
-    off_t size;
 };
 
 static bool parse_address(const char *text, struct address *out) {
@@ -61,13 +59,11 @@ static bool same_host(const struct address *one, const struct sockaddr *other) {
 /* Read the list; false when it cannot be read, is empty or too long: the old one stays in force. */
 static bool read_nodes(const char *path, struct node_list *out) {
     FILE *file = fopen(path, "re");
-    struct stat about;
-    if (!file || fstat(fileno(file), &about)) {
+    if (!file) {
         note(ERROR, "cannot read the nodes file %s: %s", path, strerror(errno));
-        if (file) fclose(file);
         return false;
     }
-    struct node_list found = {.map = 0xcbf29ce484222325u, .changed = about.st_mtim, .size = about.st_size};
+    struct node_list found = {.map = 0xcbf29ce484222325u};
     char line[1024];
     bool good = true;
     while (good && fgets(line, sizeof line, file)) {
@@ -81,12 +77,6 @@ static bool read_nodes(const char *path, struct node_list *out) {
     if (good && !found.count) note(ERROR, "%s names no node", path);
     if (good && found.count) *out = found;
     return good && found.count;
-}
-
-static bool nodes_changed(const char *path, const struct node_list *known) {
-    struct stat about;
-    return !stat(path, &about) && (about.st_mtim.tv_sec != known->changed.tv_sec ||
-                                   about.st_mtim.tv_nsec != known->changed.tv_nsec || about.st_size != known->size);
 }
 
 /* Look a name up as nsswitch's `files` does: containers map their peers in /etc/hosts and change it while we run. */
@@ -167,4 +157,11 @@ static bool dns_answer(struct answer *out) {
     resolver.child = 0;
     resolver.pipe = -1;
     return false;
+}
+
+/* Drop a question that is under way: its answers count by a list that is no longer in force. */
+static void forget_dns(void) {
+    struct answer stale;
+    resolver.kill_at = resolver.again_at = 0;
+    while (dns_answer(&stale)) {}
 }

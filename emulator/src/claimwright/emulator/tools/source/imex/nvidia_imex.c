@@ -8,7 +8,7 @@
 #include <getopt.h>
 #include <sys/signalfd.h>
 
-enum { FEW_MS = 20, MANY_MS = 250, RELOAD_MS = 500 };
+enum { FEW_MS = 20, MANY_MS = 250 };
 
 static bool stopping, reload_asked;
 
@@ -95,29 +95,28 @@ static void adopt_nodes(const struct node_list *fresh, int own) {
     describe_self();
 }
 
-/* The list in force stays when the new one is no list, or not ours; its times are taken so that it is read once. */
-static void reload(int64_t now, bool names_again) {
+/* Addresses that names had are forgotten: whoever signals says that they may be others now. */
+static void forget_addresses(void) {
+    for (int node = 0; node < me.nodes.count; node++) me.peers[node].address.length = 0;
+    forget_dns();
+}
+
+/* SIGUSR1 only: a changed file changes nothing by itself, as with the real daemon, whose users restart it. The list in
+ * force stays when the new one is no list, or not ours. */
+static void reload(int64_t now) {
     static struct node_list fresh;
-    struct stat about;
-    if (!stat(me.settings.nodes_file, &about)) me.nodes.changed = about.st_mtim, me.nodes.size = about.st_size;
+    reload_asked = false;
     if (!read_nodes(me.settings.nodes_file, &fresh)) return;
     int own = find_own(&fresh);
     if (own < 0) {
         note(ERROR, "%s does not list this node; the former list stays in force", me.settings.nodes_file);
-    } else if (fresh.map != me.nodes.map || names_again || own != me.own) {
-        note(INFO, "Nodes configuration read again: %d nodes", fresh.count);
-        adopt_nodes(&fresh, own);
-        greet_anew(now);
-        persist_importers();
+        return;
     }
-}
-
-static void look_at_nodes(int64_t now) {
-    static int64_t next;
-    if (!reload_asked && now < next) return;
-    next = now + (me.settings.keepalive_ms < RELOAD_MS ? me.settings.keepalive_ms : RELOAD_MS);
-    if (reload_asked || nodes_changed(me.settings.nodes_file, &me.nodes)) reload(now, reload_asked);
-    reload_asked = false;
+    note(INFO, "Nodes configuration read again: %d nodes", fresh.count);
+    adopt_nodes(&fresh, own);
+    forget_addresses();
+    greet_anew(now);
+    persist_importers();
 }
 
 static void look_at_names(int64_t now) {
@@ -158,10 +157,21 @@ static void look_at_status(void) {
     describe_self();
 }
 
-static void take_signals(int signals) {
+/* Once in some seconds, as the IMEX guide says: what comes sooner is not done later, it is not done. */
+static void ask_reload(int64_t now) {
+    static int64_t next;
+    if (now < next) {
+        note(WARNING, "SIGUSR1 is ignored: the last one was less than %ld ms ago", me.settings.signal_ms);
+        return;
+    }
+    next = now + me.settings.signal_ms;
+    reload_asked = true;
+}
+
+static void take_signals(int signals, int64_t now) {
     struct signalfd_siginfo said;
     while (read(signals, &said, sizeof said) == (ssize_t)sizeof said) {
-        if (said.ssi_signo == SIGUSR1) reload_asked = true;
+        if (said.ssi_signo == SIGUSR1) ask_reload(now);
         else if (said.ssi_signo != SIGHUP) stopping = true;
     }
 }
@@ -205,7 +215,7 @@ static bool within(const void *at, const void *array, size_t bytes) {
 
 static void serve(int stream, void *owner, int64_t now) {
     int64_t soon = now + me.settings.peer_timeout_ms;
-    if (owner == &stopping) take_signals(stream);
+    if (owner == &stopping) take_signals(stream, now);
     else if (owner == &me.listener) take_stream(stream, me.inbound, MOST_INBOUND, soon);
     else if (owner == &me.command_tcp || owner == &me.command_unix)
         take_stream(stream, me.commands, MOST_COMMANDS, now + COMMAND_MS);
@@ -219,7 +229,7 @@ static void serve(int stream, void *owner, int64_t now) {
 
 static void tend(int64_t now) {
     look_at_gpus(now);
-    look_at_nodes(now);
+    if (reload_asked) reload(now);
     look_at_names(now);
     for (int node = 0; node < me.nodes.count; node++)
         if (node != me.own) tend_peer(node, now);

@@ -21,7 +21,7 @@ struct settings {
     char command_ip[64];
     char command_socket[PATHS];
     long server_port, command_port, command_enabled, daemonize, log_level, log_append;
-    long grace_seconds, keepalive_ms, peer_timeout_ms, retry_ms, connected_import;
+    long grace_seconds, keepalive_ms, peer_timeout_ms, retry_ms, signal_ms, connected_import;
     enum quorum quorum;
     bool nogpu;
 };
@@ -44,7 +44,7 @@ static void set_defaults(struct settings *settings) {
     *settings = (struct settings){
         .server_port = 50000, .command_port = 50005, .command_enabled = 0, .daemonize = 1, .log_level = 4,
         .log_append = 1, .grace_seconds = -1, .keepalive_ms = 1000, .peer_timeout_ms = 5000, .retry_ms = 2000,
-        .quorum = QUORUM_RECOVERY};
+        .signal_ms = 5000, .quorum = QUORUM_RECOVERY};
     find_root(settings);
     in_root(settings, settings->file, "/etc/nvidia-imex/config.cfg");
     in_root(settings, settings->nodes_file, "/etc/nvidia-imex/nodes_config.cfg");
@@ -114,6 +114,7 @@ static bool set_number(struct settings *settings, const char *key, const char *v
         {"EMULATOR_KEEPALIVE_MS", &settings->keepalive_ms, 10, 600000},
         {"EMULATOR_PEER_TIMEOUT_MS", &settings->peer_timeout_ms, 10, 600000},
         {"EMULATOR_RETRY_MS", &settings->retry_ms, 10, 600000},
+        {"EMULATOR_SIGNAL_MS", &settings->signal_ms, 0, 600000},
         {"EMULATOR_CONNECTED_IS_IMPORTING", &settings->connected_import, 0, 1}};
     for (size_t at = 0; at < sizeof numbers / sizeof *numbers; at++) {
         if (strcmp(numbers[at].key, key)) continue;
