@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from os import environ
+from os import environ, geteuid
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,73 @@ def test_fans_turn_as_one_process_sets_them_and_another_reads(tmp_path: Path) ->
         node.model.perform(faults.inject_fault, "fan-failure", {"gpu": 0})
         assert _told(node, "n.nvmlDeviceGetFanSpeed(g), n.nvmlDeviceGetTargetFanSpeed(g, 0)") == (0, 77)
         assert _told(node, "n.nvmlDeviceGetFanSpeed_v2(g, 1)") > 0
+
+
+SETTINGS = {
+    "accounting": ("n.nvmlDeviceSetAccountingMode(g, 1)", "n.nvmlDeviceGetAccountingMode(g)", 0, 1),
+    "who may set clocks": (
+        "n.nvmlDeviceSetAPIRestriction(g, 0, 0)", "n.nvmlDeviceGetAPIRestriction(g, 0)", 1, 0),
+    "application clocks": (
+        "n.nvmlDeviceSetApplicationsClocks(g, 2619, 1500)", "n.nvmlDeviceGetApplicationsClock(g, 0)",
+        1980, 1500),
+    "power limit": (
+        "n.nvmlDeviceSetPowerManagementLimit(g, 500_000)", "n.nvmlDeviceGetEnforcedPowerLimit(g)",
+        700_000, 500_000),
+    "compute mode": ("n.nvmlDeviceSetComputeMode(g, 3)", "n.nvmlDeviceGetComputeMode(g)", 0, 3),
+    "ECC after a reset": ("n.nvmlDeviceSetEccMode(g, 0)", "n.nvmlDeviceGetEccMode(g)", [1, 1], [1, 0]),
+    "MIG": ("n.nvmlDeviceSetMigMode(g, 1)", "n.nvmlDeviceGetMigMode(g)", [0, 0], [1, 1]),
+    "bandwidth of a node": (
+        "n.nvmlSystemSetNvlinkBwMode(3)", "n.nvmlSystemGetNvlinkBwMode()", 0, 3),
+    "metrics": (
+        "n.nvmlGpmSetStreamingEnabled(g, 1)", "n.nvmlGpmQueryIfStreamingEnabled(g)", 0, 1),
+    "drain": (
+        "n.nvmlDeviceModifyDrainState(n.nvmlDeviceGetPciInfo_v3(g), 1)",
+        "n.nvmlDeviceQueryDrainState(n.nvmlDeviceGetPciInfo_v3(g))", 0, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "read", "before", "after"), SETTINGS.values(), ids=SETTINGS)
+def test_what_one_process_sets_another_reads(
+    hopper: Served, change: str, read: str, before: object, after: object
+) -> None:
+    assert _told(hopper, read) == before
+    hopper.python(BEGIN + change)
+    assert _told(hopper, read) == after
+
+
+@pytest.mark.skipif(geteuid() != 0, reason="needs root to become another user")
+def test_everybody_may_set_clocks_once_an_administrator_says_so(hopper: Served) -> None:
+    as_nobody = """
+    n.nvmlShutdown()
+    os.setgid(65534); os.setuid(65534)
+    n.nvmlInit()
+    g = n.nvmlDeviceGetHandleByIndex(0)
+    def code(name, *given):
+        try: getattr(n, name)(g, *given)
+        except n.NVMLError as error: return error.value
+        return 0
+    print([code("nvmlDeviceSetApplicationsClocks", 2619, 1500), code("nvmlDeviceSetAPIRestriction", 0, 1)])
+    """
+    assert ast.literal_eval(hopper.python(BEGIN + textwrap.dedent(as_nobody))) == [4, 4]
+    hopper.python(BEGIN + "n.nvmlDeviceSetAPIRestriction(g, 0, 0)")
+    assert ast.literal_eval(hopper.python(BEGIN + textwrap.dedent(as_nobody))) == [0, 4]
+    assert _told(hopper, "n.nvmlDeviceGetApplicationsClock(g, 0)") == 1500
+
+
+def test_a_host_describes_its_gpu_as_text_to_who_has_room(tmp_path: Path) -> None:
+    ask = """
+    import ctypes
+    def ask(room, size):
+        size = ctypes.c_uint(size)
+        return n._nvmlGetFunctionPointer("nvmlDeviceGetPgpuMetadataString")(g, room, ctypes.byref(size)), size.value
+    result, size = ask(None, 0)
+    room = ctypes.create_string_buffer(size or 1)
+    print([result, ask(room, size - 1)[0] if size else None, ask(room, size)[0], len(room.value) + 1 == size])
+    """
+    state = build_node(load_node_profile("l4"), "node")
+    for number, (manager, told) in enumerate(((True, [7, 7, 0, True]), (False, [3, None, 3, False]))):
+        with Served(tmp_path / str(number), replace(state, vgpu_manager=manager)) as node:
+            assert ast.literal_eval(node.python(BEGIN + textwrap.dedent(ask))) == told
 
 
 def test_energy_grows_with_the_power_and_is_the_same_number_as_its_field(hopper: Served) -> None:

@@ -35,6 +35,7 @@ def _kept(settings: Settings) -> Settings:
         accounting_cleared=settings.accounting_cleared,
         hostname=settings.hostname,
         draining=settings.draining,
+        free_application_clocks=settings.free_application_clocks,
     )
 
 

@@ -36,6 +36,7 @@ class Settings:
     accounting_cleared: int = 0  # how often the finished processes were forgotten
     memory_lock: tuple[int, int] | None = None
     application_clocks: tuple[int, int] | None = None  # memory, graphics
+    free_application_clocks: bool = False  # everybody may set them, not administrators alone
     fan_percent: tuple[int | None, ...] = ()
     workload_profiles: tuple[int, ...] = ()
     smoothing: PowerSmoothing = PowerSmoothing()

@@ -16,7 +16,7 @@ from typing import Any
 from zlib import crc32
 
 from claimwright.emulator.nvml import handles, layout, private
-from claimwright.emulator.nvml.answers.table import answers
+from claimwright.emulator.nvml.answers.table import answers, fixed_answers
 from claimwright.emulator.nvml.consumers import CONSUMERS
 from claimwright.emulator.nvml.generation.behaviour import Answered, read_behaviour
 from claimwright.emulator.nvml.generation.calls import CallWriter
@@ -92,7 +92,7 @@ def behaviour(header: Header) -> Mapping[str, Answered]:
     names = [function.name for function in header.functions if function not in private.FUNCTIONS]
     sources = {source.name: source.read_text() for source in sorted(LIBRARY.glob("*.c"))}
     modules = {name: answer.__module__.rpartition(".")[2] for name, answer in answers().items()}
-    return read_behaviour(names, sources, modules)
+    return read_behaviour(names, sources, modules, fixed_answers())
 
 
 def _run(text: str) -> Mapping[str, Any]:

@@ -154,7 +154,6 @@ def _clock_values(board: Board) -> dict[str, Value]:
     top, ranges, wanted = board.max_clocks, board.supported_clocks, board.application_clocks
     return {
         "max_clocks": (top.graphics, top.sm, top.memory, top.video),
-        "application_clocks": (wanted.graphics, wanted.graphics, wanted.memory, ABSENT),
         "default_application_clocks": (wanted.graphics, wanted.graphics, wanted.memory, ABSENT),
         "memory_clock_count": len(ranges),
         "memory_clocks": tuple(step.memory for step in ranges),

@@ -73,6 +73,7 @@ def load_values(gpu: GpuState) -> dict[str, Value]:
     busy, clocks = gpu.utilization, gpu.clocks
     return {
         "clocks": (clocks.graphics, clocks.sm, clocks.memory, clocks.video),
+        "application_clocks": _application_clocks(gpu),
         "gpu_percent": busy.gpu,
         "memory_percent": busy.memory,
         "encoder_percent": busy.encoder,
@@ -90,6 +91,12 @@ def sum_values(gpu: GpuState) -> dict[str, Value]:
         "bar1_used": gpu.board.memory.bar1_idle_mib << 20,
         "event_reasons": idle | (_SETTING if gpu.clock_lock else 0) | int(gpu.health.clock_reasons),
     }
+
+
+def _application_clocks(gpu: GpuState) -> tuple[int, ...]:
+    default = gpu.board.application_clocks
+    memory, graphics = gpu.settings.application_clocks or (default.memory, default.graphics)
+    return graphics, graphics, memory, ABSENT
 
 
 def ecc_values(gpu: GpuState) -> dict[str, Value]:

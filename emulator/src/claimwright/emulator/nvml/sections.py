@@ -48,8 +48,8 @@ def sections() -> tuple[Section, ...]:
         ),
         (
             "clocks",
-            ("clocks", "utilization", "board"),
-            lambda gpu, identity: {**identity.values, **readings.load_values(gpu)},
+            ("clocks", "utilization", "settings", "board"),
+            lambda gpu, _: readings.load_values(gpu),
         ),
         ("ecc_current", ("ecc",), lambda gpu, _: readings.ecc_values(gpu)),
         (

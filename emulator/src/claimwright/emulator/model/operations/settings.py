@@ -67,6 +67,12 @@ def reset_application_clocks(gpu: GpuState) -> GpuState:
 
 
 @of_gpu
+def restrict_application_clocks(gpu: GpuState, *, restricted: bool) -> GpuState:
+    """Let administrators alone set application clocks, or everybody."""
+    return _with(gpu, free_application_clocks=not restricted)
+
+
+@of_gpu
 def set_fan_speed(gpu: GpuState, fan: int, percent: int | None) -> GpuState:
     """Hold a fan at a speed, or with None leave it to the board again."""
     fans = gpu.board.fans
@@ -224,6 +230,7 @@ OPERATIONS = (
     unlock_memory_clocks,
     set_application_clocks,
     reset_application_clocks,
+    restrict_application_clocks,
     set_fan_speed,
     set_workload_profiles,
     set_power_smoothing,

@@ -13,6 +13,7 @@ from claimwright.emulator.nvml.layout import Result
 _GRAPHICS, _SM, _MEMORY, _VIDEO = range(4)  # nvmlClockType_t
 _UNKNOWN_STATE = 32  # NVML_PSTATE_UNKNOWN
 _STATES = 16
+_APPLICATION_CLOCKS_API, _AUTO_BOOST_API = 0, 1  # nvmlRestrictedAPI_t
 
 
 def lock_memory(call: Call, device: Handle, lowest: int, highest: int) -> None:
@@ -29,14 +30,44 @@ def unlock_memory(call: Call, device: Handle) -> None:
 
 def set_applications(call: Call, device: Handle, memory: int, graphics: int) -> None:
     """Set the clocks that processes run at (nvmlDeviceSetApplicationsClocks)."""
-    call.need_admin()
-    call.perform(settings.set_application_clocks, call.whole_gpu(device).index, memory, graphics)
+    call.perform(settings.set_application_clocks, _changeable(call, device).index, memory, graphics)
 
 
 def reset_applications(call: Call, device: Handle) -> None:
     """Go back to the default (nvmlDeviceResetApplicationsClocks)."""
+    call.perform(settings.reset_application_clocks, _changeable(call, device).index)
+
+
+def get_restriction(call: Call, device: Handle, api: int) -> int:
+    """Return whether administrators alone may set application clocks (nvmlDeviceGetAPIRestriction)."""
+    gpu = call.whole_gpu(device)
+    _need_clock_api(api)
+    return int(not gpu.settings.free_application_clocks)
+
+
+def restrict(call: Call, device: Handle, api: int, restricted: int) -> None:
+    """Let everybody set application clocks, or administrators alone (nvmlDeviceSetAPIRestriction)."""
+    gpu = call.whole_gpu(device)
+    _need_clock_api(api)
+    if restricted > 1:
+        raise Refused(Result.INVALID_ARGUMENT)
     call.need_admin()
-    call.perform(settings.reset_application_clocks, call.whole_gpu(device).index)
+    call.perform(settings.restrict_application_clocks, gpu.index, restricted=bool(restricted))
+
+
+def _need_clock_api(api: int) -> None:
+    """Of nvmlRestrictedAPI_t, auto boosted clocks ended with Kepler."""
+    if api not in {_APPLICATION_CLOCKS_API, _AUTO_BOOST_API}:
+        raise Refused(Result.INVALID_ARGUMENT)
+    if api == _AUTO_BOOST_API:
+        raise Refused(Result.NOT_SUPPORTED)
+
+
+def _changeable(call: Call, device: Handle) -> GpuState:
+    gpu = call.whole_gpu(device)
+    if not gpu.settings.free_application_clocks:
+        call.need_admin()
+    return gpu
 
 
 def get_states(call: Call, device: Handle) -> list[int]:
@@ -143,11 +174,20 @@ def _text(gpu: GpuState, state: int, graphics: int | None = None, memory: int | 
     return ", ".join(parts)
 
 
+# The curve of a data-centre board does not move.
+FIXED = frozenset(
+    f"nvmlDevice{verb}{clock}{what}"
+    for clock in ("GpcClk", "MemClk")
+    for verb, what in (("Get", "VfOffset"), ("Set", "VfOffset"), ("Get", "MinMaxVfOffset"))
+)
+
 ANSWERS = {
     "nvmlDeviceSetMemoryLockedClocks": lock_memory,
     "nvmlDeviceResetMemoryLockedClocks": unlock_memory,
     "nvmlDeviceSetApplicationsClocks": set_applications,
     "nvmlDeviceResetApplicationsClocks": reset_applications,
+    "nvmlDeviceGetAPIRestriction": get_restriction,
+    "nvmlDeviceSetAPIRestriction": restrict,
     "nvmlDeviceGetSupportedPerformanceStates": get_states,
     "nvmlDeviceGetMinMaxClockOfPState": get_range,
     "nvmlDeviceGetPerformanceModes": get_modes,

@@ -48,3 +48,12 @@ def answers() -> Mapping[str, Answer]:
         assert not twice, f"answered twice: {', '.join(sorted(twice))}"
         found |= table
     return found
+
+
+@cache
+def fixed_answers() -> frozenset[str]:
+    """Return the functions whose answer no state and no board changes: each subject's `FIXED`, where it has one."""
+    found: frozenset[str] = frozenset()
+    for subject in SUBJECTS:
+        found |= getattr(import_module(f"{__package__}.{subject}"), "FIXED", frozenset())
+    return found

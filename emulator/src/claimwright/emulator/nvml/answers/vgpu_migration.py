@@ -62,6 +62,16 @@ def get_gpu_metadata(call: Call, device: Handle) -> bytes:
     return bytes(record)
 
 
+def get_gpu_metadata_text(call: Call, device: Handle) -> str:
+    """Return the same as text (nvmlDeviceGetPgpuMetadataString); its form is the driver's own affair."""
+    gpu = host(call, device)
+    lowest, highest = call.state.vgpu_versions
+    return (
+        f"version={_METADATA_VERSION};host={call.state.driver_version};"
+        f"vgpu={lowest:#x}-{highest:#x};chip={_chip(call, gpu.index).decode()}"
+    )
+
+
 def get_compatibility(
     call: Call,
     machine: r.nvmlVgpuMetadata_t,
@@ -101,6 +111,7 @@ def _need_manager(call: Call) -> None:
 
 
 ANSWERS = {
+    "nvmlDeviceGetPgpuMetadataString": get_gpu_metadata_text,
     "nvmlDeviceGetVgpuMetadata": get_gpu_metadata,
     "nvmlGetVgpuCompatibility": get_compatibility,
     "nvmlGetVgpuVersion": get_versions,

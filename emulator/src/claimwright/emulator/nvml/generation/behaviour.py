@@ -36,11 +36,18 @@ class Answered:
 
 
 def read_behaviour(
-    names: Iterable[str], sources: Mapping[str, str], answers: Mapping[str, str]
+    names: Iterable[str],
+    sources: Mapping[str, str],
+    answers: Mapping[str, str],
+    fixed: frozenset[str] = frozenset(),
 ) -> Mapping[str, Answered]:
-    """Return how each name is answered; `sources` C texts by file name, `answers` Python modules by function."""
+    """Return how each name is answered.
+
+    `sources` are C texts by file name, `answers` Python modules by function; those of `fixed` are always the same.
+    """
     bodies, aliases = _read_sources(sources)
-    return {name: _answered(aliases.get(name, name), bodies, answers) for name in names}
+    found = {name: _answered(aliases.get(name, name), bodies, answers) for name in names}
+    return found | {name: Answered(Way.FIXED, found[name].where) for name in fixed & found.keys()}
 
 
 def _read_sources(sources: Mapping[str, str]) -> tuple[Mapping[str, tuple[bool, str]], Mapping[str, str]]:

@@ -230,15 +230,6 @@ FIXED(nvmlDeviceGetCapabilities)(void *device, struct capabilities *out) {
     return finish();
 }
 
-FIXED(nvmlDeviceGetAPIRestriction)(void *device, uint32_t api, uint32_t *out) {
-    OPEN(device, page);
-    (void)page;
-    NEED(out && api < 2);
-    if (api == 1) return NOT_SUPPORTED; /* auto boosted clocks ended with Kepler */
-    *out = 1;
-    return SUCCESS;
-}
-
 API(nvmlDeviceOnSameBoard)(void *first, void *second, int *out) {
     OPEN(first, one);
     OPEN(second, other);

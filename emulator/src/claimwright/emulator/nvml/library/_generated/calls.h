@@ -112,6 +112,9 @@ REMOTE(nvmlDeviceCreateGpuInstanceWithPlacement, 371, (void *device, unsigned lo
 static const struct part parts_nvmlDeviceDiscoverGpus[] = {{.kind = RECORD, .optional = true, .variants = variants_nvmlPciInfo_t, .variant_count = 1}};
 REMOTE(nvmlDeviceDiscoverGpus, 273, (void *pciInfo), GIVEN(pciInfo))
 
+static const struct part parts_nvmlDeviceGetAPIRestriction[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = VALUE, .size = 4}};
+REMOTE(nvmlDeviceGetAPIRestriction, 152, (void *device, unsigned long apiType, void *isRestricted), GIVEN(device), GIVEN(apiType), GIVEN(isRestricted))
+
 static const struct part parts_nvmlDeviceGetAccountingMode[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = VALUE, .size = 4}};
 REMOTE(nvmlDeviceGetAccountingMode, 184, (void *device, void *mode), GIVEN(device), GIVEN(mode))
 
@@ -322,6 +325,9 @@ REMOTE_FOR_INSTANCES(nvmlDeviceGetOfaUtilization, 141, (void *device, void *util
 static const struct part parts_nvmlDeviceGetPerformanceModes[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlDevicePerfModes_v1_t, .variant_count = 1}};
 REMOTE(nvmlDeviceGetPerformanceModes, 105, (void *device, void *perfModes), GIVEN(device), GIVEN(perfModes))
 
+static const struct part parts_nvmlDeviceGetPgpuMetadataString[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = TEXT_BUFFER, .optional = true, .size = 1, .room = 2, .room_is_pointed_at = true}, {.kind = COUNT, .size = 4}};
+REMOTE(nvmlDeviceGetPgpuMetadataString, 343, (void *device, void *pgpuMetadata, void *bufferSize), GIVEN(device), GIVEN(pgpuMetadata), GIVEN(bufferSize))
+
 static const struct part parts_nvmlDeviceGetPlatformInfo[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = RECORD, .variants = variants_nvmlPlatformInfo_v1_t_or_nvmlPlatformInfo_v2_t, .variant_count = 2}};
 REMOTE(nvmlDeviceGetPlatformInfo, 198, (void *device, void *platformInfo), GIVEN(device), GIVEN(platformInfo))
 
@@ -453,6 +459,9 @@ REMOTE(nvmlDeviceResetMemoryLockedClocks, 212, (void *device), GIVEN(device))
 
 static const struct part parts_nvmlDeviceResetNvLinkErrorCounters[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}};
 REMOTE(nvmlDeviceResetNvLinkErrorCounters, 233, (void *device, unsigned long link), GIVEN(device), GIVEN(link))
+
+static const struct part parts_nvmlDeviceSetAPIRestriction[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}, {.kind = NUMBER_BY_VALUE, .width = 4}};
+REMOTE(nvmlDeviceSetAPIRestriction, 222, (void *device, unsigned long apiType, unsigned long isRestricted), GIVEN(device), GIVEN(apiType), GIVEN(isRestricted))
 
 static const struct part parts_nvmlDeviceSetAccountingMode[] = {{.kind = HANDLE, .handle = DEVICE}, {.kind = NUMBER_BY_VALUE, .width = 4}};
 REMOTE(nvmlDeviceSetAccountingMode, 226, (void *device, unsigned long mode), GIVEN(device), GIVEN(mode))

@@ -24,7 +24,6 @@ STUB(nvmlDeviceSetAutoBoostedClocksEnabled, (void *device, unsigned long enabled
 STUB(nvmlDeviceSetDefaultAutoBoostedClocksEnabled, (void *device, unsigned long enabled, unsigned long flags), CHECK_DEVICE(device) CHECK_NUMBER(enabled) CHECK_NUMBER(flags))
 STUB(nvmlDeviceSetTemperatureThreshold, (void *device, unsigned long thresholdType, void *temp), CHECK_DEVICE(device) CHECK_NUMBER(thresholdType) CHECK_POINTER(temp))
 STUB(nvmlDeviceSetGpuOperationMode, (void *device, unsigned long mode), CHECK_DEVICE(device) CHECK_NUMBER(mode))
-STUB(nvmlDeviceSetAPIRestriction, (void *device, unsigned long apiType, unsigned long isRestricted), CHECK_DEVICE(device) CHECK_NUMBER(apiType) CHECK_NUMBER(isRestricted))
 STUB(nvmlDeviceSetNvLinkUtilizationControl, (void *device, unsigned long link, unsigned long counter, void *control, unsigned long reset), CHECK_DEVICE(device) CHECK_NUMBER(link) CHECK_NUMBER(counter) CHECK_POINTER(control) CHECK_NUMBER(reset))
 STUB(nvmlDeviceGetNvLinkUtilizationControl, (void *device, unsigned long link, unsigned long counter, void *control), CHECK_DEVICE(device) CHECK_NUMBER(link) CHECK_NUMBER(counter) CHECK_POINTER(control))
 STUB(nvmlDeviceGetNvLinkUtilizationCounter, (void *device, unsigned long link, unsigned long counter, void *rxcounter, void *txcounter), CHECK_DEVICE(device) CHECK_NUMBER(link) CHECK_NUMBER(counter) CHECK_POINTER(rxcounter) CHECK_POINTER(txcounter))
@@ -38,7 +37,6 @@ STUB(nvmlDeviceSetupNvlinkNvleEncryptionKey_v1, (void *device, void *encryptionK
 STUB(nvmlDeviceGetNvlinkNvlePrivateInfo_v1, (void *device, void *privateInfo), CHECK_DEVICE(device) CHECK_POINTER(privateInfo))
 STUB(nvmlDeviceSetVirtualizationMode, (void *device, unsigned long virtualMode), CHECK_DEVICE(device) CHECK_NUMBER(virtualMode))
 STUB(nvmlDeviceVgpuForceGspUnload, (void *device), CHECK_DEVICE(device))
-STUB(nvmlDeviceGetPgpuMetadataString, (void *device, void *pgpuMetadata, void *bufferSize), CHECK_DEVICE(device) CHECK_OPTIONAL(pgpuMetadata) CHECK_POINTER(bufferSize))
 STUB(nvmlDeviceReadWritePRM_v1, (void *device, void *buffer), CHECK_DEVICE(device) CHECK_POINTER(buffer))
 STUB(nvmlDeviceSetRusdSettings_v1, (void *device, void *settings), CHECK_DEVICE(device) CHECK_VERSION(settings, VERSION_nvmlRusdSettings_v1_t))
 
