@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from claimwright.emulator.model import build_node, load_node_profile, node_names
-from claimwright.emulator.model.operations import gpus
+from claimwright.emulator.model.operations import faults, gpus
 from claimwright.emulator.testing import Served
 
 WIDTH = 91
@@ -134,6 +134,33 @@ def test_mig_instances_are_listed_small_profiles_first(node: Served) -> None:
     )
     for line, begin in ((6, first), (12, whole)):
         assert said.splitlines()[line] == f"|   0      2       {begin}        3     0     0   |"
+
+
+@pytest.mark.parametrize(("profile", "linked"), [("hgx-h100", "OK"), ("l4x4", "NS")])
+def test_peers_are_linked_as_the_board_is(tmp_path: Path, profile: str, linked: str) -> None:
+    with Served(tmp_path / "root", profile) as node:
+        for capability, word in {"r": "OK", "n": linked}.items():
+            code, said = node.smi("topo", "-p2p", capability, "-i", "0,1")
+            assert (code, said.splitlines()[:3]) == (
+                0,
+                [" \tGPU0\tGPU1", f" GPU0\tX\t{word}", f" GPU1\t{word}\tX"],
+            )
+        assert node.smi("topo", "-p2p", "x")[0] == 2
+
+
+def test_the_inforom_and_the_name_that_an_administrator_gave_can_be_asked_for(tmp_path: Path) -> None:
+    fields = "--query-gpu=inforom.checksum_validation,hostname"
+    with Served(tmp_path / "root", "hgx-b200") as node:
+        node.python(
+            """
+            name = n.create_string_buffer(b"left", 64)
+            g = n.nvmlDeviceGetHandleByIndex(0)
+            assert n._nvmlGetFunctionPointer("nvmlDeviceSetHostname_v1")(g, name) == 0
+            """
+        )
+        node.model.perform(faults.inject_fault, "inforom-corrupt", {"gpu": 1})
+        _, said = node.smi(fields, "--format=csv,noheader", "-i", "0,1")
+    assert said.splitlines() == ["valid, left", "corrupted, [N/A]"]
 
 
 @pytest.mark.slow

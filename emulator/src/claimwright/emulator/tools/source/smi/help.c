@@ -42,6 +42,7 @@ static int show_verb_help(const char *verb) {
                  "    -m        matrix of paths between GPUs and network ports, with the CPUs near each GPU\n"
                  "    -p        the PCIe path between each two GPUs\n"
                  "    -c CPU    the GPUs near a CPU\n"
+                 "    -p2p CAP  what GPUs can do with each other's memory: r read, w write, n NVLink, a atomics, p PCIe\n"
                  "    -n LEVEL  the GPUs that each one reaches so: 0 same board, 1 PIX, 2 PXB, 3 PHB, 4 NODE, 5 SYS"},
         {"nvlink", "nvidia-smi nvlink [-i ID] [-l LINK]\n"
                    "    -s, --status         speed of each link, or <inactive>\n"

@@ -142,6 +142,20 @@ static int read_platform(void *gpu, const char *function, int selector, struct v
     return OK;
 }
 
+static int read_inforom_state(void *gpu, const char *function, int selector, struct value *out) {
+    (void)function, (void)selector;
+    int result = CALL("nvmlDeviceValidateInforom", (void *), gpu);
+    snprintf(out->text, sizeof out->text, "%s", result ? "corrupted" : "valid");
+    return result == CORRUPTED_INFOROM ? OK : result;
+}
+
+/* The buffer's length is fixed by the header: 64 bytes. */
+static int read_hostname(void *gpu, const char *function, int selector, struct value *out) {
+    (void)selector;
+    int result = CALL(function, (void *, char *), gpu, out->text);
+    return result || *out->text ? result : NOT_SUPPORTED;
+}
+
 static int read_flush(void *gpu, const char *function, int selector, struct value *out) {
     uint64_t time_us = 0;
     unsigned long duration_us = 0;

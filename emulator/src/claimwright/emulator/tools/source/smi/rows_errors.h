@@ -38,13 +38,13 @@ COUNTED(3, "dram_uncorrectable", "DRAM Uncorrectable", AT(DRAM) | UNCORRECTED | 
 LEAF(3, "sram_threshold_exceeded", "SRAM Threshold Exceeded", YES_NO, read_sram, "", THRESHOLD,
      "ecc.errors.uncorrected.aggregate.sram.thresholdExceeded", "Whether SRAM errors passed the count that calls for a new board."),
 GROUP(2, "aggregate_uncorrectable_sram_sources", "Aggregate Uncorrectable SRAM Sources"),
-#define SOURCE(tag, label, member) \
-    SRAM_LEAF(3, "sram_" tag, label, member, "ecc.errors.uncorrected.aggregate.sram." tag, "... of those in this unit.")
-SOURCE("l2", "SRAM L2", IN_L2),
-SOURCE("sm", "SRAM SM", IN_SM),
-SOURCE("microcontroller", "SRAM Microcontroller", IN_MICROCONTROLLER),
-SOURCE("pcie", "SRAM PCIE", IN_PCIE),
-SOURCE("other", "SRAM Other", IN_OTHER),
+#define SOURCE(tag, label, member, name) \
+    SRAM_LEAF(3, "sram_" tag, label, member, "ecc.errors.uncorrected.aggregate.sram." name, "... of those in this unit.")
+SOURCE("l2", "SRAM L2", IN_L2, "l2"),
+SOURCE("sm", "SRAM SM", IN_SM, "sm"),
+SOURCE("microcontroller", "SRAM Microcontroller", IN_MICROCONTROLLER, "mcu"),
+SOURCE("pcie", "SRAM PCIE", IN_PCIE, "pcie"),
+SOURCE("other", "SRAM Other", IN_OTHER, "other"),
 #undef SOURCE
 LEAF(2, "channel_repair_pending", "Channel Repair Pending", YES_NO, read_repair, "", 0, NULL, NULL, .since = 580000),
 LEAF(2, "tpc_repair_pending", "TPC Repair Pending", YES_NO, read_repair, "", 1, NULL, NULL, .since = 580000),
@@ -78,11 +78,11 @@ GROUP(1, "remapped_rows", "Remapped Rows", .sections = ROW_REMAPPER, .read = rea
 LEAF(2, "remapped_row_corr", "Correctable Error", NUMBER, read_remapped, "", 0, "remapped_rows.correctable",
      "Rows replaced after correctable errors."),
 LEAF(2, "remapped_row_corr_inactive", "Correctable Error Inactive", NUMBER, read_numbers, "nvmlDeviceGetRemappedRows_v2",
-     1, NULL, NULL, .since = 580173),
+     1, "remapped_rows.correctable_inactive", "... of them, those not in use.", .since = 580173),
 LEAF(2, "remapped_row_unc", "Uncorrectable Error", NUMBER, read_remapped, "", 1, "remapped_rows.uncorrectable",
      "Rows replaced after uncorrectable errors."),
 LEAF(2, "remapped_row_unc_inactive", "Uncorrectable Error Inactive", NUMBER, read_numbers,
-     "nvmlDeviceGetRemappedRows_v2", 3, NULL, NULL, .since = 580173),
+     "nvmlDeviceGetRemappedRows_v2", 3, "remapped_rows.uncorrectable_inactive", "... of them, those not in use.", .since = 580173),
 LEAF(2, "remapped_row_pending", "Pending", YES_NO, read_remapped, "", 2, "remapped_rows.pending",
      "Whether the next reset replaces a row."),
 LEAF(2, "remapped_row_failure", "Remapping Failure Occurred", YES_NO, read_remapped, "", 3, "remapped_rows.failure",

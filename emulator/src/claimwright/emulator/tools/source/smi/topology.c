@@ -249,3 +249,25 @@ static int show_nearest(const char *text) {
     }
     return OK;
 }
+
+/* -p2p: a matrix of what each GPU can do with another's memory. */
+static int show_peers(const char *text) {
+    static const char capabilities[] = "rwnap"; /* as in nvmlGpuP2PCapsIndex_t */
+    static const char *const names[] = {"OK", "CNS", "GNS", "TNS", "DR", "NS", "U"};
+    const char *capability = strlen(text) == 1 ? strchr(capabilities, *text) : NULL;
+    if (!capability) return refuse("topo -p2p", text, "r (read), w (write), n (NVLink), a (atomics) or p (PCIe)");
+    printf(" ");
+    for (unsigned at = 0; at < chosen_count; at++) printf("\tGPU%u", index_of(chosen[at]));
+    for (unsigned row = 0; row < chosen_count; row++) {
+        printf("\n GPU%u", index_of(chosen[row]));
+        for (unsigned at = 0; at < chosen_count; at++) {
+            unsigned status = UINT_MAX;
+            CALL("nvmlDeviceGetP2PStatus", (void *, void *, unsigned, unsigned *), chosen[row], chosen[at],
+                 (unsigned)(capability - capabilities), &status);
+            printf("\t%s", row == at ? "X" : status < COUNT_OF(names) ? names[status] : "U");
+        }
+    }
+    puts("\n\nLegend:\n\n  X    = Self\n  OK   = Works\n  CNS  = Not with this chipset\n  GNS  = Not with these GPUs\n"
+         "  TNS  = Not with this topology\n  DR   = Disabled by a driver option\n  NS   = Not supported\n  U    = Unknown\n");
+    return OK;
+}

@@ -13,13 +13,14 @@ static int explain_choice(const struct request *asked) {
 }
 
 static int serve_topology(const struct request *asked) {
-    static const int actions[] = {OPT_MATRIX, OPT_PAIRS, OPT_CPU, OPT_NEAREST};
+    static const int actions[] = {OPT_MATRIX, OPT_PAIRS, OPT_CPU, OPT_NEAREST, OPT_PEERS};
     int action;
     if (!only_of(asked, actions, COUNT_OF(actions), &action)) return explain_choice(asked);
     switch (action) {
         case OPT_PAIRS: return show_pairs();
         case OPT_CPU: return show_near_cpu(asked->given[OPT_CPU]);
         case OPT_NEAREST: return show_nearest(asked->given[OPT_NEAREST]);
+        case OPT_PEERS: return show_peers(asked->given[OPT_PEERS]);
         default: return show_matrix();
     }
 }
