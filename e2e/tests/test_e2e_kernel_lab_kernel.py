@@ -42,7 +42,7 @@ def kernel_run(lab: Lab, request: pytest.FixtureRequest) -> KernelRun:
     """Give the table's run on the kernel; it takes a while, so it says what it does."""
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print(file=sys.stderr)
-        return run_on_kernel(lab, deadline_seconds=300, progress=for_stream(sys.stderr))
+        return run_on_kernel(lab, deadline_seconds=240, progress=for_stream(sys.stderr))
 
 
 def _observed(kernel_run: KernelRun) -> list[Result]:

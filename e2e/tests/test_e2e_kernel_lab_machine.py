@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from claimwright.cluster import Silent
 from claimwright.e2e.kernel_lab import LabError
+from claimwright.e2e.kernel_lab.commands import kernel_lab
 from claimwright.e2e.kernel_lab.machine import (
     Lab,
     Request,
@@ -191,6 +193,14 @@ def test_what_could_not_be_brought_is_repeated_until_it_could(bare: Path):
         find_lab()
 
     assert list((lab_folder() / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["table"], ["run", "--", "true"], ["prepare"]])
+def test_every_command_refuses_by_name_with_code_2(bare: Path, arguments: list[str]):
+    refused = CliRunner().invoke(kernel_lab, arguments)
+
+    assert refused.exit_code == 2
+    assert refused.stderr.rpartition("error: ")[2].startswith("the kernel lab ")
 
 
 def test_what_a_killed_preparation_left_is_swept_by_the_next(bare: Path):

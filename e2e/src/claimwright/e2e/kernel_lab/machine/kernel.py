@@ -37,10 +37,12 @@ def build_kernel(tools: Path, archive: Path, scratch: Path, progress: Progress) 
     source.mkdir()
     with progress.step(f"unpacking {archive.name}"):
         run(["tar", "-xf", archive, "-C", source, "--strip-components=1"], timeout_seconds=_STEP_SECONDS)
-    with progress.step("building the lab's kernel (four to five minutes on two cores, once)"):
+    with progress.step("building the lab's kernel (five to six minutes on two idle cores, once)"):
         _configure(source, tools)
         _make(source, tools, f"-j{os.cpu_count() or 1}", "bzImage", "modules", seconds=_BUILD_SECONDS)
     _gather(source, tools, made)
+    with progress.step("removing the kernel's source"):
+        shutil.rmtree(source, ignore_errors=True)
     return made
 
 
