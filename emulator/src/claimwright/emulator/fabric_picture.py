@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from claimwright.emulator.gpu_picture import plain_table
 
 Description = Mapping[str, Any]
 _GOOD = "green"
@@ -32,13 +33,7 @@ def fabric(node: Description) -> Iterator[RenderableType]:
 
 
 def _matrix(node: Description) -> Table:
-    table = Table(
-        title="NVLinks between GPUs",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
+    table = plain_table("NVLinks between GPUs")
     table.add_column("")
     for gpu in node["gpus"]:
         table.add_column(f"GPU{gpu['index']}", justify="right")

@@ -10,46 +10,53 @@ from rich.table import Table
 from rich.text import Text
 
 Description = Mapping[str, Any]
-_CELL = 11  # columns per memory slice: `1g.10gb+me`
+_WIDEST_CELL, _NARROWEST_CELL = 11, 4  # columns per memory slice: `1g.10gb+me`, `1g`
+_BESIDE = 22  # columns for the GPU's number and a few devices
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
 
 
-def layouts(node: Description) -> Table | None:
-    """Return the bars of the GPUs whose MIG mode is on or about to be; None when there is none."""
+def layouts(node: Description, width: int = 120) -> Table | None:
+    """Return the bars of the GPUs whose MIG mode is on or about to be; None when there is none.
+
+    A memory slice is as wide as the terminal has room for, so that the bars of all GPUs are to one scale.
+    """
     cut = [gpu for gpu in node["gpus"] if gpu["mig"] and (gpu["mig"]["current"] or gpu["mig"]["pending"])]
     if not cut:
         return None
     table = Table(title="MIG", title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("GPU", justify="right")
     table.add_column("memory slices", no_wrap=True)
-    table.add_column("devices")
+    table.add_column("devices", overflow="fold")
+    most = max(gpu["mig"]["memory_slices"] for gpu in cut)
+    cell = max(_NARROWEST_CELL, min(_WIDEST_CELL, (width - _BESIDE) // most - 1))
     for gpu in cut:
-        table.add_row(str(gpu["index"]), _bar(gpu["mig"]), _devices(gpu))
+        table.add_row(str(gpu["index"]), _bar(gpu["mig"], cell), _devices(gpu))
     return table
 
 
-def _bar(mig: Description) -> Text:
+def _bar(mig: Description, cell: int) -> Text:
     if not mig["current"]:
         return Text("on after the next reset", style="yellow")
     bar, at = Text("|"), 0
     for number, instance in enumerate(sorted(mig["gpu_instances"], key=lambda each: each["start"])):
-        bar.append_text(_free(instance["start"] - at))
-        bar.append_text(_instance(instance, _COLOURS[number % len(_COLOURS)]))
+        bar.append_text(_free(instance["start"] - at, cell))
+        bar.append_text(_instance(instance, _COLOURS[number % len(_COLOURS)], cell))
         at = instance["start"] + instance["size"]
-    bar.append_text(_free(mig["memory_slices"] - at))
+    bar.append_text(_free(mig["memory_slices"] - at, cell))
     return bar
 
 
-def _instance(instance: Description, colour: str) -> Text:
-    width = instance["size"] * (_CELL + 1) - 1
+def _instance(instance: Description, colour: str, cell: int) -> Text:
+    width = instance["size"] * (cell + 1) - 1
+    name = instance["profile"]
+    if len(name) > width:
+        name = name.partition(".")[0] + ("+" if "+" in name else "")  # 1g.10gb+me: 1g+
     half_made = not instance["compute_instances"]
-    return Text.assemble(
-        (instance["profile"][:width].center(width), f"{colour} {'dim' if half_made else 'reverse'}"), "|"
-    )
+    return Text.assemble((name[:width].center(width), f"{colour} {'dim' if half_made else 'reverse'}"), "|")
 
 
-def _free(slices: int) -> Text:
-    return Text.assemble(*[("·".center(_CELL) + "|", "dim")] * slices)
+def _free(slices: int, cell: int) -> Text:
+    return Text.assemble(*[("·".center(cell) + "|", "dim")] * slices)
 
 
 def _devices(gpu: Description) -> Text:

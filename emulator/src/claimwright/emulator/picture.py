@@ -6,17 +6,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from claimwright.emulator.fabric_picture import fabric
+from claimwright.emulator.gpu_picture import faults, gpus, holders, plain_table
 from claimwright.emulator.mig_picture import layouts
 
 Description = Mapping[str, Any]
-_MIB = 1 << 20
 _NOT_DRAWN = {"bridge", "virtual"}
 _NARROWEST = 110  # a GPU's line with its UUID
 
@@ -24,22 +23,20 @@ _NARROWEST = 110  # a GPU's line with its UUID
 def show(node: Description) -> None:
     """Print a description made by `description.describe`."""
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _NARROWEST, highlight=False)
-    for part in draw(node):
+    for part in draw(node, console.width):
         console.print(part)
 
 
-def draw(node: Description) -> Iterator[RenderableType]:
-    """Yield the parts of the picture."""
+def draw(node: Description, width: int = _NARROWEST) -> Iterator[RenderableType]:
+    """Yield the parts of the picture, none wider than `width` columns (from 80 on)."""
     yield _headline(node)
-    yield _gpus(node)
+    yield gpus(node, width)
     yield _tree(node)
-    if (cut := layouts(node)) is not None:
-        yield cut
-    if node["vgpus"]:
-        yield _vgpus(node)
+    parts = (layouts(node, width), _vgpus(node), holders(node))
+    yield from (part for part in parts if part is not None)
     yield from fabric(node)
-    for fault in node["faults"]:
-        yield _fault_line(fault)
+    if (trouble := faults(node)) is not None:
+        yield trouble
     if node["unverified"]:
         yield Text(f"not checked against real hardware: {', '.join(node['unverified'])}", style="dim")
 
@@ -48,35 +45,6 @@ def _headline(node: Description) -> Text:
     cuda = node["cuda_driver_version"]
     driver = f"driver {node['driver_version']}, CUDA {cuda // 1000}.{cuda % 1000 // 10}"
     return Text.assemble((node["name"], "bold"), f"  {node['title']}, {driver}", ("  emulated", "yellow"))
-
-
-def _gpus(node: Description) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("GPU", "address", "NUMA", "UUID", "MiB used", "W", "°C", "state"):
-        left = title in {"address", "UUID", "state"}
-        table.add_column(title, justify="left" if left else "right", no_wrap=True)
-    for gpu in node["gpus"]:
-        table.add_row(
-            str(gpu["index"]),
-            gpu["pci"],
-            str(gpu["numa_node"]),
-            gpu["uuid"],
-            f"{gpu['memory_used_bytes'] // _MIB}/{gpu['memory_total_bytes'] // _MIB}",
-            f"{gpu['power_milliwatts'] / 1000:.0f}",
-            str(gpu["temperature_celsius"]),
-            _condition(gpu),
-        )
-    return table
-
-
-def _condition(gpu: Description) -> Text:
-    if gpu["lost"]:
-        return Text("lost", style="bold red")
-    if gpu["driver"] != "nvidia":
-        return Text(gpu["driver"] or "no driver", style="yellow")
-    return (
-        Text(f"{len(gpu['processes'])} proc", style="cyan") if gpu["processes"] else Text("idle", style="dim")
-    )
 
 
 def _tree(node: Description) -> Tree:
@@ -133,10 +101,12 @@ def _numa_line(node: Description, numa: int) -> Text:
     return Text("no NUMA node")
 
 
-def _vgpus(node: Description) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("vGPU", "on GPU", "type", "carried by", "GPU instance", "virtual machine"):
-        table.add_column(title, justify="right" if title in {"vGPU", "on GPU", "GPU instance"} else "left")
+def _vgpus(node: Description) -> Table | None:
+    if not node["vgpus"]:
+        return None
+    table = plain_table("vGPUs")
+    for title in ("vGPU", "GPU", "type", "carried by", "GI", "virtual machine"):
+        table.add_column(title, justify="right" if title in {"vGPU", "GPU", "GI"} else "left")
     for vgpu in node["vgpus"]:
         instance, machine = vgpu["gpu_instance"], vgpu["vm"]
         table.add_row(
@@ -148,8 +118,3 @@ def _vgpus(node: Description) -> Table:
             machine["uuid"] if machine else Text("none", style="dim"),
         )
     return table
-
-
-def _fault_line(fault: Description) -> Text:
-    where = "" if fault["gpu"] is None else f" on GPU {fault['gpu']}"
-    return Text(f"fault {fault['number']}: {fault['name']}{where}", style="bold red")
