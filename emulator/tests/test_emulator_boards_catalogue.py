@@ -115,6 +115,7 @@ def test_a_mix_has_different_boards_and_an_unknown_node_does_not_boot() -> None:
         load_node_profile("hgx-h900")
 
 
+@pytest.mark.capability("003-15")
 @pytest.mark.parametrize("name", board_names())
 def test_every_board_boots_alone(name: str) -> None:
     profile = load_node_profile(name)

@@ -384,6 +384,7 @@ def test_gpus_that_share_a_carrier_share_a_serial_number_when_replayed() -> None
 
 
 @pytest.mark.slow
+@pytest.mark.capability("003-15")
 @pytest.mark.parametrize("name", node_names())
 def test_recording_an_emulated_node_gives_its_profile_back(name: str) -> None:
     running = up(name, name="recorded", files="plain")
