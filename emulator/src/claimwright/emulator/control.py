@@ -117,7 +117,7 @@ def _values(lines: Iterable[bytes], path: Path) -> Iterator[Any]:
 
 def _stream(services: Services, line: bytes) -> AsyncGenerator[Any, None] | None:
     try:
-        request = json.loads(line)
+        request = _read(line)
         make = services.streams.get(request["operation"])
         return None if make is None else make(**request.get("arguments", {}))
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -145,9 +145,16 @@ async def _send_all(
         await asyncio.gather(sending, hung_up, return_exceptions=True)
 
 
+def _read(line: bytes) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def _answer(model: NodeModel, services: Services, line: bytes) -> dict[str, Any]:
     try:
-        request = json.loads(line)
+        request = _read(line)
         operation, arguments = request["operation"], request.get("arguments", {})
         if operation in services.calls:
             return {"result": services.calls[operation](**arguments)}
