@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from claimwright.e2e.bench import Figure, driver_figures, nvml_figures, table
+from claimwright.e2e.bench import Figure, driver_figures, emulator_figures, table
 
-PRINTED = """# 2026-11-21, 8 GPUs, emulated
-init p50 81.7 us, p99 228.0 us
-nvmlDeviceGetUUID 19.3 ns
-nvmlDeviceGetPciInfo_v3 21.8 ns
-resident memory added 532 KiB
-set and visible p50 97.8 us, p99 225.1 us
-"""
+STORED = """{"figures": [
+ {"what": "getter nvmlDeviceGetUUID", "value": 17.1, "budget": 20, "unit": "ns", "ratio": 0.855},
+ {"what": "threads added by the library", "value": 0, "budget": 0, "unit": "", "ratio": 0}
+], "load_average": 0.4}"""
 
 
-def test_every_line_of_the_nvml_bench_becomes_a_figure() -> None:
-    figures = {figure.what: figure.value for figure in nvml_figures(PRINTED)}
+def test_every_stored_figure_of_the_emulator_is_read() -> None:
+    getter, threads = emulator_figures(STORED)
 
-    assert figures == {
-        "NVML getter nvmlDeviceGetUUID": 19.3,
-        "NVML getter nvmlDeviceGetPciInfo_v3": 21.8,
-        "library init, p50": 81.7,
-        "library memory added": 532,
-        "NVML command, p50": 97.8,
-    }
+    assert (getter.what, getter.value, getter.budget) == ("getter nvmlDeviceGetUUID", 17.1, 20)
+    assert threads.kept
+    assert not Figure("threads", 1, 0, "").kept
 
 
 def test_a_lower_limit_is_kept_from_above() -> None:

@@ -1,9 +1,8 @@
-"""The budgets, measured: NVML getters, control plane and node start, and the driver on a real node."""
+"""The budgets, measured: the emulator, control plane and node start, and the driver on a real node."""
 
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import statistics
 import subprocess
@@ -27,12 +26,6 @@ from claimwright.e2e.stages import Stages
 
 REPOSITORY = Path(__file__).parents[4]
 ROUNDS = 3
-GETTER = re.compile(r"^(nvmlDevice\w+) ([\d.]+) ns$", re.MULTILINE)
-OTHERS = {
-    "library init, p50": (re.compile(r"^init p50 ([\d.]+) us", re.MULTILINE), 100.0, "us"),
-    "library memory added": (re.compile(r"^resident memory added (\d+) KiB", re.MULTILINE), 512.0, "KiB"),
-    "NVML command, p50": (re.compile(r"^set and visible p50 ([\d.]+) us", re.MULTILINE), 50.0, "us"),
-}
 
 
 @dataclass(frozen=True)
@@ -47,13 +40,13 @@ class Figure:
 
     @property
     def ratio(self) -> float:
-        """Value over budget; for an upper limit, 1 or less keeps it."""
-        return self.value / self.budget
+        """Value over budget; for an upper limit, 1 or less keeps it. Of a budget of nothing, the value itself."""
+        return self.value / self.budget if self.budget else self.value
 
     @property
     def kept(self) -> bool:
         """Whether the budget is kept."""
-        return self.ratio <= 1 if self.at_most else self.ratio >= 1
+        return self.value <= self.budget if self.at_most else self.value >= self.budget
 
 
 def run_bench(folder: Path, *, claims: int, progress: Progress) -> list[Figure]:
@@ -61,8 +54,8 @@ def run_bench(folder: Path, *, claims: int, progress: Progress) -> list[Figure]:
     folder.mkdir(parents=True, exist_ok=True)
     stages = Stages()
     figures: list[Figure] = []
-    with stages.stage("nvml", "getters, library start and commands, from a C loop"):
-        figures += nvml_figures(_nvml_output())
+    with stages.stage("emulator", "library, commands, events, files and boots of an emulated node"):
+        figures += emulator_figures(_emulator_output(folder))
     with stages.stage("start", f"control plane and node, {ROUNDS} times each, in turn"):
         figures += list(_start_figures(progress))
     with stages.stage("driver", f"{claims} claims, pods and restarts on a real node"):
@@ -73,22 +66,18 @@ def run_bench(folder: Path, *, claims: int, progress: Progress) -> list[Figure]:
     return figures
 
 
-def _nvml_output() -> str:
-    script = REPOSITORY / "emulator/bench/nvml_getters.py"
-    return subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, check=True, timeout=300
-    ).stdout
+def _emulator_output(folder: Path) -> str:
+    script, said = REPOSITORY / "emulator/bench/budgets.py", folder / "emulator.json"
+    subprocess.run([sys.executable, script, "--json", said], check=True, timeout=900)
+    return said.read_text()
 
 
-def nvml_figures(output: str) -> list[Figure]:
-    """Read the lines of `emulator/bench/nvml_getters.py`."""
-    figures = [
-        Figure(f"NVML getter {name}", float(value), 20.0, "ns") for name, value in GETTER.findall(output)
+def emulator_figures(said: str) -> list[Figure]:
+    """Read what `emulator/bench/budgets.py --json` stores."""
+    return [
+        Figure(each["what"], each["value"], each["budget"], each["unit"])
+        for each in json.loads(said)["figures"]
     ]
-    for what, (pattern, budget, unit) in OTHERS.items():
-        if found := pattern.search(output):
-            figures.append(Figure(what, float(found[1]), budget, unit))
-    return figures
 
 
 def _start_figures(progress: Progress) -> Iterator[Figure]:

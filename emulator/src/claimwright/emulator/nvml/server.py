@@ -121,7 +121,7 @@ class NvmlServer:
 
     def _follow(self, state: NodeState) -> None:
         """Wake who waits for events of a GPU that is lost now; end every event set when the driver goes."""
-        lost = frozenset(gpu.index for gpu in state.gpus if gpu.lost)
+        lost = frozenset([gpu.index for gpu in state.gpus if gpu.lost])
         newly, self._lost = lost - self._lost, lost
         gone = state.driver_condition is DriverCondition.UNLOADED
         assert self._loop is not None

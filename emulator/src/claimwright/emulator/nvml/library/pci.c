@@ -7,14 +7,16 @@ static void fill_pci(const struct cw_gpu *page, struct pci_info *out) {
     };
 }
 
-static char *write_hex(char *at, uint32_t number, int digits) {
+static inline __attribute__((always_inline)) char *write_hex(char *at, uint32_t number, int digits) {
+#pragma GCC unroll 8
     while (digits--) *at++ = "0123456789ABCDEF"[number >> 4 * digits & 0xf];
     return at;
 }
 
 /* By hand: printf would take ten times as long as all the rest of the getter. */
-static void write_bus_id(char *at, const struct pci_info *info, unsigned function) {
-    at = write_hex(at, info->domain, 8);
+static inline __attribute__((always_inline)) void write_bus_id(char *at, const struct pci_info *info, int domain_digits,
+                                                               unsigned function) {
+    at = write_hex(at, info->domain, domain_digits);
     *at++ = ':';
     at = write_hex(at, info->bus, 2);
     *at++ = ':';
@@ -23,10 +25,10 @@ static void write_bus_id(char *at, const struct pci_info *info, unsigned functio
     *write_hex(at, function, 1) = 0;
 }
 
-/* The old name is the new one without the upper half of its domain. */
+/* Twice, as reading back what was just written byte by byte waits for the stores. */
 static void name_pci(struct pci_info *out, unsigned function) {
-    write_bus_id(out->bus_id, out, function);
-    memcpy(out->legacy_bus_id, out->bus_id + 4, sizeof "0000:00:00.0");
+    write_bus_id(out->legacy_bus_id, out, 4, function);
+    write_bus_id(out->bus_id, out, 8, function);
 }
 
 /* Each version wrote one more tail: the oldest ends before the subsystem id, the second before the long bus id. */
