@@ -247,3 +247,22 @@ def test_a_node_that_is_gone_does_not_keep_its_caller_waiting() -> None:
 
     with pytest.raises(NodeError, match="does not answer"):
         node.call("snapshot")
+
+
+@pytest.mark.parametrize("arguments", [(), ("-L",), ("-q", "-x"), ("-pm", "1"), ("mig", "-lgip")], ids=str)
+def test_nvidia_smi_of_a_killed_node_says_at_once_that_no_driver_answers(arguments: tuple[str, ...]) -> None:
+    node = running.up("l4", name="one")
+    os.kill(node.pid, signal.SIGKILL)
+    wait_until(lambda: is_gone(node.pid))
+
+    begin = time.monotonic()
+    said = subprocess.run(
+        [node.driver_root / "usr/bin/nvidia-smi", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+    assert (said.returncode, "couldn't communicate with the NVIDIA driver" in said.stdout) == (9, True)
+    assert time.monotonic() - begin < 5

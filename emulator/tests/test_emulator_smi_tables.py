@@ -101,6 +101,25 @@ def test_the_table_looks_as_that_of_the_drivers_branch(
     assert "No MIG devices found" in said
 
 
+@pytest.mark.parametrize(
+    ("driver", "gone"),
+    [
+        ("570.148.08", set()),
+        ("580.126.20", {"display_mode"}),
+        ("595.91.07", {"display_mode", "power.management", "clocks.applications.gr"}),
+    ],
+)
+def test_properties_that_the_driver_gave_up_say_so_in_brackets(
+    tmp_path: Path, driver: str, gone: set[str]
+) -> None:
+    names = ["display_mode", "power.management", "clocks.applications.gr", "clocks.gr"]
+    state = replace(build_node(load_node_profile("l4"), "node"), driver_version=driver)
+    with Served(tmp_path / "root", state) as node:
+        _, said = node.smi(f"--query-gpu={','.join(names)}", "--format=csv,noheader")
+    cells = dict(zip(names, said.strip().split(", "), strict=True))
+    assert {name for name in names if cells[name] == "[Requested functionality has been deprecated]"} == gone
+
+
 def test_mig_devices_are_shown_as_the_real_table_does(node: Served) -> None:
     node.smi("-i", "0", "-mig", "1")
     node.smi("mig", "-i", "0", "-cgi", "9,19", "-C")

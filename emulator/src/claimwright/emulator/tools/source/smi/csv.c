@@ -73,7 +73,7 @@ static void read_cell(const struct row *row, void *gpu, bool units, char *out, s
     char text[MOST_CELL - 16];
     int result = read_row(row, gpu, AS_CSV, text, sizeof text);
     const char *unit = units && !result ? csv_unit_of(row->style) : "";
-    snprintf(out, size, result ? "[%s]" : *unit ? "%s %s" : "%s", text, unit);
+    snprintf(out, size, result || row->style == DEPRECATED ? "[%s]" : *unit ? "%s %s" : "%s", text, unit);
 }
 
 /* A property of a GPU by its name; "N/A" where it has none. */

@@ -10,7 +10,7 @@ CLOCK_LEAF("video_clock", "Video", "nvmlDeviceGetClockInfo", 3, "clocks.current.
            "Clock of encoders and decoders."),
 #define APPLICATION(tag, label, function, type, query, help)                                                       \
     CLOCK_LEAF(tag, label, function, type, query, help, .until = 590000),                                         \
-    LEAF(2, tag, label, DEPRECATED, NULL, "", 0, NULL, NULL, .since = 590000)
+    LEAF(2, tag, label, DEPRECATED, NULL, "", 0, query, NULL, .since = 590000)
 GROUP(1, "applications_clocks", "Applications Clocks", .sections = CLOCK),
 APPLICATION("graphics_clock", "Graphics", "nvmlDeviceGetApplicationsClock", 0,
             "clocks.applications.graphics clocks.applications.gr", "Graphics clock asked for with -ac; deprecated, use -lgc."),
