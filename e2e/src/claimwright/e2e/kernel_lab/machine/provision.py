@@ -61,6 +61,13 @@ def prepare_lab(progress: Progress) -> Lab:
     return find_lab()
 
 
+def _sweep(left: Path, progress: Progress) -> None:
+    """Remove what a killed preparation left: nobody else can be at work, since we have the lock."""
+    if left.is_dir() and any(left.iterdir()):
+        with progress.step("removing what an interrupted preparation left"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _bring(scratch: Path, progress: Progress) -> None:
     if platform.machine() != "x86_64":
         raise LabError(f"it is for x86-64 machines, this is {platform.machine()}")
