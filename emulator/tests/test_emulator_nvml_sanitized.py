@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from claimwright.emulator.nvml import compiling
+from claimwright.emulator.testing import Served
+
 FUZZ = Path(__file__).parent.parent / "fuzz"
 
 
@@ -51,3 +54,18 @@ def test_rubbish_to_every_function_is_clean_under_sanitizers_whatever_becomes_of
     assert counted["functions"] == 469
     assert counted["functions_that_succeeded"] > 150
     assert sum(counted["results"].values()) == 24000
+
+
+@_needs("tsan")
+@pytest.mark.slow
+def test_threads_that_call_init_and_shut_down_at_once_do_not_race(tmp_path: Path) -> None:
+    caller, flags = tmp_path / "threads", ("-g", "-O1", "-fsanitize=thread")
+    source = str(FUZZ / "nvml_threads.c")
+    subprocess.run(["gcc", *flags, "-o", caller, source, "-ldl", "-pthread"], check=True, timeout=120)
+    with Served(tmp_path / "root", "l4x4") as node:
+        compiling.compile_to(compiling.LIBRARY, node.library.resolve(), *flags)
+        done = subprocess.run(
+            [caller, node.library, "150"], capture_output=True, text=True, timeout=300, check=False
+        )
+    assert "ThreadSanitizer" not in done.stderr, done.stderr
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
