@@ -54,6 +54,11 @@ SETTINGS = {
     "MIG": ("n.nvmlDeviceSetMigMode(g, 1)", "n.nvmlDeviceGetMigMode(g)", [0, 0], [1, 1]),
     "bandwidth of a node": (
         "n.nvmlSystemSetNvlinkBwMode(3)", "n.nvmlSystemGetNvlinkBwMode()", 0, 3),
+    "when links sleep": (
+        "n.nvmlDeviceSetNvLinkDeviceLowPowerThreshold(g, 77)",
+        "[(f.nvmlReturn, f.value.uiVal) for f in n.nvmlDeviceGetFieldValues(g, [168, 200, 223, 224, 225])]",
+        [(0, 100), (0, 8191), (0, 1), (0, 0), (0, 1)], [(0, 77), (0, 8191), (0, 1), (0, 0), (0, 1)]),
+    "hostname": ("n.nvmlDeviceSetHostname_v1(g, b'rack7')", "n.nvmlDeviceGetHostname_v1(g)", "", "rack7"),
     "metrics": (
         "n.nvmlGpmSetStreamingEnabled(g, 1)", "n.nvmlGpmQueryIfStreamingEnabled(g)", 0, 1),
     "drain": (

@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from claimwright.emulator.nvml.records import record
 
 MAGIC = 0x4D564E4C57414C43  # "CLAWLNVM" in memory order
-ABI = 4
+ABI = 5
 CAPACITY = 32  # GPUs of one node; NVML's own PCI limits allow no more on any board we model
 HEADER_BYTES = 4096
 PAGE_BYTES = 8192
@@ -118,7 +118,7 @@ GPU = record(
     "u32 power_usage_mw", "u32 power_limit_mw",
     "u32 clocks[4]", "u32 application_clocks[4]",
     "u32 gpu_percent", "u32 memory_percent", "u32 encoder_percent", "u32 decoder_percent",
-    "u32 jpeg_percent", "u32 ofa_percent",
+    "u32 jpeg_percent", "u32 ofa_percent", "u32 link_threshold",
     "u32 ecc_current", "u32 ecc_pending",
     "u64 ecc_volatile_corrected", "u64 ecc_volatile_uncorrected",
     "u64 ecc_aggregate_corrected", "u64 ecc_aggregate_uncorrected",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from claimwright.emulator.model import FunctionKind, GpuState, NvLink, PciAddress, PciIdentity, ProcessKind
+from claimwright.emulator.model.board import Architecture
 from claimwright.emulator.model.state import NvLinkErrors
 from claimwright.emulator.nvml.layout import (
     ABSENT,
@@ -28,6 +29,7 @@ _NOWHERE = PciAddress(0, 0, 0)
 _NOBODY = PciIdentity(0, 0, 0, 0, 0, 0)
 _NO_INSTANCE = 0xFFFFFFFF
 _MOST = 0xFFFFFFFE
+_LINK_THRESHOLD = 100  # the driver's own; no source says how long that is
 
 
 def reading_values(gpu: GpuState, remotes: Mapping[PciAddress, PciIdentity]) -> dict[str, Value]:
@@ -80,7 +82,15 @@ def load_values(gpu: GpuState) -> dict[str, Value]:
         "decoder_percent": busy.decoder,
         "jpeg_percent": busy.jpeg,
         "ofa_percent": busy.optical_flow,
+        "link_threshold": _link_threshold(gpu),
     }
+
+
+def _link_threshold(gpu: GpuState) -> int:
+    """Return after how long an idle link sleeps, in units of its generation (Hopper and later)."""
+    if gpu.board.nvlink is None or gpu.board.architecture < Architecture.HOPPER:
+        return ABSENT
+    return gpu.settings.link_threshold or _LINK_THRESHOLD
 
 
 def sum_values(gpu: GpuState) -> dict[str, Value]:

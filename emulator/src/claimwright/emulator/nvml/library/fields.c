@@ -140,6 +140,21 @@ static int heat_field(const struct cw_gpu *page, uint32_t field, struct field_an
     }
 }
 
+/* When idle links go to low power: the threshold, its bounds, its unit (100 us, on NVLink 5 50 us), whether there is one. */
+static int link_power_field(const struct cw_gpu *page, uint32_t field, struct field_answer *out) {
+    enum { LOWEST = 1, HIGHEST = 0x1fff, BLACKWELL = 10 };
+    bool known = page->link_threshold != ABSENT;
+    if (field == 225) return answer_u32(out, known);
+    if (!known) return NOT_SUPPORTED;
+    switch (field) {
+        case 168: return answer_u32(out, page->link_threshold);
+        case 200: return answer_u32(out, HIGHEST);
+        case 223: return answer_u32(out, LOWEST);
+        case 224: return answer_u32(out, page->architecture >= BLACKWELL);
+        default: return NOT_SUPPORTED;
+    }
+}
+
 static int general_field(const struct cw_gpu *page, uint32_t field, struct field_answer *out) {
     enum { HOPPER = 9, GPU_RESET = 1, DRAIN_AND_RESET = 4 };
     switch (field) {
@@ -181,6 +196,7 @@ static int read_field(const struct cw_gpu *page, uint32_t field, uint32_t scope,
     if (result == NOT_SUPPORTED) result = power_field(page, field, scope, out);
     if (result == NOT_SUPPORTED) result = heat_field(page, field, out);
     if (result == NOT_SUPPORTED) result = slowdown_field(field, out);
+    if (result == NOT_SUPPORTED) result = link_power_field(page, field, out);
     if (result == NOT_SUPPORTED) result = general_field(page, field, out);
     if (result == NOT_SUPPORTED) result = old_link_field(page, field, out);
     if (result == NOT_SUPPORTED && ((field >= 161 && field <= 166) || field == 146))

@@ -13,7 +13,7 @@
 #define CW_COMPUTE_INSTANCE_HANDLES 4352
 #define CW_HANDLES 8192
 #define CW_MAGIC 0x4d564e4c57414c43
-#define CW_ABI 0x4
+#define CW_ABI 0x5
 #define CW_CAPACITY 0x20
 #define CW_HEADER_BYTES 0x1000
 #define CW_PAGE_BYTES 0x2000
@@ -171,6 +171,7 @@ struct cw_gpu {
     uint32_t decoder_percent;
     uint32_t jpeg_percent;
     uint32_t ofa_percent;
+    uint32_t link_threshold;
     uint32_t ecc_current;
     uint32_t ecc_pending;
     uint64_t ecc_volatile_corrected;
@@ -307,8 +308,9 @@ _Static_assert(offsetof(struct cw_gpu, encoder_percent) == 92, "gpu.encoder_perc
 _Static_assert(offsetof(struct cw_gpu, decoder_percent) == 96, "gpu.decoder_percent");
 _Static_assert(offsetof(struct cw_gpu, jpeg_percent) == 100, "gpu.jpeg_percent");
 _Static_assert(offsetof(struct cw_gpu, ofa_percent) == 104, "gpu.ofa_percent");
-_Static_assert(offsetof(struct cw_gpu, ecc_current) == 108, "gpu.ecc_current");
-_Static_assert(offsetof(struct cw_gpu, ecc_pending) == 112, "gpu.ecc_pending");
+_Static_assert(offsetof(struct cw_gpu, link_threshold) == 108, "gpu.link_threshold");
+_Static_assert(offsetof(struct cw_gpu, ecc_current) == 112, "gpu.ecc_current");
+_Static_assert(offsetof(struct cw_gpu, ecc_pending) == 116, "gpu.ecc_pending");
 _Static_assert(offsetof(struct cw_gpu, ecc_volatile_corrected) == 120, "gpu.ecc_volatile_corrected");
 _Static_assert(offsetof(struct cw_gpu, ecc_volatile_uncorrected) == 128, "gpu.ecc_volatile_uncorrected");
 _Static_assert(offsetof(struct cw_gpu, ecc_aggregate_corrected) == 136, "gpu.ecc_aggregate_corrected");
