@@ -144,7 +144,7 @@ COUNTED: dict[str, dict[str, Any]] = {
     "nvlink-errors gpu=1 link=4 crc_flit=5": {"crc_flit": 5, "crc_flit_field": 5},
 }
 # Elsewhere: T4, boards with fans, nodes with IMEX, MIG.
-NOT_HERE = {"retired-pages", "fan-failure", "imex-peer-loss"}
+NOT_HERE = {"retired-pages", "fan-failure", "imex-peer-loss", "mig-half-made"}
 
 
 class Observer:
@@ -221,7 +221,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 def test_every_class_is_observed_here() -> None:
     tried = {("xid" if words.startswith("xid=") else words.split()[0]) for words in (*LASTING, *COUNTED)}
-    assert tried | NOT_HERE >= set(FAULTS) - {name for name in FAULTS if name.startswith("mig-")}
+    assert tried | NOT_HERE >= set(FAULTS)
 
 
 @pytest.mark.capability("004-18")
@@ -258,6 +258,73 @@ def test_what_is_counted_is_seen_until_a_reset(
     node.call("reset_gpu", gpu=1)
     seen = observer.read(uuid)
     assert {key: seen[key] for key in COUNTED[words]} == dict.fromkeys(COUNTED[words], 0)
+
+
+def smi(node: running.RunningNode, *words: str) -> str:
+    environment = {**os.environ, **node.environment}
+    done = subprocess.run(
+        ["nvidia-smi", *words], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.stdout
+
+
+def test_a_half_made_instance_is_seen_by_nvidia_smi_and_slow_to_destroy(
+    node: running.RunningNode, uuid: str
+) -> None:
+    node.call("set_mig_mode", gpu=1, enabled=True)
+    try:
+        inject("mig-half-made gpu=1 profile=19 start=2")
+        assert "2:1" in smi(node, "mig", "-i", "1", "-lgi")
+        assert "MIG 1g" not in smi(node, "-L")
+        inject("slow-mig-destroy seconds=0.5")
+        started = time.monotonic()
+        smi(node, "mig", "-i", "1", "-dgi")
+        assert time.monotonic() - started >= 0.5
+        assert "2:1" not in smi(node, "mig", "-i", "1", "-lgi")
+    finally:
+        command("clear", "--all")
+        node.call("set_mig_mode", gpu=1, enabled=False)
+
+
+@pytest.mark.parametrize(
+    ("profile", "words", "seen"),
+    [
+        ("t4", "retired-pages gpu=0 pages=2", ("retired_pages.pending", "Yes")),
+    ],
+)
+def test_faults_of_other_boards_are_seen_by_nvidia_smi_and_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str, words: str, seen: tuple[str, str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    other = running.up(profile, name="other", files="plain")
+    try:
+        query = (f"--query-gpu={seen[0]}", "--format=csv,noheader")
+        before = smi(other, *query)
+        inject(words)
+        assert smi(other, *query).strip() == seen[1] != before.strip()
+        command("clear", "--all")
+        assert smi(other, *query) == before
+    finally:
+        running.down("other")
+
+
+def test_an_open_file_keeps_the_gpu_in_nvml_until_it_is_closed(
+    node: running.RunningNode, observer: Observer, uuid: str
+) -> None:
+    address = node.call("snapshot")["gpus"][1]["pci"]
+    listed = node.host_root / "proc/driver/nvidia/gpus" / address
+    node.call("set_persistence_mode", gpu=1, enabled=False)
+    inject("unbind-blocked gpu=1")
+    node.call("unbind", function=address)
+    assert observer.read(uuid)["count"] == 8
+    assert listed.exists()
+    assert node.call("snapshot")["gpus"][1]["leaving"]
+    command("clear", "unbind-blocked")
+    wait_until(lambda: not listed.exists())
+    assert observer.read(uuid) == {"handle": 6, "count": 7}
+    node.call("bind", function=address, driver="nvidia")
+    wait_until(listed.exists)
+    assert observer.read(uuid)["count"] == 8
 
 
 def test_files_and_nvml_and_nvidia_smi_agree_about_a_pulled_card(

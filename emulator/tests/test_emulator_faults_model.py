@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from claimwright.emulator.model import NodeModel, NodeState, build_node, load_no
 from claimwright.emulator.model.change import EventKind, GpuEvent
 from claimwright.emulator.model.faults import FAULTS, XIDS, Cure, parameters_of, usage
 from claimwright.emulator.model.health import ClockReason, RecoveryAction
-from claimwright.emulator.model.operations import bus, fabric, faults, gpus
+from claimwright.emulator.model.operations import bus, fabric, faults, gpus, mig
 
 # One way to inject each class on an HGX H100; those that it cannot have are tried on other boards below.
 INJECTED: dict[str, dict[str, Any]] = {
@@ -53,7 +54,7 @@ INJECTED: dict[str, dict[str, Any]] = {
     "inforom-corrupt": {"gpu": 1},
 }
 ON_T4 = {"retired-pages": {"gpu": 0, "pages": 2}}
-ELSEWHERE = {"fan-failure", "imex-peer-loss"}  # boards with fans; nodes with IMEX
+ELSEWHERE = {"fan-failure", "imex-peer-loss", "mig-half-made"}  # boards with fans; nodes with IMEX; MIG mode
 
 
 def node(profile: str = "hgx-h100") -> NodeModel:
@@ -305,6 +306,68 @@ def test_a_node_whose_imex_stops_is_started_again_by_the_end_of_the_fault() -> N
     imex = model.snapshot().imex
     assert imex is not None
     assert imex.running
+
+
+def test_fans_that_stop_warm_the_gpu_and_start_again() -> None:
+    state = build_node(load_node_profile("l4"), "node")
+    gpu = state.gpus[0]
+    with_fans = replace(gpu, board=gpu.board.model_copy(update={"fans": 2}))
+    model = NodeModel(replace(state, gpus=(with_fans,)))
+    number = inject(model, "fan-failure", gpu=0, fans=2)
+    hot = model.snapshot().gpus[0]
+    assert hot.health.failed_fans == 2
+    assert hot.temperature.gpu > gpu.temperature.gpu
+    model.perform(faults.clear_fault, number)
+    mended = model.snapshot().gpus[0]
+    assert (mended.health.failed_fans, mended.temperature.gpu) == (0, gpu.temperature.gpu)
+
+
+def half_made(**parameters: int) -> tuple[NodeModel, int]:
+    model = node()
+    model.perform(mig.set_mig_mode, 1, enabled=True)
+    return model, inject(model, "mig-half-made", **{"gpu": 1, "profile": 19, "start": 2, **parameters})
+
+
+def instances(model: NodeModel) -> list[tuple[int, int, int]]:
+    there = model.snapshot().gpus[1].mig
+    assert there is not None
+    return [(each.profile, each.placement.start, len(each.compute_instances)) for each in there.gpu_instances]
+
+
+def test_a_half_made_instance_takes_room_until_the_fault_is_cleared() -> None:
+    model, number = half_made()
+    assert instances(model) == [(19, 2, 0)]
+    with pytest.raises(OperationRefused, match="no room"):
+        model.perform(mig.create_gpu_instance, 1, 0)
+    model.perform(faults.clear_fault, number)
+    assert instances(model) == []
+    model.perform(mig.create_gpu_instance, 1, 0)
+
+
+def test_a_half_made_instance_that_somebody_finished_or_destroyed_is_left_alone() -> None:
+    model, number = half_made()
+    there = model.snapshot().gpus[1].mig
+    assert there is not None
+    made = there.gpu_instances[0].id
+    model.perform(mig.create_compute_instance, 1, made)
+    model.perform(faults.clear_fault, number)
+    assert instances(model) == [(19, 2, 1)]
+    model, number = half_made()
+    model.perform(mig.destroy_gpu_instance, 1, made)
+    model.perform(faults.clear_fault, number)
+    assert instances(model) == []
+
+
+def test_a_half_made_instance_is_refused_where_there_is_no_room_or_no_mig() -> None:
+    model, _ = half_made()
+    for parameters, said in (
+        ({"gpu": 0, "profile": 19, "start": 0}, "not in MIG mode"),
+        ({"gpu": 1, "profile": 19, "start": 2}, "active already"),
+        ({"gpu": 1, "profile": 9, "start": 0}, "free for this profile: 4"),
+        ({"gpu": 1, "profile": 4711, "start": 0}, "free for this profile: none"),
+    ):
+        with pytest.raises(OperationRefused, match=said):
+            inject(model, "mig-half-made", **parameters)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from claimwright.emulator.errors import OperationRefused, Refusal
-from claimwright.emulator.model.faults import bus, calls, driver, fabric, heat, links, memory, xids
+from claimwright.emulator.model.faults import bus, calls, driver, fabric, heat, links, memory, mig, xids
 from claimwright.emulator.model.faults.fault import Fault
 
 _CLASSES: tuple[type[Fault], ...] = (
@@ -47,6 +47,7 @@ _CLASSES: tuple[type[Fault], ...] = (
     calls.NvmlFails,
     calls.SlowHandles,
     calls.SlowMigDestroy,
+    mig.MigHalfMade,
     driver.DriverReload,
     driver.DriverMismatch,
     driver.PersistenceDaemonGone,
