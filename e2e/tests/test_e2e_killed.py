@@ -51,7 +51,7 @@ def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_killed_world_is_cleared_by_down(state: Path) -> None:
     name = f"killed-{uuid.uuid4().hex[:6]}"
-    before = machine()
+    before = machine(state)
     clusters.up(clusters.ClusterSpec(name=name, nodes=1))
     cluster = clusters.load(name)
     emulated = running.up("hgx-h100", name=name, mount_namespace=cluster.nodes[0].mount_namespace)
@@ -72,14 +72,14 @@ def test_a_killed_world_is_cleared_by_down(state: Path) -> None:
 
     assert claimwright("node", "down", name) == 0
     assert claimwright("cluster", "down", name) == 0
-    assert machine() == before
+    assert machine(state) == before
     assert left(state) == []
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_cluster_command_killed_at_a_random_moment_is_cleared_by_down(state: Path, seed: int) -> None:
     name = f"midway-{uuid.uuid4().hex[:6]}"
-    before = machine()
+    before = machine(state)
     moment = random.Random(seed).uniform(0.2, 6.0)
     up = subprocess.Popen([*CLAIMWRIGHT, "cluster", "up", "--name", name], stderr=subprocess.DEVNULL)
 
@@ -92,7 +92,7 @@ def test_a_cluster_command_killed_at_a_random_moment_is_cleared_by_down(state: P
     assert code == 0 or not (state / "claimwright/clusters" / name).exists(), (
         "killed before it had made anything"
     )
-    assert machine() == before
+    assert machine(state) == before
     assert left(state) == []
 
 
@@ -106,9 +106,9 @@ def kill(*pids: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def machine() -> tuple[list[str], list[str], list[str]]:
-    """What this machine shows of clusters and nodes: mounts, short folders and cgroups of ours."""
-    mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "claimwright" in line]
+def machine(state: Path) -> tuple[list[str], list[str], list[str]]:
+    """What this machine shows of clusters and nodes: mounts below `state`, short folders and cgroups of ours."""
+    mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(state) in line]
     folders = sorted(str(path) for path in Path("/run").glob("cw-*"))
     groups = sorted(str(path) for path in Path("/sys/fs/cgroup").rglob("*claimwright*"))
     return mounts, folders, groups
