@@ -1,7 +1,8 @@
 """Which functions the programs that meet an emulated node call: each of them needs behaviour, not a symbol alone.
 
-Read from each program's source (versions in the comments), names as the library exports them. The test that keeps the
-Python programs' lists true reads their installed source.
+Names as the library exports them. gpustat's and nvitop's lists are read from their installed source, and a test keeps them
+so; those of the Go programs are what their public sources call at the versions in the comments; the exporter's stands for
+any that watches what DCGM documents, and follows its list of fields rather than its code.
 """
 
 from __future__ import annotations
