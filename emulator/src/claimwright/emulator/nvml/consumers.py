@@ -1,8 +1,8 @@
 """Which functions the programs that meet an emulated node call: each of them needs behaviour, not a symbol alone.
 
-Names as the library exports them. gpustat's and nvitop's lists are read from their installed source, and a test keeps them
-so; those of the Go programs are what their public sources call at the versions in the comments; the exporter's stands for
-any that watches what DCGM documents, and follows its list of fields rather than its code.
+Names as the library exports them. gpustat's and nvitop's lists are read from their installed source, and a test keeps
+them so; those of the Go programs are what their public sources call at the versions in the comments; the exporter's
+stands for any that watches what DCGM documents, and follows its list of fields rather than its code.
 """
 
 from __future__ import annotations
