@@ -18,7 +18,7 @@
 enum { FUNCTIONS = 1024, ARGUMENTS = 8, VARIANTS = 8, POINTERS = 8, KEPT = 16, ROOM = 1 << 20, CANARY = 64, HUGE = 8000 };
 enum { HANDLE_COUNT = 8192, MIG_DEVICES = 32, GPU_INSTANCES = 3872, COMPUTE_INSTANCES = 4352 }; /* handles.py */
 
-struct variant { unsigned size, word, nested, count, unit, pointer_count, pointers[POINTERS]; };
+struct variant { unsigned size, word, nested, count, unit, timeout, pointer_count, pointers[POINTERS]; };
 struct argument {
     char kind, mark; /* H N I V C A R; what is special about it */
     unsigned size, divisor, fixed, variant_count;
@@ -62,8 +62,8 @@ static uint8_t *make_area(void) {
 
 static void read_variant(char *text, struct variant *out) {
     char *save, *part = strtok_r(text, "/", &save);
-    unsigned *members[] = {&out->size, &out->word, &out->nested, &out->count, &out->unit};
-    for (int index = 0; index < 5; index++, part = strtok_r(NULL, "/", &save)) *members[index] = (unsigned)strtoul(part, NULL, 0);
+    unsigned *members[] = {&out->size, &out->word, &out->nested, &out->count, &out->unit, &out->timeout};
+    for (int index = 0; index < 6; index++, part = strtok_r(NULL, "/", &save)) *members[index] = (unsigned)strtoul(part, NULL, 0);
     for (; part && out->pointer_count < POINTERS; part = strtok_r(NULL, "/", &save))
         out->pointers[out->pointer_count++] = (unsigned)strtoul(part, NULL, 0);
 }
@@ -165,6 +165,8 @@ static void *record(const struct argument *argument, int area, unsigned some) {
     if (foreign) return memcpy(start, &word, 4);
     fill(start, variant->size);
     if (word) memcpy(start, &word, 4);
+    uint32_t timeout_ms = roll() % 3; /* its member counts from 1, 0 is none */
+    if (variant->timeout) memcpy(start + variant->timeout - 1, &timeout_ms, sizeof timeout_ms);
     for (unsigned index = 0; index < variant->pointer_count; index++) {
         void *held = handle("dgces"[roll() % 5]);
         memcpy(start + variant->pointers[index], &held, sizeof held);
@@ -249,7 +251,9 @@ static int turn_once(void *library, int64_t limit_ms, int (*init)(void)) {
     int result = invoke(library, function, given);
     int64_t took = (now_us() - start) / 1000;
     down |= !strcmp(function->name, "nvmlShutdown");
-    if (result < 0 || result > 30) fail(result == 999 ? "answered UNKNOWN" : "answered with no code of nvmlReturn_t");
+    /* An emulated node's processors need not be this machine's: sched_setaffinity refuses. */
+    bool may_fail = result == 999 && strstr(function->name, "SetCpuAffinity");
+    if (!may_fail && (result < 0 || result > 30)) fail(result == 999 ? "answered UNKNOWN" : "answered with no code of nvmlReturn_t");
     if (took > limit_ms) fprintf(stderr, "took %" PRId64 " ms\n", took), exit(3);
     for (int index = 0; index < function->count; index++)
         if (given[index] && strchr("IRACV", function->arguments[index].kind)) {
@@ -283,7 +287,7 @@ int main(int count, char **given) {
     if (init() == 0) prepare(library);
     printf("ready\n"), fflush(stdout);
     if (getenv("NVML_FUZZ_WAIT")) getchar(); /* the node dies meanwhile */
-    uint64_t results[32] = {0}, ok[FUNCTIONS] = {0};
+    uint64_t results[1000] = {0}, ok[FUNCTIONS] = {0};
     for (uint64_t turn = first; turn < first + turns; turn++) {
         if (!describing) *progress = turn;
         dice = seed * 0x2545f4914f6cdd1d ^ turn * 0xd1342543de82ef95;
@@ -292,7 +296,7 @@ int main(int count, char **given) {
         dice = seed * 0x2545f4914f6cdd1d ^ turn * 0xd1342543de82ef95; /* which function it was */
         if (result == 0) ok[roll() % (unsigned)function_count]++;
     }
-    for (int code = 0; code < 32; code++)
+    for (int code = 0; code < 1000; code++)
         if (results[code]) printf("result %d %" PRIu64 "\n", code, results[code]);
     for (int index = 0; index < function_count; index++)
         if (ok[index]) printf("succeeded %s %" PRIu64 "\n", functions[index].name, ok[index]);

@@ -74,7 +74,10 @@ def _variant(name: str, nested: list[Part]) -> str:
     own = [inner[0]] if inner[2] else []
     pointers = [at for at in _pointers(record) if at not in own]
     word = records.VERSION_WORDS.get(record, 0)
-    return "/".join(map(str, [ctypes.sizeof(record), word, *inner, *pointers]))
+    timeout = next(
+        (_offset(record, name) + 1 for name, *_ in record._fields_ if "timeout" in name.lower()), 0
+    )
+    return "/".join(map(str, [ctypes.sizeof(record), word, *inner, timeout, *pointers]))
 
 
 def _offset(record: type[ctypes.Structure], member: str) -> int:
