@@ -14,6 +14,7 @@ from claimwright.emulator import picture
 from claimwright.emulator.description import describe
 from claimwright.emulator.model import NodeModel, build_node, load_node_profile, node_names
 from claimwright.emulator.model.operations import faults, gpus, mig
+from claimwright.emulator.watch import screen
 
 _PAGE = Path(__file__).parents[2] / "docs/node-inspect.md"
 
@@ -74,6 +75,18 @@ def test_seven_instances_stand_in_one_bar_at_any_width(width: int) -> None:
     cells = bar[bar.index("|") + 1 : bar.rindex("|")].split("|")
     assert [cell.strip() for cell in cells] == ["1g" if width == 80 else "1g.10gb"] * 7 + ["·"]
     assert len({len(cell) for cell in cells}) == 1
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+@pytest.mark.parametrize("profile", node_names())
+def test_the_live_picture_fits_every_terminal_too(profile: str, width: int) -> None:
+    console = Console(file=StringIO(), width=width, highlight=False)
+    console.print(screen.draw(describe(busy(profile).snapshot()), ["an event"], width))
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert not any("…" in line for line in lines)
+    assert ("░" in "".join(lines)) == (width == 200)
 
 
 def test_what_a_gpu_needs_stands_in_its_line() -> None:

@@ -12,11 +12,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from claimwright.emulator.gpu_picture import condition, plain_table
 from claimwright.emulator.watch.commands import event_line
 
 Description = Mapping[str, Any]
 _EVENTS = 12
-_BAR = 10
+_BAR, _WIDE = 10, 118  # cells of a bar, and the columns that three of them in a line need
 _HOT, _WARM = 80, 60
 _MIB = 1 << 20
 
@@ -33,12 +34,12 @@ def show(items: Iterable[Mapping[str, Any]]) -> None:
             else:
                 past.append(event_line(item))
             if state is not None:
-                live.update(draw(state, past), refresh=True)
+                live.update(draw(state, past, console.width), refresh=True)
 
 
-def draw(node: Description, past: Iterable[str] = ()) -> RenderableType:
+def draw(node: Description, past: Iterable[str] = (), width: int = _WIDE) -> RenderableType:
     """Return the whole picture: GPUs, MIG devices, faults, fabric and IMEX, last events."""
-    parts: list[RenderableType] = [_headline(node), _gpus(node)]
+    parts: list[RenderableType] = [_headline(node), _gpus(node, _BAR if width >= _WIDE else 0)]
     if any(_instances(gpu) for gpu in node["gpus"]):
         parts.append(_mig(node))
     parts.append(_faults(node))
@@ -60,54 +61,45 @@ def _headline(node: Description) -> Text:
     )
 
 
-def _gpus(node: Description) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("GPU", "address", "load", "memory", "°C", "power", "MHz", "state"):
+def _gpus(node: Description, cells: int) -> Table:
+    """Return a line a GPU, with bars of so many cells: none where the terminal is narrow."""
+    table = plain_table()
+    for title in ("GPU", "address", "load", "memory MiB", "°C", "power", "MHz", "state"):
         table.add_column(title, justify="right" if title in {"GPU", "°C", "MHz"} else "left", no_wrap=True)
     for gpu in node["gpus"]:
         table.add_row(
             str(gpu["index"]),
             gpu["pci"],
-            _bar(gpu["utilization_percent"], f"{gpu['utilization_percent']:3d} %"),
-            _memory(gpu),
+            _bar(gpu["utilization_percent"], f"{gpu['utilization_percent']:3d} %", cells),
+            _memory(gpu, cells),
             _heat(gpu["temperature_celsius"]),
-            _power(gpu),
+            _power(gpu, cells),
             str(gpu["graphics_clock_mhz"]),
-            _condition(gpu),
+            condition(gpu),
         )
     return table
 
 
-def _memory(gpu: Description) -> Text:
+def _memory(gpu: Description, cells: int) -> Text:
     used, total = gpu["memory_used_bytes"], gpu["memory_total_bytes"]
-    return _bar(100 * used // total, f"{used // _MIB:6d}/{total // _MIB} MiB")
+    return _bar(100 * used // total, f"{used // _MIB:6d}/{total // _MIB}", cells)
 
 
-def _power(gpu: Description) -> Text:
+def _power(gpu: Description, cells: int) -> Text:
     now, limit = gpu["power_milliwatts"], gpu["power_limit_milliwatts"]
-    return _bar(100 * now // max(1, limit), f"{now / 1000:4.0f}/{limit / 1000:.0f} W")
+    return _bar(100 * now // max(1, limit), f"{now / 1000:4.0f}/{limit / 1000:.0f} W", cells)
 
 
-def _bar(percent: int, text: str) -> Text:
-    full = min(_BAR, max(0, round(percent * _BAR / 100)))
+def _bar(percent: int, text: str, cells: int) -> Text:
+    full = min(cells, max(0, round(percent * cells / 100)))
     style = "red" if percent >= _HOT else "yellow" if percent >= _WARM else "green"
-    return Text.assemble(("█" * full, style), ("░" * (_BAR - full), "dim"), f" {text}")
+    return Text.assemble(
+        ("█" * full, style), ("░" * (cells - full), "dim"), f" {text}" if cells else (text, style)
+    )
 
 
 def _heat(celsius: int) -> Text:
     return Text(str(celsius), style="bold red" if celsius >= _HOT else "yellow" if celsius >= _WARM else "")
-
-
-def _condition(gpu: Description) -> Text:
-    if gpu["lost"]:
-        return Text("lost", style="bold red")
-    if gpu["driver"] != "nvidia":
-        return Text(gpu["driver"] or "no driver", style="yellow")
-    wanted = gpu["recovery_action"]
-    if wanted != "none":
-        return Text(f"needs {wanted.replace('_', ' ')}", style="bold yellow")
-    running = len(gpu["processes"])
-    return Text(f"{running} proc", style="cyan") if running else Text("idle", style="dim")
 
 
 def _instances(gpu: Description) -> list[Description]:
