@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 from claimwright.emulator.files.door import mode_and_size
 from claimwright.emulator.files.fuse import protocol
@@ -16,6 +17,7 @@ from claimwright.emulator.files.tree import Dir, Entry, File, Link
 from claimwright.emulator.model.pci import PciAddress
 
 _READ, _WRITE = 4, 2
+_MOST_NAME_BYTES = 255  # NAME_MAX, linux/limits.h
 
 
 class Blocked(Exception):
@@ -41,6 +43,8 @@ class Answers:
 
     def __init__(self, files: HostFiles) -> None:
         self._files = files
+        self._shown: dict[int, bytes] = {}  # by open file: what its reader has begun to read
+        self._opened = count(1)
         self._paths: list[str] = ["", ""]  # by node number; 0 is none, 1 the root
         self._nodes: dict[str, int] = {"": protocol.ROOT_NODE}
         self._table: dict[int, Callable[[Request], bytes]] = {
@@ -55,7 +59,7 @@ class Answers:
             Opcode.READDIR: self._readdir,
             Opcode.ACCESS: self._access,
             Opcode.STATFS: lambda _request: protocol.statfs_reply(),
-            Opcode.RELEASE: lambda _request: b"",
+            Opcode.RELEASE: self._release,
             Opcode.RELEASEDIR: lambda _request: b"",
             **{each: _refuse(errno.EACCES) for each in (Opcode.CREATE, Opcode.MKNOD)},
             **{each: _refuse(errno.EPERM) for each in _CHANGES},
@@ -69,7 +73,10 @@ class Answers:
         return handler(request)
 
     def _lookup(self, request: Request) -> bytes:
-        folder, name = self._paths[request.node], bytes(request.body).rstrip(b"\0").decode()
+        raw = bytes(request.body).rstrip(b"\0")
+        if len(raw) > _MOST_NAME_BYTES:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        folder, name = self._paths[request.node], os.fsdecode(raw)
         path = f"{folder}/{name}" if folder else name
         return protocol.entry_reply(self._node(path), path, self._entry(path))
 
@@ -98,16 +105,24 @@ class Answers:
         access = flags & os.O_ACCMODE
         wanted = (_READ if access != os.O_WRONLY else 0) | (_WRITE if access != os.O_RDONLY else 0)
         _check_mode(path, entry, wanted, request.uid)
-        return protocol.OPEN_OUT.pack(0, protocol.DIRECT_IO, 0)
+        return protocol.OPEN_OUT.pack(next(self._opened), protocol.DIRECT_IO | protocol.PARALLEL_WRITES, 0)
 
     def _read(self, request: Request) -> bytes:
-        _, offset, size, *_ = protocol.READ_IN.unpack_from(request.body)
+        """Read on in what the first read saw, as a seq_file does: a change meanwhile tears nothing."""
+        handle, offset, size, *_ = protocol.READ_IN.unpack_from(request.body)
         entry = self._files.entry(self._paths[request.node])
         if entry is None:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         if not isinstance(entry, File) or entry.size is not None:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return entry.content[offset : offset + size]
+        if offset == 0:
+            self._shown[handle] = entry.content
+        return self._shown.get(handle, entry.content)[offset : offset + size]
+
+    def _release(self, request: Request) -> bytes:
+        handle, *_ = protocol.RELEASE_IN.unpack_from(request.body)
+        self._shown.pop(handle, None)
+        return b""
 
     def _write(self, request: Request) -> bytes:
         _, _offset, size, *_ = protocol.WRITE_IN.unpack_from(request.body)

@@ -26,6 +26,7 @@ OPEN_IN = struct.Struct("<II")
 OPEN_OUT = struct.Struct("<QII")
 READ_IN = struct.Struct("<QQIIQII")
 WRITE_IN = struct.Struct("<QQIIQII")
+RELEASE_IN = struct.Struct("<Q")
 WRITE_OUT = struct.Struct("<II")
 SETATTR_IN = struct.Struct("<II")
 INTERRUPT_IN = struct.Struct("<Q")
@@ -35,6 +36,8 @@ _DIRENT = struct.Struct("<QQII")
 
 _ATOMIC_O_TRUNC, _BIG_WRITES, _PARALLEL_DIROPS = 1 << 3, 1 << 5, 1 << 18
 DIRECT_IO = 1  # FOPEN_DIRECT_IO: every read asks again, whatever stat said of the size
+# FOPEN_PARALLEL_DIRECT_WRITES (Linux 6.2): a writer that waits does not keep others from the same file, as in sysfs.
+PARALLEL_WRITES = 1 << 6
 _FOREVER = 1 << 31
 _FATTR_MODE_OR_OWNER = 0b111
 
