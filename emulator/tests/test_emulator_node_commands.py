@@ -210,8 +210,8 @@ def test_a_profile_of_ones_own_boots(tmp_path: Path) -> None:
 
 
 def test_boards_lists_every_profile_with_its_gpus() -> None:
-    assert "8 x NVIDIA H100 80GB HBM3" in run("boards").output
-    listed = [row["profile"] for row in json.loads(run("boards", "--json").output)]
+    assert "8 x h100-sxm5-80" in run("boards").output
+    listed = [row["profile"] for row in json.loads(run("boards", "--json").output)["nodes"]]
     assert listed == list(node_names())
     assert {"dgx-a100", "gb200-tray", "hgx-b200", "hgx-h100", "l4"} <= set(listed)
 
