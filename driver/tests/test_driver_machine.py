@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from claimwright.dra.claims import ClaimReference, ClaimUid
 from claimwright.driver.entries import Entry, HeldDevice, State
-from claimwright.driver.errors import ClaimRefused, JournalUnwritable, LockTimeout, StepFailed
+from claimwright.driver.errors import ClaimRefused, DriverError, JournalUnwritable, LockTimeout, StepFailed
 from claimwright.driver.journal import CorruptJournal, DiskFile, Journal, load, set_aside
 from claimwright.driver.machine import Machine
 from claimwright.driver.steps import Probe, Step, Toolbox
@@ -109,6 +109,32 @@ class BlindTool(FileTool):
         return Probe.NOT_VISIBLE
 
 
+class SettingTool(FileTool):
+    """A setting that had a value before, which only its tool knows; `half` is neither that value nor the wanted one."""
+
+    recorded = True
+    name = "setting"
+
+    def found(self, step: Step) -> dict[str, str]:
+        return {"before": self._file(step).read_text()}
+
+    def do(self, step: Step) -> None:
+        self.fuse.burn()
+        self._file(step).write_text("half")
+        self.fuse.burn()
+        self._file(step).write_text("wanted")
+        self.fuse.burn()
+
+    def undo(self, step: Step) -> None:
+        self.fuse.burn()
+        self._file(step).write_text(step.arguments["before"])
+        self.fuse.burn()
+
+    def probe(self, step: Step) -> Probe:
+        answers = {"wanted": Probe.DONE, "half": Probe.PARTLY}
+        return answers.get(self._file(step).read_text(), Probe.NOT_DONE)
+
+
 class TreacherousFile(DiskFile):
     """A journal file that loses power at any point of a write."""
 
@@ -146,7 +172,7 @@ class Node:
         entries = dict(loaded.entries) if loaded else {}
         self.file = TreacherousFile(self.path, self.fuse)
         journal = Journal(self.file, driver=DRIVER, boot_id="boot", entries=tuple(entries.values()))
-        self.tools = [tool(self.world, self.fuse) for tool in (FileTool, SlowTool, BlindTool)]
+        self.tools = [tool(self.world, self.fuse) for tool in (FileTool, SlowTool, BlindTool, SettingTool)]
         return Machine(journal, Toolbox(*self.tools), entries, lock_timeout_seconds=5)
 
     def plan(
@@ -300,6 +326,39 @@ async def test_a_prepare_waits_for_the_release_that_frees_its_device(node: Node)
     assert isinstance(entry, Entry)
 
 
+@pytest.mark.parametrize("moment", range(30))
+async def test_a_setting_goes_back_to_what_it_was_whenever_the_driver_dies(node: Node, moment: int) -> None:
+    setting = node.world / "uid-1.0"
+    setting.write_text("an administrator's value")
+    machine, plan = node.start(), node.plan(1, [0], ("setting", "file"))
+    node.fuse.left = moment
+    with contextlib.suppress(Crash, DriverError):
+        await machine.prepare(plan)
+
+    machine = node.start()
+    await machine.recover()
+    prepared = [entry.state for entry in machine.entries]
+    value = setting.read_text()
+    await machine.release("uid-1")
+
+    assert (prepared, value) in [([State.PREPARED], "wanted"), ([], "an administrator's value")]
+    assert setting.read_text() == "an administrator's value"
+
+
+async def test_what_was_half_taken_away_is_repaired(node: Node) -> None:
+    setting = node.world / "uid-1.0"
+    setting.write_text("before")
+    machine, plan = node.start(), node.plan(1, [0], ("setting",))
+    await machine.prepare(plan)
+
+    setting.write_text("half")
+    await machine.prepare(plan)
+    repaired = setting.read_text()
+    await machine.release("uid-1")
+
+    assert (repaired, setting.read_text()) == ("wanted", "before")
+
+
 async def test_release_of_an_unknown_claim_succeeds(node: Node) -> None:
     await node.start().release("never-seen")
 
@@ -323,7 +382,7 @@ async def test_a_failing_step_leaves_nothing_and_a_later_try_succeeds(node: Node
 
 async def test_a_step_without_a_trace_is_not_undone_when_it_never_acted(node: Node) -> None:
     machine = node.start()
-    files, _, blind = node.tools
+    files, _, blind, _ = node.tools
     files.refuse = {"uid-1.0"}
 
     with pytest.raises(StepFailed):

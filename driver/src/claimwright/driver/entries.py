@@ -72,6 +72,13 @@ class Entry:
         pairs = ((mine, theirs) for mine in self.devices for theirs in other.devices)
         return next((mine for mine, theirs in pairs if mine.excludes(theirs)), None)
 
+    def acting(self, number: int, found: Mapping[str, Any]) -> Entry:
+        """Return the same entry with one step begun, which keeps what it found among its arguments."""
+        step = self.steps[number]
+        begun = Step(step.tool, {**step.arguments, **found})
+        steps = (*self.steps[:number], begun, *self.steps[number + 1 :])
+        return replace(self, steps=steps, acted=self.acted | {number})
+
     def at(self, state: State) -> Entry:
         """Return the same entry in another state."""
         return replace(self, state=state)

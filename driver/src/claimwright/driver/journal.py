@@ -8,7 +8,8 @@ eight lower-case hexadecimal digits, so that the stored bytes themselves are che
 and each other line one of
 
     {"is": "begun", "claim": {"namespace", "name", "uid"}, "devices": [...], "steps": [{"tool", "arguments"}]}
-    {"is": "acting", "uid": ..., "step": n}     before a step whose effect the hardware does not report
+    {"is": "acting", "uid": ..., "step": n}     before a step whose effect the hardware does not report; "found" holds
+                                                what its tool found before it acted, to go back to that
     {"is": "prepared", "uid": ...}
     {"is": "releasing", "uid": ...}
     {"is": "released", "uid": ...}              the claim is forgotten
@@ -31,7 +32,7 @@ import threading
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -306,9 +307,10 @@ def begun(entry: Entry) -> Record:
     return {"is": "begun", **encode_entry(entry)}
 
 
-def acting(uid: str, step: int) -> Record:
-    """Record that a step without a visible trace is about to act."""
-    return {"is": "acting", "uid": uid, "step": step}
+def acting(uid: str, step: int, found: Mapping[str, Any] | None = None) -> Record:
+    """Record that a step without a visible trace is about to act, and what it found before."""
+    record = {"is": "acting", "uid": uid, "step": step}
+    return {**record, "found": dict(found)} if found else record
 
 
 def reached(uid: str, state: State) -> Record:
@@ -372,7 +374,7 @@ def _apply(entries: dict[str, Entry], record: Mapping[str, Any]) -> None:
         entries.pop(record["uid"], None)
     elif record["is"] == "acting":
         entry = entries[record["uid"]]
-        entries[entry.uid] = replace(entry, acted=entry.acted | {int(record["step"])})
+        entries[entry.uid] = entry.acting(int(record["step"]), record.get("found", {}))
     else:
         entry = entries[record["uid"]]
         entries[entry.uid] = entry.at(State(record["is"]))

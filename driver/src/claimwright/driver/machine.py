@@ -13,17 +13,17 @@ import asyncio
 import errno
 import logging
 from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from claimwright.driver.entries import Entry, State
 from claimwright.driver.errors import ClaimRefused, DriverError, StepFailed, StepRefused
 from claimwright.driver.journal import Journal, acting, begun, reached, released
 from claimwright.driver.locks import NamedLocks
-from claimwright.driver.steps import Probe, Step, Toolbox
+from claimwright.driver.steps import Probe, Remembering, Step, Tool, Toolbox
 
 logger = logging.getLogger(__name__)
 LOCK_TIMEOUT_SECONDS = 10.0
+_TO_REPAIR: Final = (Probe.NOT_DONE, Probe.PARTLY)
 Result = TypeVar("Result")
 
 
@@ -145,15 +145,22 @@ class Machine:
         tool = self._toolbox.of(step)
         entry = self._entries[uid]
         if tool.recorded:
-            await self._journal.commit(acting(uid, number))
-            self._entries[uid] = replace(entry, acted=entry.acted | {number})
+            found = await self._found(tool, step)
+            await self._journal.commit(acting(uid, number, found))
+            self._entries[uid] = entry.acting(number, found)
         if str(step) in self._steps_of_others(entry):
             return  # another claim rests on it already
         try:
-            await self._run(tool.do, step, quick=tool.quick)
+            await self._run(tool.do, self._entries[uid].steps[number], quick=tool.quick)
         except StepRefused:
             self._entries[uid] = entry
             raise
+
+    async def _found(self, tool: Tool, step: Step) -> Mapping[str, Any]:
+        if not isinstance(tool, Remembering):
+            return {}
+        found: Mapping[str, Any] = await self._run(tool.found, step, quick=tool.quick)
+        return found
 
     async def _roll_back(self, uid: str) -> None:
         entry = self._entries[uid]
@@ -204,7 +211,7 @@ class Machine:
         repaired = False
         for step in entry.steps:
             tool = self._toolbox.of(step)
-            if tool.visible and await self._run(tool.probe, step, quick=tool.quick) is Probe.NOT_DONE:
+            if tool.visible and await self._run(tool.probe, step, quick=tool.quick) in _TO_REPAIR:
                 logger.warning(
                     "claim %s (%s): %s was undone by somebody, repairing", entry.claim, entry.uid, step
                 )

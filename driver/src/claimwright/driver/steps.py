@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from claimwright.driver.errors import StepFailed
 
@@ -19,6 +19,7 @@ class Probe(enum.Enum):
 
     DONE = "done"
     NOT_DONE = "not done"
+    PARTLY = "partly done"  # begun and not ended, or half of it taken away: to be finished or undone
     NOT_VISIBLE = "not visible"  # the hardware does not report this setting
 
 
@@ -60,6 +61,15 @@ class Tool(Protocol):
 
     def probe(self, step: Step) -> Probe:
         """Look at the world."""
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A tool that needs at its undo what it found before it acted; such a tool is `recorded`."""
+
+    def found(self, step: Step) -> Mapping[str, Any]:
+        """Look before the step acts, and return what to add to its arguments, as JSON values; the journal keeps it."""
         ...
 
 
