@@ -1,0 +1,19 @@
+"""The command line: `claimwright driver …`. What a command works with is imported when it runs, not before."""
+
+from __future__ import annotations
+
+import click
+
+from claimwright.driver.commands.gpu_plugin import gpu_plugin
+from claimwright.driver.commands.manifests import manifests
+
+__all__ = ["driver"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def driver() -> None:
+    """Run the GPU driver, look at what it works with, or print what a cluster needs for it."""
+
+
+for _command in (gpu_plugin, manifests):
+    driver.add_command(_command)

@@ -1,0 +1,103 @@
+"""Flags that several commands take, named as those of the community driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Flag = Callable[[Any], Any]
+KUBECONFIG = click.option(
+    "--kubeconfig",
+    envvar="KUBECONFIG",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="How to reach the API server; without it, as a pod does.",
+)
+CDI_ROOT = click.option(
+    "--cdi-root",
+    envvar="CDI_ROOT",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/cdi"),
+    show_default=True,
+    help="Where CDI specs are written; the container runtime must read it.",
+)
+DRIVER_ROOT = click.option(
+    "--nvidia-driver-root",
+    "--host_driver-root",
+    envvar=["NVIDIA_DRIVER_ROOT", "HOST_DRIVER_ROOT"],
+    default="/",
+    show_default=True,
+    help="Root of the NVIDIA driver installation, as the host calls it.",
+)
+CONTAINER_DRIVER_ROOT = click.option(
+    "--container-driver-root",
+    envvar="DRIVER_ROOT_CTR_PATH",
+    type=click.Path(path_type=Path),
+    default=Path("/driver-root"),
+    show_default=True,
+    help="Where that root is mounted here; not there means that this process sees the host's paths.",
+)
+HOST_ROOT = click.option(
+    "--host-root",
+    envvar="HOST_ROOT",
+    type=click.Path(path_type=Path),
+    help="Where the host's /sys, /proc and /dev are.  [default: /host-root if it exists, else /]",
+)
+REGISTRY_DIR = click.option(
+    "--kubelet-registrar-directory-path",
+    "registry_dir",
+    envvar="KUBELET_REGISTRAR_DIRECTORY_PATH",
+    type=click.Path(path_type=Path),
+    default=Path("/var/lib/kubelet/plugins_registry"),
+    show_default=True,
+    help="Where the kubelet looks for registration sockets.",
+)
+PLUGINS_DIR = click.option(
+    "--kubelet-plugins-directory-path",
+    "plugins_dir",
+    envvar="KUBELET_PLUGINS_DIRECTORY_PATH",
+    type=click.Path(path_type=Path),
+    default=Path("/var/lib/kubelet/plugins"),
+    show_default=True,
+    help="Where the driver keeps its socket and journal, in a folder of its name.",
+)
+FEATURE_GATES = click.option("--feature-gates", envvar="FEATURE_GATES", default="", help="A=true,B=false")
+LOGGING_FORMAT = click.option(
+    "--logging-format",
+    envvar="LOGGING_FORMAT",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="One line or one JSON object per event, on standard error.",
+)
+VERBOSITY = click.option(
+    "-v", "--v", "verbosity", envvar="V", type=int, default=0, show_default=True, help="4: debug."
+)
+
+
+def with_flags(flags: Sequence[Flag]) -> Callable[[Command], Command]:
+    """Decorate a command with `flags`, which its help lists in this order."""
+
+    def decorate(command: Command) -> Command:
+        for flag in reversed(flags):
+            command = flag(command)
+        return command
+
+    return decorate
+
+
+def absolute(text: str, flag: str) -> PurePosixPath:
+    """Read a path as the host calls it; BadParameter names the flag."""
+    path = PurePosixPath(text)
+    if not path.is_absolute():
+        raise click.BadParameter(f"{flag} {text!r}: expected an absolute path")
+    return path
+
+
+def host_root(given: Path | None) -> Path:
+    """Return where the host's files are: as told, where the chart mounts them, or right here."""
+    mounted = Path("/host-root")
+    return given or (mounted if mounted.is_dir() else Path("/"))
