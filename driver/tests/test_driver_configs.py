@@ -82,7 +82,7 @@ def test_configs_of_the_documentation_are_accepted(parameters: dict[str, Any]) -
     [
         (gpu(unexpectedField=1), r'strict decoding error: unknown field "unexpectedField"'),
         (slicing(bogus=1), r'strict decoding error: unknown field "sharing\.bogus"'),
-        (gpu(a=1, b=2), r'unknown field "a", unknown field "b"'),
+        (gpu(a=1, b=2), r'unknown field "a" \(known: sharing\), unknown field "b"'),
         (gpu({"strategy": 7}), r"sharing\.strategy is 7: .*string"),
         (
             gpu({"strategy": "MPS", "mpsConfig": {"multiUser": "yes"}}),

@@ -21,7 +21,7 @@ from claimwright.driver.stock import Stock
 from claimwright.driver.tools.claim_spec import KIND, cdi_name, claim_spec
 
 if TYPE_CHECKING:
-    from claimwright.driver.configs import AnyConfig
+    from claimwright.driver.configs import Config
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Group:
     """Results of one claim that one recipe prepares with one config."""
 
     recipe: AnyRecipe
-    config: AnyConfig | None
+    config: Config | None
     wanted: list[AnyWanted]
 
 
@@ -85,7 +85,7 @@ def _check_uid(uid: str) -> None:
 
 def _configs(
     claim: Claim, driver: str, wanted: Sequence[AnyWanted], gates: FeatureGates
-) -> Sequence[AnyConfig | None]:
+) -> Sequence[Config | None]:
     """Return the config of each wanted device; None changes nothing."""
     if not claim.configs_of(driver):
         return [None] * len(wanted)
@@ -106,7 +106,7 @@ def _load_configs() -> ModuleType:
     return configs
 
 
-def _grouped(wanted: Iterable[AnyWanted], configs: Iterable[AnyConfig | None]) -> list[Group]:
+def _grouped(wanted: Iterable[AnyWanted], configs: Iterable[Config | None]) -> list[Group]:
     """Gather what shares recipe and config; limits of MPS, for example, are for all GPUs of one config."""
     groups: dict[tuple[int, int], Group] = {}
     for each, config in zip(wanted, configs, strict=True):

@@ -6,6 +6,7 @@ import click
 
 from claimwright.driver.commands.gpu_plugin import gpu_plugin
 from claimwright.driver.commands.manifests import manifests
+from claimwright.driver.commands.schemas import schemas
 
 __all__ = ["driver"]
 
@@ -15,5 +16,5 @@ def driver() -> None:
     """Run the GPU driver, look at what it works with, or print what a cluster needs for it."""
 
 
-for _command in (gpu_plugin, manifests):
+for _command in (gpu_plugin, manifests, schemas):
     driver.add_command(_command)

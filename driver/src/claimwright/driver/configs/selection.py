@@ -7,25 +7,14 @@ does not fit. A config that names a main request applies to its subrequests, as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from claimwright.dra.claims import Claim, DeviceResult, OpaqueConfig
-from claimwright.driver.configs.decoding import API_VERSION, Strictness, decode_as
-from claimwright.driver.configs.gpu import GpuConfig
-from claimwright.driver.configs.mig import MigDeviceConfig
-from claimwright.driver.configs.vfio import VfioDeviceConfig
+from claimwright.driver.configs.decoding import Config, SomeConfig
+from claimwright.driver.configs.kinds import decode
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
-
-AnyConfig = GpuConfig | MigDeviceConfig | VfioDeviceConfig
-SomeConfig = TypeVar("SomeConfig", GpuConfig, MigDeviceConfig, VfioDeviceConfig)
-KINDS: Mapping[str, type[AnyConfig]] = {
-    "GpuConfig": GpuConfig,
-    "MigDeviceConfig": MigDeviceConfig,
-    "VfioDeviceConfig": VfioDeviceConfig,
-}
 
 
 @dataclass(frozen=True)
@@ -33,18 +22,7 @@ class Offered:
     """A decoded config and the requests it was written for; none means all."""
 
     origin: OpaqueConfig
-    config: AnyConfig
-
-
-def decode(parameters: Mapping[str, Any], *, unknown_fields: Strictness = "forbid") -> AnyConfig:
-    """Decode one config of group resource.nvidia.com; ClaimRefused names what is wrong."""
-    version, kind = parameters.get("apiVersion"), parameters.get("kind")
-    if version != API_VERSION:
-        raise ClaimRefused(f"opaque config has apiVersion {version!r}, expected {API_VERSION!r}")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ClaimRefused(f"opaque config has kind {kind!r}, expected one of {', '.join(KINDS)}")
-    fields = {name: value for name, value in parameters.items() if name not in ("apiVersion", "kind")}
-    return decode_as(KINDS[kind], fields, unknown_fields=unknown_fields)
+    config: Config
 
 
 def offered_by(claim: Claim, driver: str) -> tuple[Offered, ...]:
@@ -72,9 +50,9 @@ def config_for(
     return None
 
 
-def _decode_of(config: OpaqueConfig) -> AnyConfig:
+def _decode_of(config: OpaqueConfig) -> Config:
     try:
-        return decode(config.parameters)
+        return decode(config.parameters, driver=config.driver)
     except ClaimRefused as error:
         requests = ", ".join(config.requests) or "all requests"
         raise ClaimRefused(f"opaque config ({config.source}, {requests}): {error}") from error

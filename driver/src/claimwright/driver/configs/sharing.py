@@ -10,6 +10,7 @@ import pydantic
 
 from claimwright.dra.quantities import format_quantity, parse_quantity
 from claimwright.driver.configs.decoding import Block
+from claimwright.driver.configs.quoting import quoted, shown
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.strategies import INTERVALS, MPS, TIME_SLICING
@@ -24,19 +25,31 @@ def _quantity(value: object) -> object:
     return parse_quantity(str(value))
 
 
-QuantityField = Annotated[Decimal, pydantic.BeforeValidator(_quantity)]
+# What `parse_quantity` reads; a JSON number is taken as Kubernetes takes it, and it must reach one mebibyte.
+_SCHEMA = {
+    "anyOf": [
+        {
+            "type": "string",
+            "pattern": r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,4})?$",
+        },
+        {"type": "number", "minimum": _MEBIBYTE},
+    ]
+}
+QuantityField = Annotated[Decimal, pydantic.BeforeValidator(_quantity), pydantic.WithJsonSchema(_SCHEMA)]
 
 
 class TimeSlicingConfig(Block):
     """How long a context runs before the next one; an empty block means Default."""
 
-    interval: str | None = None
+    interval: str | None = pydantic.Field(default=None, json_schema_extra={"enum": [*INTERVALS, None]})
 
 
 class MpsConfig(Block):
     """Limits of the Multi-Process Service."""
 
-    default_active_thread_percentage: int | None = None
+    default_active_thread_percentage: int | None = pydantic.Field(
+        default=None, json_schema_extra={"minimum": 0, "maximum": 100}
+    )
     default_pinned_device_memory_limit: QuantityField | None = None
     default_per_device_pinned_memory_limit: dict[str, QuantityField] | None = None
     multi_user: bool | None = None
@@ -45,7 +58,7 @@ class MpsConfig(Block):
 class MigDeviceSharing(Block):
     """Sharing of a MIG device: it has no time-slice setting of its own."""
 
-    strategy: str = ""
+    strategy: str = pydantic.Field(default="", json_schema_extra={"enum": [TIME_SLICING, MPS]})
     mps_config: MpsConfig | None = None
 
 
@@ -65,16 +78,24 @@ def check_strategy(strategy: str, gates: FeatureGates) -> None:
     """Refuse a strategy that does not exist or whose feature gate is off."""
     gate = _GATES.get(strategy)
     if gate is None:
-        raise ClaimRefused(f'unknown GPU sharing strategy "{strategy}", supported: {TIME_SLICING}, {MPS}')
+        raise ClaimRefused(
+            f"sharing.strategy: unknown GPU sharing strategy {quoted(strategy)}, "
+            f"supported: {TIME_SLICING}, {MPS}"
+        )
     if not gates[gate]:
-        raise ClaimRefused(f'sharing strategy "{strategy}": feature gate {gate} is not enabled')
+        raise ClaimRefused(
+            f'sharing.strategy: sharing strategy "{strategy}": feature gate {gate} is not enabled'
+        )
 
 
 def check_interval(sharing: GpuSharing) -> None:
     """Refuse an interval that is none of the four."""
     interval = sharing.time_slice_interval
     if interval not in INTERVALS:
-        raise ClaimRefused(f'unknown time-slice interval "{interval}", supported: {", ".join(INTERVALS)}')
+        raise ClaimRefused(
+            f"sharing.timeSlicingConfig.interval: unknown time-slice interval {quoted(interval)}, "
+            f"supported: {', '.join(INTERVALS)}"
+        )
 
 
 def check_mps(config: MpsConfig | None) -> None:
@@ -82,27 +103,28 @@ def check_mps(config: MpsConfig | None) -> None:
     if config is None:
         return
     percentage = config.default_active_thread_percentage
+    at = "sharing.mpsConfig.defaultActiveThreadPercentage"
     if percentage is not None and percentage < 0:
-        raise ClaimRefused(f"defaultActiveThreadPercentage {percentage} must not be negative")
+        raise ClaimRefused(f"{at} {shown(percentage)} must not be negative; expected 0 to 100")
     if percentage is not None and percentage > 100:
-        raise ClaimRefused(f"defaultActiveThreadPercentage {percentage} must not be greater than 100")
+        raise ClaimRefused(f"{at} {shown(percentage)} must not be greater than 100; expected 0 to 100")
     for name, limit in _limits(config):
         if limit // _MEBIBYTE <= 0:
             raise ClaimRefused(
-                f"invalid limit {format_quantity(limit)} for {name}: set too low, the least is 1Mi"
+                f"invalid limit {format_quantity(limit)} for sharing.mpsConfig.{name}: set too low, the least is 1Mi"
             )
 
 
 def check_pairing(sharing: GpuSharing) -> None:
     """Refuse the settings of one strategy under the name of the other."""
     if sharing.strategy == TIME_SLICING and sharing.mps_config is not None:
-        raise ClaimRefused(f"cannot use MpsConfig with '{TIME_SLICING}'")
+        raise ClaimRefused(f"sharing.mpsConfig: cannot use MpsConfig with '{TIME_SLICING}'")
     if sharing.strategy == MPS and sharing.time_slicing_config is not None:
-        raise ClaimRefused(f"cannot use TimeSlicingConfig with '{MPS}'")
+        raise ClaimRefused(f"sharing.timeSlicingConfig: cannot use TimeSlicingConfig with '{MPS}'")
 
 
 def _limits(config: MpsConfig) -> Iterator[tuple[str, Decimal]]:
     if config.default_pinned_device_memory_limit is not None:
         yield "defaultPinnedDeviceMemoryLimit", config.default_pinned_device_memory_limit
     for device, limit in (config.default_per_device_pinned_memory_limit or {}).items():
-        yield f"defaultPerDevicePinnedMemoryLimit[{device}]", limit
+        yield f"defaultPerDevicePinnedMemoryLimit[{shown(device)[1:-1]}]", limit

@@ -7,6 +7,7 @@ from typing import ClassVar
 import pydantic
 
 from claimwright.driver.configs.decoding import Block, Config
+from claimwright.driver.configs.quoting import quoted
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
 
@@ -16,7 +17,9 @@ BACKEND_POLICIES = ("LegacyOnly", "PreferIommuFD")
 class IommuConfig(Block):
     """Which kernel interface carries the device, and whether its API device node is injected."""
 
-    backend_policy: str = "LegacyOnly"
+    backend_policy: str = pydantic.Field(
+        default="LegacyOnly", json_schema_extra={"enum": list(BACKEND_POLICIES)}
+    )
     enable_api_device: bool | None = pydantic.Field(default=None, alias="enableAPIDevice")
 
 
@@ -31,6 +34,6 @@ class VfioDeviceConfig(Config):
         """Refuse an unknown backend policy."""
         if self.iommu is not None and self.iommu.backend_policy not in BACKEND_POLICIES:
             raise ClaimRefused(
-                f'unknown IOMMU backend policy "{self.iommu.backend_policy}", '
+                f"iommu.backendPolicy: unknown IOMMU backend policy {quoted(self.iommu.backend_policy)}, "
                 f"supported: {', '.join(BACKEND_POLICIES)}"
             )
