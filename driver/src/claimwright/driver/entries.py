@@ -25,7 +25,8 @@ class HeldDevice:
     """One allocated device of a claim.
 
     `hardware` is the GPU's PCI address, which is locked; `parts` are the pieces of it that the device takes, none
-    meaning all. `metadata` is what consumers such as virtual machines read of the device (KEP-5304).
+    meaning all. `config` is the config that was applied to it, spelled canonically; shares of one device have one
+    config. `metadata` is what consumers such as virtual machines read of the device (KEP-5304).
     """
 
     request: str
@@ -38,14 +39,19 @@ class HeldDevice:
     share_id: str | None = None
     parts: frozenset[str] = frozenset()
     metadata: Mapping[str, Attribute] = field(default_factory=dict)
+    config: str = ""
 
     def excludes(self, other: HeldDevice) -> bool:
         """Tell whether both cannot be held by different claims at once."""
         if self.hardware != other.hardware or self.admin_access or other.admin_access:
             return False
-        if self.device == other.device and self.share_id and other.share_id:
-            return False
+        if self.shares_with(other):
+            return self.config != other.config
         return not (self.parts and other.parts) or not self.parts.isdisjoint(other.parts)
+
+    def shares_with(self, other: HeldDevice) -> bool:
+        """Tell whether both are shares of one device."""
+        return self.device == other.device and bool(self.share_id and other.share_id)
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,10 @@ class Entry:
         """Return the GPUs that its steps may change: those of all devices, admin access apart."""
         return frozenset(held.hardware for held in self.devices if not held.admin_access)
 
-    def conflict(self, other: Entry) -> HeldDevice | None:
-        """Return the first own device that cannot be held while `other` is."""
+    def conflict(self, other: Entry) -> tuple[HeldDevice, HeldDevice] | None:
+        """Return the first own device that cannot be held while `other` is, and what of `other` excludes it."""
         pairs = ((mine, theirs) for mine in self.devices for theirs in other.devices)
-        return next((mine for mine, theirs in pairs if mine.excludes(theirs)), None)
+        return next(((mine, theirs) for mine, theirs in pairs if mine.excludes(theirs)), None)
 
     def acting(self, number: int, found: Mapping[str, Any]) -> Entry:
         """Return the same entry with one step begun, which keeps what it found among its arguments."""
@@ -118,6 +124,8 @@ def _encode_device(held: HeldDevice) -> dict[str, Any]:
         record["share"] = held.share_id
     if held.parts:
         record["parts"] = sorted(held.parts)
+    if held.config:
+        record["config"] = held.config
     if held.metadata:
         record["metadata"] = {name: attribute_object(value) for name, value in held.metadata.items()}
     return record
@@ -135,5 +143,6 @@ def _decode_device(record: Mapping[str, Any]) -> HeldDevice:
         admin_access=bool(record.get("admin", False)),
         share_id=None if share is None else str(share),
         parts=frozenset(str(part) for part in record.get("parts", ())),
+        config=str(record.get("config", "")),
         metadata={name: attribute_of(value) for name, value in record.get("metadata", {}).items()},
     )

@@ -29,7 +29,7 @@ DEFAULTS: Mapping[str, bool] = MappingProxyType(
         "TimeSlicingSettings": False,
     }
 )
-IMPLEMENTED = frozenset({"TimeSlicingSettings", "DRAListTypeAttributes", "DynamicMIG"})
+IMPLEMENTED = frozenset({"ConsumableShares", "TimeSlicingSettings", "DRAListTypeAttributes", "DynamicMIG"})
 # Gates of the logging library that the community driver accepts; harmless here.
 _LOGGING = frozenset({"ContextualLogging", "LoggingAlphaOptions", "LoggingBetaOptions"})
 _ALPHA = frozenset(name for name, on in DEFAULTS.items() if not on)

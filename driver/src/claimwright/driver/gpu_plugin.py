@@ -47,6 +47,7 @@ from claimwright.driver.recipes.recipe import AnyRecipe
 from claimwright.driver.resident_memory import give_back
 from claimwright.driver.restoring import Restorer, report_corruption
 from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
+from claimwright.driver.shares import NO_SHARES, Shares
 from claimwright.driver.steps import Toolbox
 from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
@@ -147,7 +148,7 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         dynamic = settings.feature_gates["DynamicMIG"]
         inventory = await asyncio.to_thread(_discover, doors, lambda _gpu, _partition: dynamic)
         metrics = Metrics(GPU_DRIVER, settings.node_name)
-        stock = Stock(recipes(settings.feature_gates), inventory)
+        stock = Stock(recipes(settings.feature_gates, settings.shares), inventory)
         planner = Planner(GPU_DRIVER, settings.node_name, stock, settings.feature_gates)
         machine = await _machine(settings, doors, planner, metrics)
         stock.renew(await asyncio.to_thread(_discover, doors, _is_own(machine.entries)))
@@ -182,9 +183,9 @@ async def _machine(settings: GpuPluginSettings, doors: Doors, planner: Planner, 
     return machine
 
 
-def recipes(gates: FeatureGates) -> tuple[AnyRecipe, ...]:
+def recipes(gates: FeatureGates, shares: Shares = NO_SHARES) -> tuple[AnyRecipe, ...]:
     """Return the recipes of this driver; devices are published in their order."""
-    return (FullGpus(gates), StaticMig(gates), DynamicMig(gates))
+    return (FullGpus(gates, shares), StaticMig(gates, shares), DynamicMig(gates, shares))
 
 
 def edits(installation: Installation, partitions: Partitions, clock: Clock) -> EditBook:

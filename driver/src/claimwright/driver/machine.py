@@ -15,7 +15,7 @@ import logging
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
-from claimwright.driver.entries import Entry, State
+from claimwright.driver.entries import Entry, HeldDevice, State
 from claimwright.driver.errors import ClaimRefused, DriverError, StepFailed, StepRefused
 from claimwright.driver.journal import Journal, acting, begun, reached, released
 from claimwright.driver.locks import NamedLocks
@@ -246,11 +246,9 @@ class Machine:
 
     def _refuse_overlap(self, plan: Entry) -> None:
         for other in self._entries.values():
-            wanted = None if other.uid == plan.uid else plan.conflict(other)
-            if wanted is not None:
-                raise ClaimRefused(
-                    f"requested device {wanted.device} is already allocated to different claim {other.uid}"
-                )
+            found = None if other.uid == plan.uid else plan.conflict(other)
+            if found is not None:
+                raise ClaimRefused(_explain_conflict(*found, holder=other.uid))
 
     def _holding(self, entry: Entry) -> Any:  # noqa: ANN401  an async context manager
         names = [f"claim:{entry.uid}", *(f"device:{hardware}" for hardware in entry.hardware())]
@@ -272,6 +270,16 @@ class Machine:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # the caller may be gone; asyncio must not complain about it
+
+
+def _explain_conflict(wanted: HeldDevice, held: HeldDevice, *, holder: str) -> str:
+    text = f"requested device {wanted.device} is already allocated to different claim {holder}"
+    if not wanted.shares_with(held):
+        return text
+    return (
+        f"{text} with another config: shares of one device need equal configs; "
+        f"this claim has {wanted.config or 'none'}, that one {held.config or 'none'}"
+    )
 
 
 def _explain(step: Step, error: OSError) -> str:

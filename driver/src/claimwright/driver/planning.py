@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ class Planner:
         prepared = [(group, group.recipe.prepare(claim.uid, group.wanted, group.config)) for group in groups]
         return Entry(
             claim=claim.reference,
-            devices=_held(results, prepared),
+            devices=_agreed(_held(results, prepared)),
             steps=tuple(_steps(claim.uid, prepared)),
         )
 
@@ -126,11 +127,26 @@ def _each(prepared: _Prepared) -> Iterator[tuple[AnyWanted, Given]]:
 
 def _held(results: Sequence[DeviceResult], prepared: _Prepared) -> tuple[HeldDevice, ...]:
     """Return the devices in the allocation's order, which the kubelet's reply keeps."""
-    held = {id(wanted.result): _hold(wanted, given) for wanted, given in _each(prepared)}
+    held = {
+        id(wanted.result): _hold(wanted, given, "" if group.config is None else group.config.spelled())
+        for group, preparation in prepared
+        for wanted, given in zip(group.wanted, preparation.given, strict=True)
+    }
     return tuple(held[id(result)] for result in results)
 
 
-def _hold(wanted: AnyWanted, given: Given) -> HeldDevice:
+def _agreed(devices: tuple[HeldDevice, ...]) -> tuple[HeldDevice, ...]:
+    """Refuse two configs for shares of one device within the claim."""
+    for one, other in itertools.combinations(devices, 2):
+        if one.shares_with(other) and one.config != other.config:
+            raise ClaimRefused(
+                f"device {one.device} is shared by requests {one.request} and {other.request} with different "
+                f"configs: {one.config or 'none'} and {other.config or 'none'}; shares of one device need one"
+            )
+    return devices
+
+
+def _hold(wanted: AnyWanted, given: Given, config: str) -> HeldDevice:
     result, offer = wanted.result, wanted.offer
     return HeldDevice(
         request=result.base_request,
@@ -143,6 +159,7 @@ def _hold(wanted: AnyWanted, given: Given) -> HeldDevice:
         share_id=result.share_id,
         parts=offer.parts,
         metadata=given.metadata,
+        config=config,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.logs import Format
+from claimwright.driver.shares import Shares
 
 GPU_DRIVER: Final = "gpu.nvidia.com"
 _NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -54,6 +55,17 @@ class GpuPluginSettings:
         """The journal's file."""
         return self.plugin_dir / "claims.journal"
 
+    @property
+    def shares(self) -> Shares:
+        """How devices are shared among claims; NodeUnusable names the flag."""
+        found = Shares.parse(self.consumable_shares)
+        if found is None:
+            raise NodeUnusable(
+                f"--consumable-shares {self.consumable_shares!r}: "
+                "expected disabled, memory, unlimited or a positive number"
+            )
+        return found
+
     def check(self) -> None:
         """Refuse combinations that make no sense; NodeUnusable names the flag."""
         if not _NODE_NAME.fullmatch(self.node_name) or len(self.node_name) > 253:
@@ -70,8 +82,7 @@ class GpuPluginSettings:
                 "such as /var/run/cdi"
             )
         self._check_xids()
-        if self.consumable_shares != "disabled":
-            self._check_shares()
+        self._check_shares()
         if self.http_endpoint and parse_endpoint(self.http_endpoint) is None:
             raise NodeUnusable(
                 f"--http-endpoint {self.http_endpoint!r}: expected [host]:port, for example :8080"
@@ -96,16 +107,10 @@ class GpuPluginSettings:
                 )
 
     def _check_shares(self) -> None:
-        text = self.consumable_shares
-        if text not in ("memory", "unlimited") and not (text.isdecimal() and int(text) > 0):
+        if self.shares.enabled and not self.feature_gates["ConsumableShares"]:
             raise NodeUnusable(
-                f"--consumable-shares {text!r}: expected disabled, memory, unlimited or a positive number"
+                f"--consumable-shares {self.consumable_shares} needs feature gate ConsumableShares=true"
             )
-        if not self.feature_gates["ConsumableShares"]:
-            raise NodeUnusable(f"--consumable-shares {text} needs feature gate ConsumableShares=true")
-        raise NodeUnusable(
-            f"--consumable-shares {text}: this version of the driver has no shares; use disabled"
-        )
 
 
 def parse_endpoint(text: str) -> tuple[str, int] | None:

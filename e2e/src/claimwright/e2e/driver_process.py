@@ -48,13 +48,13 @@ class DriverProcess:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> None:
-        """Start the process; its output is appended to the log."""
+    def start(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start the process, for this once with more `environment`; its output is appended to the log."""
         self._log_start = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.argv,
-                env={**os.environ, **self._environment},
+                env={**os.environ, **self._environment, **(environment or {})},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,29 @@ class Scenario:
         self.world.driver.kill()
         self.world.driver.start()
         self.world.driver.wait_registered()
+
+    @contextmanager
+    def driver_set_to(self, **environment: str) -> Iterator[None]:
+        """Run the driver with other settings, for example `FEATURE_GATES`, within this context."""
+        self._restart_driver(environment)
+        try:
+            yield
+        finally:
+            self._restart_driver({})
+
+    def _restart_driver(self, environment: Mapping[str, str]) -> None:
+        self.world.driver.stop()
+        self.world.driver.start(environment)
+        self.world.driver.wait_registered()
+
+    def devices(self) -> dict[str, dict[str, Any]]:
+        """The devices that the driver publishes for the node, by name."""
+        slices = self.world.kubernetes.get(
+            "/apis/resource.k8s.io/v1/resourceslices", fieldSelector=f"spec.nodeName={self.world.node_name}"
+        )
+        return {
+            device["name"]: device for found in slices["items"] for device in found["spec"].get("devices", ())
+        }
 
     def wait_until(self, what: str, look: Callable[[], bool], *, seconds: float = 30.0) -> None:
         """Wait with a deadline."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal, TypeVar
+from typing import Any, ClassVar, Final, Literal, Self, TypeVar
 
 import pydantic
 from pydantic.alias_generators import to_camel
@@ -38,6 +39,17 @@ class Config(Block):
 
     def check(self, gates: FeatureGates) -> None:
         """Refuse what decodes and still cannot be applied; ClaimRefused says what is wrong and what is allowed."""
+
+    def normalised(self) -> Self:
+        """Return it with defaults spelled out: configs that do the same are then equal."""
+        return self
+
+    def spelled(self) -> str:
+        """Return it normalised, as canonical JSON; nothing when it asks for nothing."""
+        text = json.dumps(
+            self.normalised().model_dump(mode="json", by_alias=True, exclude_none=True), sort_keys=True
+        )
+        return "" if text == "{}" else text
 
 
 SomeConfig = TypeVar("SomeConfig", bound=Config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from claimwright.driver.configs.decoding import Config
 from claimwright.driver.configs.sharing import (
@@ -21,6 +21,12 @@ class GpuConfig(Config):
     device_type: ClassVar[str] = "gpu"
 
     sharing: GpuSharing | None = None
+
+    def normalised(self) -> Self:
+        """Return it with the interval or the limits that its strategy has, if only by default."""
+        return (
+            self if self.sharing is None else self.model_copy(update={"sharing": self.sharing.normalised()})
+        )
 
     def check(self, gates: FeatureGates) -> None:
         """Refuse what cannot be applied; ClaimRefused says what is wrong and what is allowed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from claimwright.driver.configs.decoding import Config
 from claimwright.driver.configs.sharing import MigDeviceSharing, check_mps, check_strategy
@@ -15,6 +15,12 @@ class MigDeviceConfig(Config):
     device_type: ClassVar[str] = "mig"
 
     sharing: MigDeviceSharing | None = None
+
+    def normalised(self) -> Self:
+        """Return it with the limits that its strategy has, if only by default."""
+        return (
+            self if self.sharing is None else self.model_copy(update={"sharing": self.sharing.normalised()})
+        )
 
     def check(self, gates: FeatureGates) -> None:
         """Refuse what cannot be applied."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Self
 
 import pydantic
 
@@ -61,6 +61,12 @@ class MigDeviceSharing(Block):
     strategy: str = pydantic.Field(default="", json_schema_extra={"enum": [TIME_SLICING, MPS]})
     mps_config: MpsConfig | None = None
 
+    def normalised(self) -> Self:
+        """Return it with the block of its strategy."""
+        if self.strategy == MPS and self.mps_config is None:
+            return self.model_copy(update={"mps_config": MpsConfig()})
+        return self
+
 
 class GpuSharing(MigDeviceSharing):
     """Sharing of a whole GPU."""
@@ -72,6 +78,13 @@ class GpuSharing(MigDeviceSharing):
         """The interval's name; the community driver crashes on an empty block, here it is Default."""
         config = self.time_slicing_config
         return "Default" if config is None or config.interval is None else config.interval
+
+    def normalised(self) -> Self:
+        """Return it with the block of its strategy."""
+        if self.strategy == TIME_SLICING:
+            block = TimeSlicingConfig(interval=self.time_slice_interval)
+            return self.model_copy(update={"time_slicing_config": block})
+        return super().normalised()
 
 
 def check_strategy(strategy: str, gates: FeatureGates) -> None:

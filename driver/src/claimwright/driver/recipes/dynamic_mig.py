@@ -13,6 +13,7 @@ from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory
 from claimwright.driver.recipes.mig_device import CONFIG, TYPE, MigDevice, describe
 from claimwright.driver.recipes.recipe import Given, Offer, Preparation, Wanted
+from claimwright.driver.shares import NO_SHARES, Shares
 from claimwright.driver.steps import Step
 from claimwright.driver.tools.mig_mode import mig_mode
 from claimwright.driver.tools.mig_partition import mig_partition
@@ -31,9 +32,10 @@ class DynamicMig:
     type = TYPE
     config = CONFIG
 
-    def __init__(self, gates: FeatureGates) -> None:
+    def __init__(self, gates: FeatureGates, shares: Shares = NO_SHARES) -> None:
         self._enabled = gates["DynamicMIG"]
         self._list_numa = gates["DRAListTypeAttributes"]
+        self._shares = shares
 
     def discover(self, inventory: Inventory) -> Iterable[Offer[MigDevice]]:
         """Offer them by GPU and name, which is the order that the scheduler tries them in."""
@@ -43,7 +45,7 @@ class DynamicMig:
             for device in sorted(_places(gpu), key=lambda device: device.name):
                 consumes = counters.part(gpu, device.profile, device.placement)
                 described = describe(device, inventory, list_numa=self._list_numa, consumes=consumes)
-                yield Offer(described, self, gpu.pci_bus_id, device, device.parts)
+                yield Offer(self._shares.of(described), self, gpu.pci_bus_id, device, device.parts)
 
     def prepare(
         self,

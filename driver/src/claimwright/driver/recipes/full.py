@@ -17,6 +17,7 @@ from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory
 from claimwright.driver.recipes.gpu_attributes import GPU_TYPE, gpu_attributes
 from claimwright.driver.recipes.recipe import Given, Offer, Preparation, Wanted
+from claimwright.driver.shares import NO_SHARES, Shares
 from claimwright.driver.steps import Step
 from claimwright.driver.strategies import MPS, TIME_SLICING
 from claimwright.driver.tools.mig_mode import mig_mode
@@ -36,9 +37,10 @@ class FullGpus:
     type = GPU_TYPE
     config = "GpuConfig"
 
-    def __init__(self, gates: FeatureGates) -> None:
+    def __init__(self, gates: FeatureGates, shares: Shares = NO_SHARES) -> None:
         self._dynamic = gates["DynamicMIG"]
         self._list_numa = gates["DRAListTypeAttributes"]
+        self._shares = shares
 
     def discover(self, inventory: Inventory) -> Iterable[Offer[Gpu]]:
         """Offer the GPUs by minor number."""
@@ -47,7 +49,7 @@ class FullGpus:
                 device = describe(
                     gpu, inventory, list_numa=self._list_numa, partitionable=self._partitions(gpu)
                 )
-                yield Offer(device, self, hardware=gpu.pci_bus_id, source=gpu)
+                yield Offer(self._shares.of(device), self, hardware=gpu.pci_bus_id, source=gpu)
 
     def prepare(self, claim: ClaimUid, group: Sequence[Wanted[Gpu]], config: GpuConfig | None) -> Preparation:  # noqa: ARG002  no step of a whole GPU names its claim
         """Apply the config to each GPU; a claim's containers get its nodes and the driver's files."""

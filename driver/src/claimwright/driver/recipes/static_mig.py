@@ -14,6 +14,7 @@ from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory
 from claimwright.driver.recipes.mig_device import CONFIG, TYPE, MigDevice, describe
 from claimwright.driver.recipes.recipe import Given, Offer, Preparation, Wanted
+from claimwright.driver.shares import NO_SHARES, Shares
 
 if TYPE_CHECKING:
     from claimwright.driver.configs import MigDeviceConfig
@@ -25,9 +26,10 @@ class StaticMig:
     type = TYPE
     config = CONFIG
 
-    def __init__(self, gates: FeatureGates) -> None:
+    def __init__(self, gates: FeatureGates, shares: Shares = NO_SHARES) -> None:
         self._dynamic = gates["DynamicMIG"]
         self._list_numa = gates["DRAListTypeAttributes"]
+        self._shares = shares
 
     def discover(self, inventory: Inventory) -> Iterable[Offer[MigDevice]]:
         """Offer them by GPU and place."""
@@ -36,7 +38,7 @@ class StaticMig:
                 described = describe(
                     device, inventory, list_numa=self._list_numa, consumes=self._consumes(device)
                 )
-                yield Offer(described, self, gpu.pci_bus_id, device, device.parts)
+                yield Offer(self._shares.of(described), self, gpu.pci_bus_id, device, device.parts)
 
     def prepare(
         self,
