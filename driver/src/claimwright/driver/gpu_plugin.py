@@ -151,7 +151,7 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         stock = Stock(recipes(settings.feature_gates, settings.shares), inventory)
         planner = Planner(GPU_DRIVER, settings.node_name, stock, settings.feature_gates)
         machine = await _machine(settings, doors, planner, metrics)
-        stock.renew(await asyncio.to_thread(_discover, doors, _is_own(machine.entries)))
+        stock.renew(await asyncio.to_thread(_discover, doors, is_own(machine.entries)))
         for gpu in stock.unoffered():
             logger.warning("%s is not offered: its MIG mode is on, and it has no partition", gpu.device_name)
         parts.push_async_callback(machine.stop, timeout_seconds=_STOP_SECONDS)
@@ -175,9 +175,12 @@ async def _machine(settings: GpuPluginSettings, doors: Doors, planner: Planner, 
         await asyncio.to_thread(report_corruption, doors.kube, settings.node_name, remembered.problem, now)
     entries = tuple(remembered.entries.values())
     journal = _open_journal(settings.journal, boot_id, entries)
-    installation = _installation(settings, doors, planner.stock.inventory)
-    toolbox = tools(settings, doors, edits(installation, doors.partitions, doors.clock))
-    machine = Machine(journal, toolbox, remembered.entries, on_change=metrics.count_devices)
+    machine = Machine(
+        journal,
+        toolbox(settings, doors, planner.stock.inventory),
+        remembered.entries,
+        on_change=metrics.count_devices,
+    )
     await machine.recover()
     Sweeper(machine, doors.kube, settings.cdi_root, doors.clock).remove_orphans()
     return machine
@@ -197,6 +200,12 @@ def edits(installation: Installation, partitions: Partitions, clock: Clock) -> E
             mig_node.NAME: MigNode(installation, partitions),
         }
     )
+
+
+def toolbox(settings: GpuPluginSettings, doors: Doors, inventory: Inventory) -> Toolbox:
+    """Return what does the steps on this node."""
+    installation = _installation(settings, doors, inventory)
+    return tools(settings, doors, edits(installation, doors.partitions, doors.clock))
 
 
 def tools(settings: GpuPluginSettings, doors: Doors, book: EditBook) -> Toolbox:
@@ -288,7 +297,7 @@ def _discover(doors: Doors, is_own: IsOwn) -> Inventory:
     return inventory
 
 
-def _is_own(entries: Iterable[Entry]) -> IsOwn:
+def is_own(entries: Iterable[Entry]) -> IsOwn:
     """Tell own partitions by the steps of the claims that are held."""
     made = {made_by(step) for entry in entries for step in entry.steps if step.tool == mig_partition.TOOL}
     return lambda gpu, partition: (gpu, partition.profile_id, partition.placement.start) in made

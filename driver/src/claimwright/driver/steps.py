@@ -7,7 +7,7 @@ whether it was done. Doing or undoing twice is harmless, because recovery after 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -78,6 +78,10 @@ class Toolbox:
 
     def __init__(self, *tools: Tool) -> None:
         self._tools = {tool.name: tool for tool in tools}
+
+    def __iter__(self) -> Iterator[Tool]:
+        """Return every tool."""
+        return iter(self._tools.values())
 
     def of(self, step: Step) -> Tool:
         """Return the step's tool; an unknown one means that a newer driver wrote the journal."""

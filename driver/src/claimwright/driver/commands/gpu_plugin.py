@@ -106,7 +106,7 @@ def gpu_plugin(**given: Any) -> None:  # noqa: ANN401  click's own values
     from claimwright.driver import gpu_plugin, logs
 
     try:
-        settings = _settings(given)
+        settings = settings_of(given)
         settings.check()
     except DraError as error:
         raise click.UsageError(str(error)) from error
@@ -118,7 +118,8 @@ def gpu_plugin(**given: Any) -> None:  # noqa: ANN401  click's own values
         raise click.ClickException(str(error)) from error
 
 
-def _settings(given: dict[str, Any]) -> Any:  # noqa: ANN401  imported late
+def settings_of(given: dict[str, Any]) -> Any:  # noqa: ANN401  imported late
+    """Return the settings that the flags say, as click gives them."""
     from claimwright.driver.feature_gates import FeatureGates
     from claimwright.driver.settings import GpuPluginSettings
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.ports import GpuReading, NodeReading, UnreadableGpu
 from claimwright.driver.testing.host import MemoryHost
+from claimwright.driver.testing.partitions import MemoryPartitions
 
 # HGX H100: bus numbers and NUMA nodes of its eight GPUs, each below its own root port.
 _HGX_H100 = (
@@ -23,7 +25,10 @@ _HGX_H100 = (
 
 
 class MemoryNvml:
-    """Answers what it was told; `broken` makes every read fail with that text."""
+    """Answers what it was told; `broken` makes every read fail with that text.
+
+    With `partitions` the GPUs are cut as those say.
+    """
 
     def __init__(
         self,
@@ -31,8 +36,10 @@ class MemoryNvml:
         *,
         driver_version: str = "580.126.20",
         cuda_driver_version: int = 13000,
+        partitions: MemoryPartitions | None = None,
     ) -> None:
         self.gpus = tuple(gpus)
+        self._partitions = partitions
         self.driver_version = driver_version
         self.cuda_driver_version = cuda_driver_version
         self.broken: str | None = None
@@ -41,7 +48,12 @@ class MemoryNvml:
         """Read driver and GPUs."""
         if self.broken is not None:
             raise NodeUnusable(self.broken)
-        return NodeReading(self.driver_version, self.cuda_driver_version, self.gpus)
+        return NodeReading(self.driver_version, self.cuda_driver_version, tuple(map(self._cut, self.gpus)))
+
+    def _cut(self, gpu: GpuReading | UnreadableGpu) -> GpuReading | UnreadableGpu:
+        if self._partitions is None or isinstance(gpu, UnreadableGpu):
+            return gpu
+        return replace(gpu, mig=self._partitions.gpus.get(gpu.uuid, gpu.mig))
 
 
 def gpu_reading(minor: int, **changes: Any) -> GpuReading:  # noqa: ANN401  any field of GpuReading

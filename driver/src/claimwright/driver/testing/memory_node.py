@@ -1,0 +1,208 @@
+"""A whole node in memory, with one GPU for every mode, on which the driver's own composition runs.
+
+The hardware (doors, CDI folder, journal's disk) outlives the machines that are started over it, as it outlives a
+killed driver. Steps and recipes are those of `gpu_plugin`, so what is new there is on this node as well.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from claimwright.dra.claims import Claim
+from claimwright.dra.testing import FakeApi
+from claimwright.driver import gpu_plugin
+from claimwright.driver.commands.gpu_plugin import gpu_plugin as command
+from claimwright.driver.commands.gpu_plugin import settings_of
+from claimwright.driver.driver_root import DriverRoot
+from claimwright.driver.inventory import Inventory, discover
+from claimwright.driver.journal import DiskFile, Journal, JournalFile
+from claimwright.driver.machine import Machine
+from claimwright.driver.planning import Planner
+from claimwright.driver.ports import (
+    ComputeInstance,
+    Finished,
+    MigReading,
+    Partition,
+    Placement,
+)
+from claimwright.driver.restoring import Restorer
+from claimwright.driver.settings import GPU_DRIVER
+from claimwright.driver.steps import Tool, Toolbox
+from claimwright.driver.stock import Stock
+from claimwright.driver.sweeping import Sweeper
+from claimwright.driver.testing.claims import allocated_gpus
+from claimwright.driver.testing.clock import HandClock
+from claimwright.driver.testing.host import MemoryHost
+from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_host
+from claimwright.driver.testing.partitions import MemoryPartitions, h100_profiles
+from claimwright.driver.testing.processes import ScriptedProcesses
+
+NODE: Final = "node-a"
+BOOT: Final = "6a1f0c5e-0000-4000-8000-000000000001"
+# GPU 2 was cut by an administrator, GPU 3 cannot be cut.
+CUTTABLE, CUT, PLAIN = (0, 1), 2, 3
+_CAPABILITY: Final = re.compile(r"/proc/driver/nvidia/capabilities/gpu(\d+)/mig/gi(\d+)(?:/ci(\d+))?/access")
+_ADMINS: Final = Partition(90, 9, Placement(4, 4), (ComputeInstance(0, "MIG-00000090"),))
+
+
+class CutHost(MemoryHost):
+    """Files of a node whose partitions have capabilities as long as they exist."""
+
+    def __init__(self, partitions: MemoryPartitions, **content: Any) -> None:  # noqa: ANN401  as MemoryHost
+        super().__init__(**content)
+        self._partitions = partitions
+
+    def read_text(self, path: PurePosixPath) -> str | None:
+        """Return the stripped content of a file."""
+        found = _CAPABILITY.fullmatch(str(path))
+        if found is None:
+            return super().read_text(path)
+        mig = self._partitions.read(gpu_reading(int(found[1])).uuid)
+        instances = {each.gpu_instance for each in mig.partitions} if mig is not None else set()
+        minor = int(found[2]) * 2 + (found[3] is not None)
+        return f"DeviceFileMinor: {minor}\nDeviceFileMode: 292" if int(found[2]) in instances else None
+
+
+class TimeSlices(ScriptedProcesses):
+    """An nvidia-smi that keeps the time slices which are not the default."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time_slices: dict[str, int] = {}
+
+    def run(
+        self, command: Sequence[str], *, environment: Mapping[str, str], timeout_seconds: float
+    ) -> Finished:
+        """Answer at once."""
+        if "--set-timeslice" in command:
+            self._set(command[command.index("-i") + 1], int(command[-1]))
+        return super().run(command, environment=environment, timeout_seconds=timeout_seconds)
+
+    def _set(self, uuid: str, interval: int) -> None:
+        self.time_slices[uuid] = interval
+        if not interval:
+            del self.time_slices[uuid]
+
+
+@dataclass(frozen=True)
+class Started:
+    """One life of the driver over the node."""
+
+    machine: Machine
+    planner: Planner
+    toolbox: Toolbox
+    journal: Journal
+
+
+class MemoryNode:
+    """The node; `with FakeApi() as api: MemoryNode(folder, api)`."""
+
+    def __init__(self, folder: Path, api: FakeApi, *, gates: str = "AllAlpha=true") -> None:
+        self.api = api
+        self.cdi = folder / "cdi"
+        self.cdi.mkdir()
+        self.settings = settings_of(
+            command.make_context("gpu-plugin", [*_flags(folder), "--feature-gates", gates]).params
+        )
+        self.settings.plugin_dir.mkdir(parents=True)
+        self.doors = _doors(folder, api)
+
+    async def start(
+        self,
+        *,
+        wrap: Callable[[Tool], Tool] = lambda tool: tool,
+        file: Callable[[Path], JournalFile] = DiskFile,
+    ) -> Started:
+        """Start the driver without recovering: as a process that has just read its journal."""
+        planner = self._planner(lambda _gpu, _partition: True)
+        remembered = await self._restorer(planner).remember()
+        entries = tuple(remembered.entries.values())
+        planner = self._planner(gpu_plugin.is_own(entries))
+        journal = Journal(file(self.settings.journal), driver=GPU_DRIVER, boot_id=BOOT, entries=entries)
+        toolbox = Toolbox(*map(wrap, gpu_plugin.toolbox(self.settings, self.doors, planner.stock.inventory)))
+        return Started(Machine(journal, toolbox, remembered.entries), planner, toolbox, journal)
+
+    def sweep(self, started: Started) -> None:
+        """Remove what no claim owns, as each start does."""
+        Sweeper(started.machine, self.doors.kube, self.cdi, self.doors.clock).remove_orphans()
+
+    def claim(self, name: str, device: str, parameters: Mapping[str, Any] | None = None) -> Claim:
+        """Give a claim one device, with opaque parameters for it; its uid follows from the name."""
+        config = {"source": "FromClaim", "opaque": {"driver": GPU_DRIVER, "parameters": parameters}}
+        item = allocated_gpus(name, [device], pool=NODE, config=[config] if parameters else ())
+        item["metadata"]["uid"] = str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
+        return Claim.from_object(item)
+
+    def world(self) -> Mapping[str, Any]:
+        """Return all that a step can have changed, to compare: the public state of every door, and CDI files."""
+        doors = {each.name: getattr(self.doors, each.name) for each in fields(self.doors)}
+        memory = {
+            f"{name}.{key}": copy.deepcopy(value)
+            for name, door in doors.items()
+            if type(door).__module__.startswith(("claimwright.driver.testing.", "__main__"))
+            for key, value in vars(door).items()
+            if not key.startswith("_") and key != "commands"
+        }
+        single = {
+            f"{key}[{part}]": each
+            for key, value in memory.items()
+            for part, each in (value.items() if isinstance(value, dict) else [("", value)])
+        }
+        return {**single, "cdi": sorted(path.name for path in self.cdi.iterdir())}
+
+    def _planner(self, is_own: Any) -> Planner:  # noqa: ANN401  see IsOwn
+        inventory: Inventory = discover(self.doors.nvml, self.doors.host, is_own)
+        stock = Stock(gpu_plugin.recipes(self.settings.feature_gates), inventory)
+        return Planner(GPU_DRIVER, NODE, stock, self.settings.feature_gates)
+
+    def _restorer(self, planner: Planner) -> Restorer:
+        return Restorer(self.settings.journal, self.cdi, BOOT, planner, self.doors.kube, self.doors.clock)
+
+
+def _doors(folder: Path, api: FakeApi) -> gpu_plugin.Doors:
+    gpus = [gpu_reading(minor) for minor in (*CUTTABLE, CUT, PLAIN)]
+    partitions = MemoryPartitions({gpus[n].uuid: MigReading(False, False, h100_profiles()) for n in CUTTABLE})
+    partitions.gpus[gpus[CUT].uuid] = MigReading(True, True, h100_profiles(), (_ADMINS,))
+    return gpu_plugin.Doors(
+        nvml=MemoryNvml(gpus, partitions=partitions),
+        partitions=partitions,
+        host=_host(partitions),
+        root=_driver_root(folder / "driver"),
+        kube=api.kube(),
+        processes=TimeSlices(),
+        clock=HandClock(),
+    )
+
+
+def _host(partitions: MemoryPartitions) -> CutHost:
+    files = hgx_h100_host()
+    host = CutHost(partitions)
+    host.files, host.links, host.devices = files.files, files.links, files.devices
+    host.files[PurePosixPath("/proc/devices")] = (
+        "Character devices:\n195 nvidia\n236 nvidia-caps\n\nBlock devices:"
+    )
+    return host
+
+
+def _driver_root(folder: Path) -> DriverRoot:
+    for path in ("usr/lib64/libnvidia-ml.so.1", "usr/bin/nvidia-smi"):
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).touch()
+    return DriverRoot(folder, PurePosixPath(folder))
+
+
+def _flags(folder: Path) -> list[str]:
+    values = {
+        "node-name": NODE,
+        "cdi-root": folder / "cdi",
+        "host-root": folder,
+        "kubelet-plugins-directory-path": folder / "plugins",
+        "kubelet-registrar-directory-path": folder / "registry",
+    }
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
