@@ -22,7 +22,9 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 def sources(tmp_path: Path, folder: Path | None = None, environment: dict[str, str] | None = None) -> Sources:
-    return Sources(folder, Cache(tmp_path / "cache"), Downloads(NOWHERE, NOWHERE, 0.2), environment or {})
+    return Sources(
+        folder, Cache(tmp_path / "cache"), Downloads(NOWHERE, NOWHERE, NOWHERE, 0.2), environment or {}
+    )
 
 
 def without_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from claimwright.cluster import errors, versions
 from claimwright.cluster.binaries.components import COMPONENTS
-from claimwright.cluster.binaries.download import Downloads, find_release, parse_checksum
+from claimwright.cluster.binaries.download import Downloads, Release, find_release, parse_checksum
 from claimwright.cluster.progress import Silent
 
 V = versions.kubernetes_version("1.37")
@@ -69,7 +69,7 @@ def releases() -> Iterator[Releases]:
 
 
 def publish(releases: Releases, name: str, body: bytes, *, checksum: str | None = None) -> str:
-    found = find_release(COMPONENTS[name], V, releases.address, releases.address)
+    found = release_of(releases, name)
     path = found.address.removeprefix(releases.address)
     releases.files[path] = body
     digest = checksum or hashlib.sha256(body).hexdigest()
@@ -78,8 +78,13 @@ def publish(releases: Releases, name: str, body: bytes, *, checksum: str | None 
     return path
 
 
+def release_of(releases: Releases, name: str) -> Release:
+    here = releases.address
+    return find_release(COMPONENTS[name], V, here, here, helm_base=here)
+
+
 def door(releases: Releases) -> Downloads:
-    return Downloads(releases.address, releases.address, timeout_seconds=2)
+    return Downloads(releases.address, releases.address, releases.address, timeout_seconds=2)
 
 
 def archive(name: str, body: bytes) -> bytes:
@@ -96,9 +101,9 @@ def test_a_program_whose_checksum_matches_is_kept(releases, tmp_path):
     assert door(releases).fetch(COMPONENTS["kubelet"], V, tmp_path, Silent()).read_bytes() == BODY
 
 
-@pytest.mark.parametrize("name", ["etcd", "containerd", "runc", "bridge"])
+@pytest.mark.parametrize("name", ["etcd", "containerd", "runc", "bridge", "helm"])
 def test_every_other_product_is_found_in_its_release(releases, tmp_path, name):
-    found = find_release(COMPONENTS[name], V, releases.address, releases.address)
+    found = release_of(releases, name)
     publish(releases, name, archive(found.member, BODY) if found.member else BODY)
     assert door(releases).fetch(COMPONENTS[name], V, tmp_path, Silent()).read_bytes() == BODY
 
@@ -155,4 +160,7 @@ def test_the_official_addresses_are_those_of_the_projects():
     assert (
         Path(find_release(COMPONENTS["etcd"], V, machine="x86_64").address).name
         == "etcd-v3.6.8-linux-amd64.tar.gz"
+    )
+    assert find_release(COMPONENTS["helm"], V, machine="x86_64").address == (
+        "https://get.helm.sh/helm-v4.3.1-linux-amd64.tar.gz"
     )

@@ -189,21 +189,28 @@ def logs(name: str, component: str | None, *, follow: bool) -> None:
 @cluster.command()
 @click.option("--kubernetes", "minors", multiple=True, default=(versions.DEFAULT_MINOR,), show_default=True)
 @click.option("--binaries", type=_EXISTING_FOLDER, help="Folder with programs to use before all others.")
+@click.option(
+    "--program", "names", multiple=True, help="These only, such as helm; default: what a cluster needs."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the paths by minor as JSON.")
-def build(minors: tuple[str, ...], binaries: Path | None, *, as_json: bool) -> None:
+def build(minors: tuple[str, ...], binaries: Path | None, names: tuple[str, ...], *, as_json: bool) -> None:
     """Provide the programs of a cluster without starting one.
 
     \b
       claimwright cluster build --kubernetes 1.36 --kubernetes 1.37
+      claimwright cluster build --program helm
     """  # noqa: D301 - click reads the backspace
-    from claimwright.cluster.binaries import CONTROL_PLANE, NODE, Sources, provision  # noqa: PLC0415
+    from claimwright.cluster.binaries import COMPONENTS, CONTROL_PLANE, NODE, Sources, provision  # noqa: PLC0415
 
     with _reported():
+        if unknown := [name for name in names if name not in COMPONENTS]:
+            raise errors.InvalidRequest(
+                f"--program {unknown[0]!r} is not known: choose from {', '.join(sorted(COMPONENTS))}"
+            )
+        programs = names or [*CONTROL_PLANE, *NODE]
         wanted = {minor: versions.kubernetes_version(minor) for minor in minors}
         found = {
-            minor: provision(
-                [*CONTROL_PLANE, *NODE], version, Sources(folder=binaries), progress.for_stream()
-            )
+            minor: provision(programs, version, Sources(folder=binaries), progress.for_stream())
             for minor, version in wanted.items()
         }
         if as_json:

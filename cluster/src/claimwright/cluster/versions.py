@@ -16,6 +16,7 @@ ETCD = "3.6.8"
 CONTAINERD = "2.4.2"
 RUNC = "1.4.0"
 CNI_PLUGINS = "1.9.1"
+HELM = "4.3.1"
 OLDEST_GO = (1, 26)
 
 

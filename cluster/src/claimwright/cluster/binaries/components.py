@@ -41,6 +41,7 @@ COMPONENTS = {
             Component(name, "cni-plugins", f"github.com/containernetworking/plugins/plugins/{path}")
             for name, path in _CNI.items()
         ),
+        Component("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
     )
 }
 
@@ -61,6 +62,7 @@ def release(component: Component, kubernetes: versions.KubernetesVersion) -> str
         "containerd": versions.CONTAINERD,
         "runc": versions.RUNC,
         "cni-plugins": versions.CNI_PLUGINS,
+        "helm": versions.HELM,
     }
     return pinned[component.product]
 
@@ -87,5 +89,6 @@ def link_flags(component: Component, kubernetes: versions.KubernetesVersion) -> 
         "cni-plugins": {
             "github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion": f"v{patch}"
         },
+        "helm": {"helm.sh/helm/v4/internal/version.version": f"v{patch}"},
     }.get(component.product, {})
     return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in settings.items())])

@@ -1,7 +1,7 @@
 """Official release downloads: checksums verified, parts resumed, an unreachable host remembered.
 
 Kubernetes publishes single programs beside a `.sha256` file; etcd, containerd, runc and the CNI plugins publish
-GitHub releases with a checksum file in the same folder.
+GitHub releases with a checksum file in the same folder; Helm has a server of its own for its archives.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from claimwright.cluster.progress import Progress
 
 KUBERNETES_BASE = "https://dl.k8s.io"
 GITHUB_BASE = "https://github.com"
+HELM_BASE = "https://get.helm.sh"
 _CONNECT_SECONDS = 4.0
 _ATTEMPTS = 4
 _BLOCK_BYTES = 1 << 20
@@ -43,6 +44,7 @@ class Downloads:
 
     kubernetes_base: str = KUBERNETES_BASE
     github_base: str = GITHUB_BASE
+    helm_base: str = HELM_BASE
     timeout_seconds: float = _CONNECT_SECONDS
     unreachable: dict[str, str] = field(default_factory=dict)
 
@@ -54,7 +56,9 @@ class Downloads:
         progress: Progress,
     ) -> Path:
         """Download `component` into `scratch`; raises DownloadRefused with the reason."""
-        wanted = find_release(component, kubernetes, self.kubernetes_base, self.github_base)
+        wanted = find_release(
+            component, kubernetes, self.kubernetes_base, self.github_base, helm_base=self.helm_base
+        )
         if reason := self.unreachable.get(_host(wanted.address)):
             raise errors.DownloadRefused(reason)
         file_name = wanted.address.rsplit("/", 1)[1]
@@ -108,6 +112,8 @@ def find_release(
     kubernetes_base: str = KUBERNETES_BASE,
     github_base: str = GITHUB_BASE,
     machine: str | None = None,
+    *,
+    helm_base: str = HELM_BASE,
 ) -> Release:
     """Return where `component` is published for this machine's architecture."""
     version = release(component, kubernetes)
@@ -115,6 +121,9 @@ def find_release(
     if component.product == "kubernetes":
         address = f"{kubernetes_base}/v{version}/bin/linux/{arch}/{component.name}"
         return Release(address, f"{address}.sha256", None)
+    if component.product == "helm":
+        address = f"{helm_base}/helm-v{version}-linux-{arch}.tar.gz"
+        return Release(address, f"{address}.sha256sum", f"linux-{arch}/helm")
     repository, file_name, checksums, member = {
         "etcd": (
             "etcd-io/etcd", f"etcd-v{version}-linux-{arch}.tar.gz", "SHA256SUMS",

@@ -1,0 +1,89 @@
+"""The image as a whole: three layers, from what seldom changes to what often does, and how it is started."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from claimwright.driver.errors import NodeUnusable
+from claimwright.driver.image import bytecode, oci_layout, shared_objects
+from claimwright.driver.image.python_environment import PACKAGES, PREFIX, Python, own, third_party
+from claimwright.driver.image.tree import Content, Link, Tree, lay_out
+
+_START: Final = """#!{python}
+from claimwright.cli.main import main
+main()
+"""
+SETTINGS: Final[dict[str, Any]] = {
+    "Entrypoint": ["claimwright"],
+    "Env": [
+        f"PATH={PREFIX}/bin:/usr/bin:/bin",
+        f"LD_LIBRARY_PATH={shared_objects.FOLDER}",
+        f"PYTHONPATH={PACKAGES}",
+        "PYTHONUTF8=1",
+        "PYTHONDONTWRITEBYTECODE=1",
+    ],
+    "Labels": {
+        "org.opencontainers.image.title": "claimwright-driver",
+        "org.opencontainers.image.licenses": "Apache-2.0",
+    },
+    "WorkingDir": "/",
+}
+
+
+def layers(scratch: Path) -> tuple[Tree, Tree, Tree]:
+    """Return what the image holds: Python, packages, the driver. Compiled modules are kept in `scratch`."""
+    python = Python.here()
+    packages, rooms = third_party(), own()
+    base = {**python.files(), **_extras(python)}
+    elves = sorted(
+        entry.source
+        for path, entry in {**base, **packages}.items()
+        if isinstance(entry, Content) and entry.source is not None and ".so" in path.suffixes
+    )
+    base |= shared_objects.needed(python.program, elves)
+    return _with_bytecode(base, scratch), _with_bytecode(packages, scratch), _with_bytecode(rooms, scratch)
+
+
+def write_image(target: Path, *, reference: str = oci_layout.REFERENCE) -> None:
+    """Write the image to `target` as a tar of the OCI layout; NodeUnusable when it cannot be made here."""
+    _check_folder(target)
+    with tempfile.TemporaryDirectory(prefix="claimwright-image-") as scratch:
+        oci_layout.write_layout(target, layers(Path(scratch)), SETTINGS, reference=reference)
+
+
+def write_tree(folder: Path) -> None:
+    """Write the image's file system below `folder`, which must be empty or missing: for a Dockerfile."""
+    if folder.exists() and any(folder.iterdir()):
+        raise NodeUnusable(f"--tree {str(folder)!r} is not empty: name a new folder")
+    with tempfile.TemporaryDirectory(prefix="claimwright-image-") as scratch:
+        for layer in layers(Path(scratch)):
+            lay_out(layer, folder)
+
+
+def _extras(python: Python) -> dict[PurePosixPath, Content | Link]:
+    start = _START.format(python=python.place).encode()
+    return {
+        PREFIX / "bin" / "claimwright": Content(data=start, mode=0o755),
+        PREFIX / "bin" / "python3": Link(python.place.name),
+        # Where the runtime mounts, and where signals.py writes stacks.
+        **{PurePosixPath(f"/{folder}/.keep"): Content() for folder in ("dev", "proc", "sys", "tmp")},
+    }
+
+
+def _with_bytecode(tree: Tree, scratch: Path) -> Tree:
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    return {**tree, **bytecode.compiled(tree, folder)}
+
+
+def _check_folder(target: Path) -> None:
+    if not target.parent.is_dir():
+        raise NodeUnusable(f"--output {str(target)!r}: there is no folder {str(target.parent)!r}")
+
+
+def settings_as_dockerfile() -> Sequence[str]:
+    """Return the lines of a Dockerfile that say the same as the image's settings."""
+    entry = ", ".join(f'"{word}"' for word in SETTINGS["Entrypoint"])
+    return (*(f"ENV {pair}" for pair in SETTINGS["Env"]), f"ENTRYPOINT [{entry}]")
