@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from claimwright.driver.commands.gpu_plugin import gpu_plugin
+from claimwright.driver.commands.image import image
 from claimwright.driver.commands.manifests import manifests
 from claimwright.driver.commands.schemas import schemas
 
@@ -16,5 +17,5 @@ def driver() -> None:
     """Run the GPU driver, look at what it works with, or print what a cluster needs for it."""
 
 
-for _command in (gpu_plugin, manifests, schemas):
+for _command in (gpu_plugin, image, manifests, schemas):
     driver.add_command(_command)
