@@ -16,6 +16,7 @@ from claimwright.dra.kube import (
     DAEMON_SETS,
     DEVICE_CLASSES,
     NAMESPACES,
+    NETWORK_POLICIES,
     SERVICE_ACCOUNTS,
     VALIDATING_ADMISSION_POLICIES,
     VALIDATING_ADMISSION_POLICY_BINDINGS,
@@ -32,6 +33,7 @@ KINDS = {
         DAEMON_SETS,
         DEVICE_CLASSES,
         NAMESPACES,
+        NETWORK_POLICIES,
         SERVICE_ACCOUNTS,
         VALIDATING_ADMISSION_POLICIES,
         VALIDATING_ADMISSION_POLICY_BINDINGS,
@@ -61,7 +63,7 @@ def test_namespace_and_image_are_changed_everywhere() -> None:
     assert {item["metadata"].get("namespace", "gpus") for item in items} == {"gpus"}
     assert items[0]["metadata"]["name"] == "gpus"
     assert "system:serviceaccount:gpus:" in text
-    assert "claimwright/driver:latest" not in text
+    assert "claimwright/driver:0.1.0" not in text
 
 
 def test_the_policy_matches_the_service_account_that_the_daemonset_uses() -> None:

@@ -12,7 +12,9 @@ import click
 def manifests(parts: tuple[str, ...], namespace: str | None, image: str | None) -> None:
     """Print the YAML that installs the driver: all of it, or the PARTS named.
 
-    Parts: namespace, deviceclasses, rbac, admissionpolicy, daemonset.
+    Parts: namespace, deviceclasses, rbac, admissionpolicy, daemonset, networkpolicy.
+
+    They are the Helm chart's objects with its default values; other values need the chart.
 
     \b
         claimwright driver manifests --image registry.example.com/driver:1 | kubectl apply -f -

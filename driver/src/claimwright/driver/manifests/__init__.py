@@ -1,4 +1,8 @@
-"""The install bundle as plain YAML: what a cluster needs before the first claim can be prepared."""
+"""The install bundle as plain YAML: what a cluster needs before the first claim can be prepared.
+
+All but the namespace is the chart (`driver/chart`) with its default values, written here by
+`driver/tools/render_manifests.py`; change it there.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,9 @@ from importlib import resources
 
 from claimwright.driver.errors import NodeUnusable
 
-PARTS = ("namespace", "deviceclasses", "rbac", "admissionpolicy", "daemonset")
+PARTS = ("namespace", "deviceclasses", "rbac", "admissionpolicy", "daemonset", "networkpolicy")
 NAMESPACE = "dra-driver-nvidia-gpu"
-IMAGE = "claimwright/driver:latest"
+IMAGE = "claimwright/driver:0.1.0"
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _IMAGE = re.compile(r"[A-Za-z0-9][\w./:@-]*", re.ASCII)
 
