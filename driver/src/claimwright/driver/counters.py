@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from claimwright.dra.quantities import Quantity
 from claimwright.dra.slices import CounterConsumption, CounterSet
 from claimwright.driver.inventory import Gpu
 from claimwright.driver.ports import PartitionProfile, Placement
 
+# A GPU without partitions is in one mode at a time: in a container, or in a virtual machine.
+_ONE_MODE: Final = {"mode": Quantity.parse("1")}
 
-def counter_set(gpu: Gpu) -> CounterSet | None:
-    """Return the GPU's set, None when the GPU cannot be partitioned."""
+
+def counter_set(gpu: Gpu) -> CounterSet:
+    """Return the GPU's set; one that cannot be partitioned has a single counter, for the whole of it."""
     if gpu.mig is None or not gpu.mig.profiles:
-        return None
+        return CounterSet(_set_name(gpu), _ONE_MODE)
     slices = max(where.start + where.size for profile in gpu.mig.profiles for where in profile.placements)
     return CounterSet(
         name=_set_name(gpu),
@@ -29,7 +33,7 @@ def counter_set(gpu: Gpu) -> CounterSet | None:
 def whole(gpu: Gpu) -> tuple[CounterConsumption, ...]:
     """Return what any device that takes all of the GPU consumes."""
     counters = counter_set(gpu)
-    return () if counters is None else (CounterConsumption(counters.name, counters.counters),)
+    return (CounterConsumption(counters.name, counters.counters),)
 
 
 def part(gpu: Gpu, profile: PartitionProfile, placement: Placement) -> tuple[CounterConsumption, ...]:

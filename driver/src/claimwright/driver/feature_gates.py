@@ -29,7 +29,16 @@ DEFAULTS: Mapping[str, bool] = MappingProxyType(
         "TimeSlicingSettings": False,
     }
 )
-IMPLEMENTED = frozenset({"ConsumableShares", "TimeSlicingSettings", "DRAListTypeAttributes", "DynamicMIG"})
+IMPLEMENTED = frozenset(
+    {
+        "ConsumableShares",
+        "DRAListTypeAttributes",
+        "DeviceMetadata",
+        "DynamicMIG",
+        "PassthroughSupport",
+        "TimeSlicingSettings",
+    }
+)
 # Gates of the logging library that the community driver accepts; harmless here.
 _LOGGING = frozenset({"ContextualLogging", "LoggingAlphaOptions", "LoggingBetaOptions"})
 _ALPHA = frozenset(name for name, on in DEFAULTS.items() if not on)

@@ -20,13 +20,15 @@ from claimwright.driver.adapters import (
     NvmlLibrary,
     NvmlPartitions,
     NvmlSession,
+    NvmlUsage,
     WallClock,
 )
 from claimwright.driver.driver_root import DriverRoot, choose_device_root
-from claimwright.driver.edits import EditBook, Installation, driver_files, gpu_node, mig_node
+from claimwright.driver.edits import EditBook, Installation, driver_files, gpu_node, mig_node, vfio_node
 from claimwright.driver.edits.driver_files import DriverFiles
 from claimwright.driver.edits.gpu_node import GpuNode
 from claimwright.driver.edits.mig_node import MigNode
+from claimwright.driver.edits.vfio_node import VfioNode
 from claimwright.driver.entries import Entry
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
@@ -39,10 +41,10 @@ from claimwright.driver.journal import Journal
 from claimwright.driver.machine import Machine
 from claimwright.driver.metrics import Metrics
 from claimwright.driver.planning import Planner
-from claimwright.driver.ports import Clock, Host, Nvml, Partitions, Processes
+from claimwright.driver.ports import Clock, Host, Nvml, Partitions, Processes, Usage
 from claimwright.driver.probing import probe_sockets
 from claimwright.driver.publishing import pool_of
-from claimwright.driver.recipes import DynamicMig, FullGpus, StaticMig
+from claimwright.driver.recipes import DynamicMig, FullGpus, StaticMig, VfioGpus
 from claimwright.driver.recipes.recipe import AnyRecipe
 from claimwright.driver.resident_memory import give_back
 from claimwright.driver.restoring import Restorer, report_corruption
@@ -53,9 +55,14 @@ from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
 from claimwright.driver.tools import mig_partition
 from claimwright.driver.tools.claim_spec import ClaimSpecTool
+from claimwright.driver.tools.device_users import DeviceUsers
 from claimwright.driver.tools.mig_mode import MigModeTool
 from claimwright.driver.tools.mig_partition import MigPartitionTool, made_by
+from claimwright.driver.tools.pci_drivers import PciDrivers
+from claimwright.driver.tools.persistence import PersistenceTool
 from claimwright.driver.tools.time_slice import TimeSliceTool
+from claimwright.driver.tools.vfio_bind import VfioBindTool
+from claimwright.driver.tools.vfio_modules import VfioModules
 
 logger = logging.getLogger(__name__)
 Report = Callable[[PluginError], None]
@@ -71,6 +78,7 @@ class Doors:
 
     nvml: Nvml
     partitions: Partitions
+    usage: Usage
     host: Host
     root: DriverRoot
     kube: Kube
@@ -85,6 +93,7 @@ def open_doors(settings: GpuPluginSettings) -> Doors:
     return Doors(
         nvml=NvmlLibrary(session),
         partitions=NvmlPartitions(session),
+        usage=NvmlUsage(session),
         host=HostTree(settings.host_root),
         root=root,
         kube=Kube.connect(settings.kubeconfig, user_agent=GPU_DRIVER),
@@ -154,6 +163,8 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         stock.renew(await asyncio.to_thread(_discover, doors, is_own(machine.entries)))
         for gpu in stock.unoffered():
             logger.warning("%s is not offered: its MIG mode is on, and it has no partition", gpu.device_name)
+        for withheld in stock.withheld():
+            logger.warning("%s is not offered: %s", withheld.name, withheld.reason)
         parts.push_async_callback(machine.stop, timeout_seconds=_STOP_SECONDS)
         report = _reporter(metrics, failure)
         plugin = _plugin(settings, doors, stock, GpuDriver(planner, machine, metrics), report)
@@ -188,7 +199,7 @@ async def _machine(settings: GpuPluginSettings, doors: Doors, planner: Planner, 
 
 def recipes(gates: FeatureGates, shares: Shares = NO_SHARES) -> tuple[AnyRecipe, ...]:
     """Return the recipes of this driver; devices are published in their order."""
-    return (FullGpus(gates, shares), StaticMig(gates, shares), DynamicMig(gates, shares))
+    return (FullGpus(gates, shares), StaticMig(gates, shares), DynamicMig(gates, shares), VfioGpus(gates))
 
 
 def edits(installation: Installation, partitions: Partitions, clock: Clock) -> EditBook:
@@ -198,6 +209,7 @@ def edits(installation: Installation, partitions: Partitions, clock: Clock) -> E
             driver_files.NAME: DriverFiles(installation, clock),
             gpu_node.NAME: GpuNode(installation),
             mig_node.NAME: MigNode(installation, partitions),
+            vfio_node.NAME: VfioNode(installation.host),
         }
     )
 
@@ -210,11 +222,15 @@ def toolbox(settings: GpuPluginSettings, doors: Doors, inventory: Inventory) -> 
 
 def tools(settings: GpuPluginSettings, doors: Doors, book: EditBook) -> Toolbox:
     """Return what does the steps."""
+    modules = VfioModules(doors.host, doors.processes, settings.host_root)
+    users = DeviceUsers(doors.host, doors.usage)
     return Toolbox(
         ClaimSpecTool(settings.cdi_root, book),
         MigModeTool(doors.partitions),
         MigPartitionTool(doors.partitions),
+        PersistenceTool(doors.usage),
         TimeSliceTool(doors.root, doors.processes),
+        VfioBindTool(doors.host, PciDrivers(doors.host), modules, users),
     )
 
 
@@ -245,6 +261,7 @@ def _plugin(
         kube=doors.kube,
         folders=PluginFolders(settings.plugin_dir, settings.registry_dir, settings.cdi_root),
         publish=pool_of(settings.node_name, stock),
+        metadata=settings.feature_gates["DeviceMetadata"],
         serialize=False,  # the machine locks devices, so that claims for different ones run side by side
         on_error=report,
     )

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from claimwright.dra.slices import CounterSet
 from claimwright.driver import counters
-from claimwright.driver.inventory import Gpu, Inventory
-from claimwright.driver.recipes.recipe import AnyOffer, AnyRecipe
+from claimwright.driver.inventory import Gpu, Inventory, LeftOut
+from claimwright.driver.recipes.recipe import AnyOffer, AnyRecipe, Withholding
 
 
 class Stock:
@@ -34,6 +34,11 @@ class Stock:
         offered = {offer.hardware for offer in self.offers.values()}
         return tuple(gpu for gpu in self.inventory.gpus if gpu.pci_bus_id not in offered)
 
+    def withheld(self) -> tuple[LeftOut, ...]:
+        """Return what the recipes would offer if something were not in the way, with the reason."""
+        asked = (recipe for recipe in self._recipes if isinstance(recipe, Withholding))
+        return tuple(found for recipe in asked for found in recipe.withheld(self.inventory))
+
     def counter_sets(self) -> tuple[CounterSet, ...]:
         """Return the sets that the published devices take from."""
         used = {
@@ -42,4 +47,4 @@ class Stock:
             for consumption in offer.device.consumes_counters
         }
         sets = (counters.counter_set(gpu) for gpu in self.inventory.gpus)
-        return tuple(found for found in sets if found is not None and found.name in used)
+        return tuple(found for found in sets if found.name in used)

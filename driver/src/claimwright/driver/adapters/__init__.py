@@ -2,7 +2,15 @@
 
 from claimwright.driver.adapters.clock import WallClock
 from claimwright.driver.adapters.host import HostTree
-from claimwright.driver.adapters.nvml import NvmlLibrary, NvmlPartitions, NvmlSession
+from claimwright.driver.adapters.nvml import NvmlLibrary, NvmlPartitions, NvmlSession, NvmlUsage
 from claimwright.driver.adapters.processes import ChildProcesses
 
-__all__ = ["ChildProcesses", "HostTree", "NvmlLibrary", "NvmlPartitions", "NvmlSession", "WallClock"]
+__all__ = [
+    "ChildProcesses",
+    "HostTree",
+    "NvmlLibrary",
+    "NvmlPartitions",
+    "NvmlSession",
+    "NvmlUsage",
+    "WallClock",
+]

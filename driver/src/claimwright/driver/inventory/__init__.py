@@ -3,7 +3,15 @@
 Names and spellings follow the community driver (`gpu-<minor>`, `0000:65:00.0`), as claims select by them.
 """
 
-from claimwright.driver.inventory.discovery import PCI_DEVICES, IsOwn, discover
+from claimwright.driver.inventory.discovery import IsOwn, discover
+from claimwright.driver.inventory.functions import (
+    PCI_DEVICES,
+    Iommu,
+    PciFunction,
+    driver_of,
+    gpu_functions,
+    read_function,
+)
 from claimwright.driver.inventory.gpus import Gpu, Inventory, LeftOut
 from claimwright.driver.inventory.spellings import pci_address, semantic_version
 
@@ -11,9 +19,14 @@ __all__ = [
     "PCI_DEVICES",
     "Gpu",
     "Inventory",
+    "Iommu",
     "IsOwn",
     "LeftOut",
+    "PciFunction",
     "discover",
+    "driver_of",
+    "gpu_functions",
     "pci_address",
+    "read_function",
     "semantic_version",
 ]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import PurePosixPath
 from typing import TypeAlias
 
+from claimwright.driver.inventory.functions import (
+    PCI_DEVICES,
+    gpu_functions,
+    numa_node_of,
+    pcie_root_of,
+    read_iommu,
+)
 from claimwright.driver.inventory.gpus import Gpu, Inventory, LeftOut
 from claimwright.driver.inventory.spellings import (
     ADDRESSING_MODES,
@@ -17,7 +22,6 @@ from claimwright.driver.inventory.spellings import (
 )
 from claimwright.driver.ports import GpuReading, Host, NodeReading, Nvml, Partition, UnreadableGpu
 
-PCI_DEVICES = PurePosixPath("/sys/bus/pci/devices")
 # A DGX Station drives its screen with a GPU that takes no compute work.
 _DISPLAY_ADAPTERS = ("DGX Display", "NVIDIA DGX Display")
 
@@ -37,6 +41,8 @@ def discover(nvml: Nvml, host: Host, is_own: IsOwn = lambda _gpu, _partition: Fa
         cuda_driver_version=_cuda_version(reading.cuda_driver_version),
         gpus=tuple(_place(gpu, host, is_own) for gpu in sorted(offered, key=lambda gpu: gpu.minor)),
         left_out=_left_out(reading),
+        functions=gpu_functions(host),
+        iommu=read_iommu(host),
     )
 
 
@@ -53,23 +59,12 @@ def _place(gpu: GpuReading, host: Host, is_own: IsOwn) -> Gpu:
         cuda_compute_capability=semantic_version("{}.{}".format(*gpu.compute_capability)),
         pci_bus_id=address,
         memory_bytes=gpu.memory_bytes,
-        pcie_root=_pcie_root(host.read_link(PCI_DEVICES / address)),
-        numa_node=_numa_node(host.read_text(PCI_DEVICES / address / "numa_node")),
+        pcie_root=pcie_root_of(host.read_link(PCI_DEVICES / address)),
+        numa_node=numa_node_of(host.read_text(PCI_DEVICES / address / "numa_node")),
         addressing_mode=None if mode is None else ADDRESSING_MODES.get(mode),
         mig=gpu.mig,
         foreign=tuple(partition for partition in partitions if not is_own(gpu.uuid, partition)),
     )
-
-
-def _pcie_root(link: str | None) -> str | None:
-    """`../../../devices/pci0000:64/0000:64:01.0/0000:65:00.0` names its root after `devices/`."""
-    found = re.search(r"(?:^|/)devices/(pci[0-9a-f]{4}:[0-9a-f]{2})(?:/|$)", link or "")
-    return found.group(1) if found else None
-
-
-def _numa_node(text: str | None) -> int | None:
-    """-1 is the kernel's word for "no node", and such a device has no attribute."""
-    return int(text) if text is not None and text.isdecimal() else None
 
 
 def _cuda_version(number: int) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from claimwright.driver.inventory.functions import Iommu, PciFunction
 from claimwright.driver.ports import MigReading, Partition
 
 _RESET_TO_SWITCH: Final = ("Ampere",)
@@ -52,6 +53,7 @@ class LeftOut:
 class Inventory:
     """All GPUs of the node that NVML sees, ordered by minor number, and those that cannot be offered.
 
+    `functions` are all GPUs on the PCI bus by address, those included that another driver than NVIDIA's holds.
     `driver_version` is as NVML and the file names of the installation say it, `570.86.05`.
     """
 
@@ -59,3 +61,9 @@ class Inventory:
     cuda_driver_version: str
     gpus: tuple[Gpu, ...]
     left_out: tuple[LeftOut, ...] = ()
+    functions: tuple[PciFunction, ...] = ()
+    iommu: Iommu = field(default_factory=Iommu)
+
+    def gpu_at(self, address: str) -> Gpu | None:
+        """Return the GPU at a PCI address, None when NVML does not see it."""
+        return next((gpu for gpu in self.gpus if gpu.pci_bus_id == address), None)

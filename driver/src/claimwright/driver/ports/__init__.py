@@ -16,12 +16,14 @@ from claimwright.driver.ports.partitions import (
     Placement,
 )
 from claimwright.driver.ports.processes import Finished, Processes
+from claimwright.driver.ports.usage import GpuClient, Usage
 
 __all__ = [
     "Clock",
     "ComputeInstance",
     "FileKind",
     "Finished",
+    "GpuClient",
     "GpuReading",
     "Host",
     "Located",
@@ -34,4 +36,5 @@ __all__ = [
     "Placement",
     "Processes",
     "UnreadableGpu",
+    "Usage",
 ]

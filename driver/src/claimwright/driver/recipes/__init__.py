@@ -7,5 +7,6 @@ from claimwright.driver.recipes.dynamic_mig import DynamicMig
 from claimwright.driver.recipes.full import FullGpus
 from claimwright.driver.recipes.recipe import Offer, Preparation, Recipe, Wanted
 from claimwright.driver.recipes.static_mig import StaticMig
+from claimwright.driver.recipes.vfio import VfioGpus
 
-__all__ = ["DynamicMig", "FullGpus", "Offer", "Preparation", "Recipe", "StaticMig", "Wanted"]
+__all__ = ["DynamicMig", "FullGpus", "Offer", "Preparation", "Recipe", "StaticMig", "VfioGpus", "Wanted"]

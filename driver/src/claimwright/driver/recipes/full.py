@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from claimwright.dra.claims import ClaimUid
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 class FullGpus:
     """Offers GPUs as a whole.
 
-    Where partitions are made on demand, a whole GPU takes all of its counters, so that the scheduler gives either
-    the GPU or parts of it. Elsewhere a GPU in MIG mode is not offered as a whole.
+    Where the GPU is offered in other forms too, a whole GPU takes all of its counters, so that the scheduler gives
+    one or the other. Where partitions are not made on demand, a GPU in MIG mode is not offered as a whole.
     """
 
     type = GPU_TYPE
@@ -39,6 +40,7 @@ class FullGpus:
 
     def __init__(self, gates: FeatureGates, shares: Shares = NO_SHARES) -> None:
         self._dynamic = gates["DynamicMIG"]
+        self._passed_through = gates["PassthroughSupport"]
         self._list_numa = gates["DRAListTypeAttributes"]
         self._shares = shares
 
@@ -49,6 +51,8 @@ class FullGpus:
                 device = describe(
                     gpu, inventory, list_numa=self._list_numa, partitionable=self._partitions(gpu)
                 )
+                if self._partitions(gpu) or self._passed_through:
+                    device = replace(device, consumes_counters=counters.whole(gpu))
                 yield Offer(self._shares.of(device), self, hardware=gpu.pci_bus_id, source=gpu)
 
     def prepare(self, claim: ClaimUid, group: Sequence[Wanted[Gpu]], config: GpuConfig | None) -> Preparation:  # noqa: ARG002  no step of a whole GPU names its claim
@@ -81,7 +85,7 @@ def describe(gpu: Gpu, inventory: Inventory, *, list_numa: bool, partitionable: 
     attributes = gpu_attributes(gpu, inventory, list_numa=list_numa)
     if partitionable and gpu.mig is not None and gpu.mig.profiles:
         capacity = capacities(counters.largest_engines(gpu.mig.profiles))
-        return Device(gpu.device_name, attributes, capacity, consumes_counters=counters.whole(gpu))
+        return Device(gpu.device_name, attributes, capacity)
     memory = {} if gpu.memory_bytes is None else {"memory": Quantity.of_bytes(gpu.memory_bytes)}
     return Device(gpu.device_name, attributes, memory)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from claimwright.dra.claims import ClaimUid, DeviceResult
 from claimwright.dra.slices import Attribute, Device
 from claimwright.driver.edits import EditCall
-from claimwright.driver.inventory import Inventory
+from claimwright.driver.inventory import Inventory, LeftOut
 from claimwright.driver.steps import Step
 
 Source = TypeVar("Source")
@@ -81,6 +81,15 @@ class Recipe(Protocol[Source, Config_contra]):
         self, claim: ClaimUid, group: Sequence[Wanted[Source]], config: Config_contra | None
     ) -> Preparation:
         """Plan the results of one claim that share one config; ClaimRefused when it cannot be applied."""
+        ...
+
+
+@runtime_checkable
+class Withholding(Protocol):
+    """A recipe that can say why it does not offer what people may look for."""
+
+    def withheld(self, inventory: Inventory) -> Iterable[LeftOut]:
+        """Return what is not offered, and why."""
         ...
 
 

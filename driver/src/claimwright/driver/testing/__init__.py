@@ -8,8 +8,10 @@ from claimwright.driver.testing.clock import HandClock
 from claimwright.driver.testing.host import MemoryHost
 from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_host, hgx_h100_nvml
 from claimwright.driver.testing.partitions import MemoryPartitions, h100_profiles
+from claimwright.driver.testing.pci_bus import MemoryPciBus
 from claimwright.driver.testing.processes import ScriptedProcesses
 from claimwright.driver.testing.stub_node import StubNode, build_stub_node
+from claimwright.driver.testing.usage import MemoryUsage
 from claimwright.driver.testing.waiting import wait_until
 
 __all__ = [
@@ -17,6 +19,8 @@ __all__ = [
     "MemoryHost",
     "MemoryNvml",
     "MemoryPartitions",
+    "MemoryPciBus",
+    "MemoryUsage",
     "ScriptedProcesses",
     "StubNode",
     "allocated_gpus",

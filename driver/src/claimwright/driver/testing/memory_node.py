@@ -20,13 +20,14 @@ from claimwright.driver import gpu_plugin
 from claimwright.driver.commands.gpu_plugin import gpu_plugin as command
 from claimwright.driver.commands.gpu_plugin import settings_of
 from claimwright.driver.driver_root import DriverRoot
-from claimwright.driver.inventory import Inventory, discover
+from claimwright.driver.inventory import Inventory, discover, pci_address
 from claimwright.driver.journal import DiskFile, Journal, JournalFile
 from claimwright.driver.machine import Machine
 from claimwright.driver.planning import Planner
 from claimwright.driver.ports import (
     ComputeInstance,
     Finished,
+    GpuReading,
     MigReading,
     Partition,
     Placement,
@@ -38,10 +39,11 @@ from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
 from claimwright.driver.testing.claims import allocated_gpus
 from claimwright.driver.testing.clock import HandClock
-from claimwright.driver.testing.host import MemoryHost
 from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_host
 from claimwright.driver.testing.partitions import MemoryPartitions, h100_profiles
+from claimwright.driver.testing.pci_bus import MemoryPciBus
 from claimwright.driver.testing.processes import ScriptedProcesses
+from claimwright.driver.testing.usage import MemoryUsage
 
 NODE: Final = "node-a"
 BOOT: Final = "6a1f0c5e-0000-4000-8000-000000000001"
@@ -51,11 +53,11 @@ _CAPABILITY: Final = re.compile(r"/proc/driver/nvidia/capabilities/gpu(\d+)/mig/
 _ADMINS: Final = Partition(90, 9, Placement(4, 4), (ComputeInstance(0, "MIG-00000090"),))
 
 
-class CutHost(MemoryHost):
-    """Files of a node whose partitions have capabilities as long as they exist."""
+class CutHost(MemoryPciBus):
+    """Files of a node whose partitions have capabilities as long as they exist, and whose GPUs change drivers."""
 
-    def __init__(self, partitions: MemoryPartitions, **content: Any) -> None:  # noqa: ANN401  as MemoryHost
-        super().__init__(**content)
+    def __init__(self, partitions: MemoryPartitions) -> None:
+        super().__init__()
         self._partitions = partitions
 
     def read_text(self, path: PurePosixPath) -> str | None:
@@ -169,10 +171,14 @@ def _doors(folder: Path, api: FakeApi) -> gpu_plugin.Doors:
     gpus = [gpu_reading(minor) for minor in (*CUTTABLE, CUT, PLAIN)]
     partitions = MemoryPartitions({gpus[n].uuid: MigReading(False, False, h100_profiles()) for n in CUTTABLE})
     partitions.gpus[gpus[CUT].uuid] = MigReading(True, True, h100_profiles(), (_ADMINS,))
+    host = _host(partitions, gpus)
     return gpu_plugin.Doors(
-        nvml=MemoryNvml(gpus, partitions=partitions),
+        nvml=MemoryNvml(
+            gpus, partitions=partitions, sees=lambda gpu: host.driver(pci_address(gpu.pci_bus_id)) == "nvidia"
+        ),
         partitions=partitions,
-        host=_host(partitions),
+        usage=MemoryUsage({pci_address(gpu.pci_bus_id): True for gpu in gpus}),
+        host=host,
         root=_driver_root(folder / "driver"),
         kube=api.kube(),
         processes=TimeSlices(),
@@ -180,10 +186,14 @@ def _doors(folder: Path, api: FakeApi) -> gpu_plugin.Doors:
     )
 
 
-def _host(partitions: MemoryPartitions) -> CutHost:
-    files = hgx_h100_host()
+def _host(partitions: MemoryPartitions, gpus: Sequence[GpuReading]) -> CutHost:
+    board = hgx_h100_host()
     host = CutHost(partitions)
-    host.files, host.links, host.devices = files.files, files.links, files.devices
+    for group, gpu in enumerate(gpus, 1):
+        host.add(pci_address(gpu.pci_bus_id), group=group)
+    host.files |= board.files
+    host.links |= board.links
+    host.devices |= board.devices
     host.files[PurePosixPath("/proc/devices")] = (
         "Character devices:\n195 nvidia\n236 nvidia-caps\n\nBlock devices:"
     )

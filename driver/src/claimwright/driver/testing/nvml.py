@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ _HGX_H100 = (
 class MemoryNvml:
     """Answers what it was told; `broken` makes every read fail with that text.
 
-    With `partitions` the GPUs are cut as those say.
+    With `partitions` the GPUs are cut as those say; `sees` leaves out GPUs that another driver holds.
     """
 
     def __init__(
@@ -37,9 +37,11 @@ class MemoryNvml:
         driver_version: str = "580.126.20",
         cuda_driver_version: int = 13000,
         partitions: MemoryPartitions | None = None,
+        sees: Callable[[GpuReading], bool] = lambda _: True,
     ) -> None:
         self.gpus = tuple(gpus)
         self._partitions = partitions
+        self._sees = sees
         self.driver_version = driver_version
         self.cuda_driver_version = cuda_driver_version
         self.broken: str | None = None
@@ -48,7 +50,8 @@ class MemoryNvml:
         """Read driver and GPUs."""
         if self.broken is not None:
             raise NodeUnusable(self.broken)
-        return NodeReading(self.driver_version, self.cuda_driver_version, tuple(map(self._cut, self.gpus)))
+        gpus = (gpu for gpu in self.gpus if isinstance(gpu, UnreadableGpu) or self._sees(gpu))
+        return NodeReading(self.driver_version, self.cuda_driver_version, tuple(map(self._cut, gpus)))
 
     def _cut(self, gpu: GpuReading | UnreadableGpu) -> GpuReading | UnreadableGpu:
         if self._partitions is None or isinstance(gpu, UnreadableGpu):

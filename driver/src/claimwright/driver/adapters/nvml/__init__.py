@@ -3,5 +3,6 @@
 from claimwright.driver.adapters.nvml.partitions import NvmlPartitions
 from claimwright.driver.adapters.nvml.reading import NvmlLibrary
 from claimwright.driver.adapters.nvml.session import NvmlSession
+from claimwright.driver.adapters.nvml.usage import NvmlUsage
 
-__all__ = ["NvmlLibrary", "NvmlPartitions", "NvmlSession"]
+__all__ = ["NvmlLibrary", "NvmlPartitions", "NvmlSession", "NvmlUsage"]
