@@ -16,15 +16,16 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from typing import TYPE_CHECKING, Any
 
 from claimwright.emulator.description import describe, describe_value
 from claimwright.emulator.errors import EmulatorError, NodeError, NodeGone, OperationRefused, Refusal
 from claimwright.emulator.model import NodeModel
 from claimwright.emulator.model.operations import TABLE
 from claimwright.emulator.nvml.socket_paths import short_path
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 SNAPSHOT = "snapshot"
 _LINE_BYTES = 1 << 20
@@ -180,6 +181,8 @@ def check(operation: str, arguments: Mapping[str, object]) -> dict[str, Any]:
     if operation not in TABLE:
         known = ", ".join((SNAPSHOT, *TABLE))
         raise OperationRefused(Refusal.INVALID_ARGUMENT, f"unknown operation {operation!r}; known: {known}")
+    from pydantic import ValidationError  # noqa: PLC0415 - slow to load, and not needed to be ready
+
     try:
         given = _arguments(operation).model_validate(dict(arguments))
     except ValidationError as error:
@@ -191,9 +194,13 @@ def check(operation: str, arguments: Mapping[str, object]) -> dict[str, Any]:
 @cache
 def _arguments(operation: str) -> type[BaseModel]:
     """Return what an operation takes beside the state, as a model that reads JSON."""
+    from pydantic import ConfigDict, create_model  # noqa: PLC0415 - see check
+
+    from claimwright.emulator.model.checking import real  # noqa: PLC0415 - see check
+
     parameters = list(inspect.signature(TABLE[operation], eval_str=True).parameters.values())[1:]
     fields: dict[str, Any] = {
-        each.name: (each.annotation, ... if each.default is each.empty else each.default)
+        each.name: (real(each.annotation), ... if each.default is each.empty else each.default)
         for each in parameters
     }
     return create_model(operation, __config__=ConfigDict(extra="forbid"), **fields)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
 from claimwright.emulator.model import Board, GpuState, Nic, NodeState, NvSwitch
 from claimwright.emulator.model.bus.binding import holders
 from claimwright.emulator.model.fabric import Fabric, FabricManager, nvlink_matrix
 from claimwright.emulator.model.faults import ActiveFault
 from claimwright.emulator.model.mig import GpuInstance, MigSpec, compute_profile_name, profile_name
 from claimwright.emulator.model.vgpu import Vgpu, type_of
+from claimwright.emulator.plain_data import plain
 
 
 def describe(state: NodeState) -> dict[str, Any]:
@@ -26,15 +25,15 @@ def describe(state: NodeState) -> dict[str, Any]:
         "driver_version": state.driver_version,
         "cuda_driver_version": state.cuda_driver_version,
         "boot_id": state.boot_id,
-        "numa": [node.model_dump(mode="json") for node in state.numa],
+        "numa": [plain(node) for node in state.numa],
         "pcie": _pcie(state),
         "gpus": [
             {**describe_gpu(gpu), **_binding(state, gpu), "pcie_root": roots[gpu.pci]} for gpu in state.gpus
         ],
         "nvlink_matrix": nvlink_matrix(state.gpus, state.fabric_manager),
         "fabric_manager": _manager(state.fabric_manager),
-        "tray": to_jsonable_python(state.tray),
-        "imex": to_jsonable_python(state.imex),
+        "tray": plain(state.tray),
+        "imex": plain(state.imex),
         "imex_channels": {
             "count": state.imex_channels.count,
             "create_channel0": state.imex_channels.create_channel0,
@@ -43,7 +42,7 @@ def describe(state: NodeState) -> dict[str, Any]:
         "nvswitches": [_nvswitch(each) for each in state.nvswitches],
         "nics": [{**_nic(each), "pcie_root": roots[each.pci]} for each in state.nics],
         "modules": list(state.bus.modules),
-        "mediated_devices": to_jsonable_python(state.mediated),
+        "mediated_devices": plain(state.mediated),
         "vgpu_manager": state.vgpu_manager,
         "vgpus": [_vgpu(state, each) for each in state.vgpus],
         "driver_condition": state.driver_condition.value,
@@ -65,7 +64,7 @@ def _binding(state: NodeState, gpu: GpuState) -> dict[str, Any]:
 
 def _vgpu(state: NodeState, vgpu: Vgpu) -> dict[str, Any]:
     kind = type_of(state.gpus[vgpu.gpu].board.vgpu, vgpu.type_id)
-    return {**to_jsonable_python(vgpu), "type": kind.name, "framebuffer_bytes": kind.framebuffer_mib << 20}
+    return {**plain(vgpu), "type": kind.name, "framebuffer_bytes": kind.framebuffer_mib << 20}
 
 
 def _fault(active: ActiveFault) -> dict[str, Any]:
@@ -80,7 +79,7 @@ def _fault(active: ActiveFault) -> dict[str, Any]:
 
 def describe_value(value: object) -> Any:  # noqa: ANN401 - JSON
     """Return what an operation answered with: a GPU as `describe` shows it, anything else field by field."""
-    return describe_gpu(value) if isinstance(value, GpuState) else to_jsonable_python(value)
+    return describe_gpu(value) if isinstance(value, GpuState) else plain(value)
 
 
 def describe_gpu(gpu: GpuState) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def _bars(base: Board, told: Part, differs: Fields) -> Iterator[tuple[str, JsonV
 def _clocks(base: Board, told: Part, differs: Fields) -> Iterator[tuple[str, JsonValue]]:
     if not any("clocks" in path for path in differs):
         return
-    top = {domain: _now(base, differs, f"max_clocks.{domain}") for domain in Clocks.model_fields}
+    top = {domain: _now(base, differs, f"max_clocks.{domain}") for domain in Clocks.defaults}
     for domain, highest in top.items():
         if getattr(base.idle_clocks, domain) > highest:
             yield f"idle_clocks.{domain}", highest

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
 from claimwright.emulator.faults.durations import parse_duration
 from claimwright.emulator.faults.words import Words
+from claimwright.emulator.model.checked import Checked
+from claimwright.emulator.model.rules import BeforeValidator, Field
 
 _Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 _Percent = Annotated[int, Field(ge=0, le=100)]
 SHAPES = ("constant", "ramp", "square", "idle")
 
 
-class Load(BaseModel):
+class Load(Checked):
     """A load on one GPU: `constant` holds `high`, `ramp` goes from `low` to `high`, `square` switches between both.
 
     `over` is its length, `period` that of one square wave (half high, half low); `idle` is no load, and cools.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     shape: Literal["constant", "ramp", "square", "idle"]
     gpu: Annotated[int, Field(ge=0)]
@@ -47,6 +45,8 @@ class Load(BaseModel):
 
 def load_of(words: Words) -> Load:
     """Return the load that words describe; ValueError says what is wrong."""
+    from pydantic import ValidationError  # noqa: PLC0415 - slow to load, and most nodes run no script
+
     given: Mapping[str, Any] = {"shape": words.name, **words.parameters}
     try:
         return Load.model_validate(dict(given))

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
-
 from claimwright.emulator.faults.durations import parse_duration
 from claimwright.emulator.faults.load import load_of
 from claimwright.emulator.faults.script_checks import EVERY, name_problems, step_problems
 from claimwright.emulator.faults.words import Words, read_words
-from claimwright.emulator.model.profile_text import Profile
-from claimwright.emulator.model.profile_yaml import Place
+from claimwright.emulator.model.profile_text import Place, Profile
+from claimwright.emulator.model.rules import BeforeValidator, Field
 
 __all__ = ["EVERY", "Repeat", "ScriptProfile", "Step"]
 

@@ -10,7 +10,7 @@ from claimwright.emulator.errors import OperationRefused
 from claimwright.emulator.faults.load import load_of
 from claimwright.emulator.faults.words import Words
 from claimwright.emulator.model.faults import FAULTS, parse
-from claimwright.emulator.model.profile_yaml import Place
+from claimwright.emulator.model.profile_text import Place
 
 if TYPE_CHECKING:
     from claimwright.emulator.faults.script import Step

@@ -11,8 +11,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from claimwright.emulator.errors import ProfileError, UnknownProfile
 from claimwright.emulator.model.board import Board
 from claimwright.emulator.model.node_profile import NodeProfile
@@ -81,6 +79,8 @@ def _workstation(board: Board) -> NodeProfile:
 
 def _plain(folder: str, name: str) -> dict[str, Any]:
     """Return a profile of the catalogue as YAML has it, unchecked."""
+    import yaml  # noqa: PLC0415 - slow to load, and a node process reads no profile
+
     data: dict[str, Any] = yaml.load(
         _find(folder, name).read_text(encoding="utf-8"),
         Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),  # noqa: S506 - safe, and fast where it can be

@@ -1,4 +1,4 @@
-"""Profiles as text: YAML in, pydantic values out, and errors that point at the line of the file."""
+"""Profiles as text: YAML in, checked values out, and errors that point at the line of the file."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ import json
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from claimwright.emulator.errors import ProfileError
-from claimwright.emulator.model.profile_yaml import Place, read_yaml
+from claimwright.emulator.model.checked import Checked
+from claimwright.emulator.model.rules import BeforeValidator
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+Place = tuple[str | int, ...]
+"""Where something stands in a profile: keys and indices from the top."""
 
 ProfileT = TypeVar("ProfileT", bound="Profile")
 EnumT = TypeVar("EnumT", bound=Enum)
 
 
-class Profile(BaseModel):
+class Profile(Checked):
     """A frozen part of a profile; unknown keys and wrong types are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+    strict: ClassVar[bool] = True
 
     def contradictions(self) -> Iterator[tuple[Place, str]]:
         """Yield what the profile says against itself, as (place, sentence); each field alone is valid."""
@@ -44,6 +49,11 @@ def _member(kind: type[EnumT], value: object) -> EnumT:
 
 def parse_profile(kind: type[ProfileT], text: str, source: str) -> ProfileT:
     """Read one profile; ProfileError lists each fault as `source:line: field: what is wrong`."""
+    # Slow to load, and a node process reads no profile.
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from claimwright.emulator.model.profile_yaml import read_yaml  # noqa: PLC0415
+
     data, lines = read_yaml(text, source)
     try:
         # Strict mode takes objects and arrays for models and tuples only from JSON, not from Python values.

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import yaml
 
 from claimwright.emulator.errors import ProfileError
+from claimwright.emulator.model.profile_text import Place
 
-Place = tuple[str | int, ...]
 _DEEPEST, _MOST_FIELDS = 50, 50_000  # YAML aliases can nest without end, and grow without bound
 _TAG = "tag:yaml.org,2002:"
 _KEYS = {f"{_TAG}{kind}" for kind in ("str", "int", "float", "bool", "null", "merge")}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, NonNegativeInt
-
 from claimwright.emulator.model.board.clocks import ApplicationClocks, ClockRange, Clocks
 from claimwright.emulator.model.board.contradictions import contradictions_of
 from claimwright.emulator.model.board.names import AddressingMode, Architecture, Brand, C2cMode, FabricGuid
@@ -14,8 +12,8 @@ from claimwright.emulator.model.board.registers import BoardPci
 from claimwright.emulator.model.board.sections import Engines, Memory, NvLinkSpec, Parts, Power
 from claimwright.emulator.model.board.thermals import Thermals
 from claimwright.emulator.model.mig.profiles import MigSpec
-from claimwright.emulator.model.profile_text import Profile, by_name
-from claimwright.emulator.model.profile_yaml import Place
+from claimwright.emulator.model.profile_text import Place, Profile, by_name
+from claimwright.emulator.model.rules import BeforeValidator, Field, NonNegativeInt
 from claimwright.emulator.model.vgpu.spec import VgpuSpec
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, PositiveInt
-
 from claimwright.emulator.model.profile_text import Profile
+from claimwright.emulator.model.rules import Field, PositiveInt
 
 
 class Clocks(Profile):

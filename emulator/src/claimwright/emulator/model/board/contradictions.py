@@ -10,8 +10,7 @@ from claimwright.emulator.model.board.names import AddressingMode, Architecture,
 from claimwright.emulator.model.board.sections import ModulePower, Power
 from claimwright.emulator.model.mig.contradictions import mig_faults
 from claimwright.emulator.model.mig.room import board_totals
-from claimwright.emulator.model.profile_text import Profile
-from claimwright.emulator.model.profile_yaml import Place
+from claimwright.emulator.model.profile_text import Place, Profile
 
 if TYPE_CHECKING:
     from claimwright.emulator.model.board.board import Board
@@ -105,7 +104,7 @@ def _limit_faults(power: Power | ModulePower, place: Place) -> Faults:
 
 def _clock_faults(board: Board) -> Faults:
     top = board.max_clocks
-    for domain in Clocks.model_fields:
+    for domain in Clocks.defaults:
         if getattr(board.idle_clocks, domain) > getattr(top, domain):
             yield ("idle_clocks", domain), f"idle is above max_clocks.{domain} ({getattr(top, domain)} MHz)"
     offered = {supported.memory: supported.graphics for supported in board.supported_clocks}
@@ -206,7 +205,7 @@ def _vgpu_faults(board: Board) -> Faults:
 
 def _has_field(value: object, path: str) -> bool:
     for name in path.split("."):
-        if not isinstance(value, Profile) or name not in type(value).model_fields:
+        if not isinstance(value, Profile) or name not in value.defaults:
             return False
         value = getattr(value, name)
     return True

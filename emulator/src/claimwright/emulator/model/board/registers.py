@@ -6,11 +6,10 @@ from functools import reduce
 from operator import or_
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt
-
 from claimwright.emulator.model.board.names import PcieAtomic
 from claimwright.emulator.model.pci import PciIdentity
 from claimwright.emulator.model.profile_text import Profile, by_name
+from claimwright.emulator.model.rules import Field, NonNegativeInt
 
 Id16 = Annotated[int, Field(ge=0, le=0xFFFF)]
 _Atomic = Annotated[PcieAtomic, by_name(PcieAtomic)]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveInt
-
 from claimwright.emulator.model.board.names import SramNaming
 from claimwright.emulator.model.profile_text import Profile, by_name
+from claimwright.emulator.model.rules import Field, NonNegativeInt, PositiveInt
 
 MIB = 1 << 20
 Watts = Annotated[float, Field(gt=0)]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
-
 from claimwright.emulator.model.fabric.manager import FabricMode
 from claimwright.emulator.model.fabric.membership import FabricHealth, FabricMisconfiguration
 from claimwright.emulator.model.profile_text import Profile
+from claimwright.emulator.model.rules import BeforeValidator, Field
 
 _Byte = Annotated[int, Field(ge=0, le=255)]  # of nvmlPlatformInfo_t
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from pydantic import Field
-
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.bus import presence
 from claimwright.emulator.model.change import Change, gpu_at, with_gpu
 from claimwright.emulator.model.faults.fault import BY_REBOOT, Cure, GpuFault, health_of, with_health, xid
 from claimwright.emulator.model.readings import settled
 from claimwright.emulator.model.resets import after_reset, fallen_off
+from claimwright.emulator.model.rules import Field
 from claimwright.emulator.model.state import NodeState
 
 FALLEN_OFF_XID = 79

@@ -9,11 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
-
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.change import Change, gpu_at
 from claimwright.emulator.model.faults.fault import BY_RELOAD, Fault
+from claimwright.emulator.model.rules import AfterValidator, Field
 from claimwright.emulator.model.state import NodeState
 
 MOST_CALL_FAULTS = 32  # what the library's shared page has room for

@@ -6,13 +6,12 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
-
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.change import Change, gpu_at
 from claimwright.emulator.model.fabric import Fabric, FabricHealth, FabricMisconfiguration, FabricState
 from claimwright.emulator.model.fabric.membership import HEALTHY, ZERO_CLUSTER
 from claimwright.emulator.model.faults.fault import BY_REBOOT, Fault, GpuFault, changed_gpu
+from claimwright.emulator.model.rules import Field
 from claimwright.emulator.model.state import NodeState
 
 _UNKNOWN_STATUS = 999  # NVML_ERROR_UNKNOWN

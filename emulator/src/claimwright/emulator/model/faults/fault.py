@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from claimwright.emulator.model.change import Change, EventKind, GpuEvent, gpu_at, with_gpu
+from claimwright.emulator.model.checked import Checked
 from claimwright.emulator.model.health import Health
+from claimwright.emulator.model.rules import Field
 from claimwright.emulator.model.state import GpuState, NodeState
 
 GpuIndex = Annotated[int, Field(ge=0, description="index of the GPU, in PCI order")]
@@ -35,15 +35,13 @@ def in_order(cures: frozenset[Cure]) -> tuple[str, ...]:
     return tuple(cure.value for cure in Cure if cure in cures)
 
 
-class Fault(BaseModel):
+class Fault(Checked):
     """One fault with its parameters.
 
     `strike` is what happens at once (counts, events; refuses what this board cannot have), `hold` the condition
     that lasts, which may be applied again at any time, and `release` its end. A fault that leaves no condition
     does not `last`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
     summary: ClassVar[str]

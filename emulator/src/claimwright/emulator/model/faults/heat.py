@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from pydantic import Field
-
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.change import Change, EventKind, GpuEvent, gpu_at, with_gpu
 from claimwright.emulator.model.faults.bus import fell_off, plugged_again
 from claimwright.emulator.model.faults.fault import BY_REPAIR, GpuFault, xid
 from claimwright.emulator.model.health import ClockReason
 from claimwright.emulator.model.readings import settled
+from claimwright.emulator.model.rules import Field
 from claimwright.emulator.model.state import NodeState
 
 FALLEN_OFF_XID = 79

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Annotated
 
-from pydantic import Field
-
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.change import Change, gpu_at, with_gpu
 from claimwright.emulator.model.faults.fault import BY_REBOOT, Fault, GpuFault, xid
 from claimwright.emulator.model.faults.recovery import needing, needing_nothing
 from claimwright.emulator.model.health import RecoveryAction
+from claimwright.emulator.model.rules import Field
 from claimwright.emulator.model.state import GpuState, NodeState, NvLink, NvLinkErrors
 
 _XID = 74

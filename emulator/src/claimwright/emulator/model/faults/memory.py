@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from pydantic import Field
-
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.change import Change, EventKind, GpuEvent, gpu_at, with_gpu
 from claimwright.emulator.model.faults.fault import (
@@ -20,6 +18,7 @@ from claimwright.emulator.model.faults.fault import (
 from claimwright.emulator.model.faults.recovery import needing, needing_nothing
 from claimwright.emulator.model.health import RecoveryAction, RetiredPages, RowRemaps
 from claimwright.emulator.model.readings import settled
+from claimwright.emulator.model.rules import Field
 from claimwright.emulator.model.state import Ecc, EccErrors, GpuProcess, GpuState, NodeState
 
 Count = Annotated[int, Field(ge=1, le=1 << 31)]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
-
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.change import Change, gpu_at
 from claimwright.emulator.model.faults.fault import GpuFault, changed_gpu
@@ -13,6 +11,7 @@ from claimwright.emulator.model.mig.instances import GpuInstance, Mig
 from claimwright.emulator.model.mig.naming import gpu_instance_id
 from claimwright.emulator.model.mig.placements import Placement
 from claimwright.emulator.model.mig.room import room_on
+from claimwright.emulator.model.rules import Field
 from claimwright.emulator.model.state import GpuState, NodeState
 
 

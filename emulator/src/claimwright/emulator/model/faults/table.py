@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
-
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.faults import bus, calls, driver, fabric, heat, links, memory, mig, xids
 from claimwright.emulator.model.faults.fault import Fault
@@ -90,6 +88,8 @@ def parse(name: str, parameters: Mapping[str, Any]) -> Fault:
         raise OperationRefused(
             Refusal.INVALID_ARGUMENT, f"no fault {name!r}; known: {', '.join(sorted(FAULTS))}"
         )
+    from pydantic import ValidationError  # noqa: PLC0415 - slow to load, and most nodes have no faults
+
     try:
         return FAULTS[name].model_validate(dict(parameters))
     except ValidationError as error:

@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
-
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.change import Change, gpu_at
 from claimwright.emulator.model.faults.bus import fell_off, plugged_again
 from claimwright.emulator.model.faults.fault import GpuFault, with_health, xid
 from claimwright.emulator.model.faults.recovery import needing, needing_nothing
 from claimwright.emulator.model.health import RecoveryAction
+from claimwright.emulator.model.rules import Field
 from claimwright.emulator.model.state import NodeState
 
 FALLEN_OFF = 79

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from claimwright.emulator.model.mig.placements import most_disjoint
 from claimwright.emulator.model.mig.profiles import GpuInstanceProfile, MigSpec, compute_number
 from claimwright.emulator.model.mig.room import ENGINES
-from claimwright.emulator.model.profile_yaml import Place
+from claimwright.emulator.model.profile_text import Place
 
 _Fault = tuple[Place, str]
 
@@ -21,7 +21,7 @@ def mig_faults(spec: MigSpec, board: Mapping[str, int]) -> Iterator[_Fault]:
         yield from _size_faults(spec, profile, place)
         yield from _placement_faults(spec, profile, place)
         yield from _engine_faults(profile, board, place)
-        for name in set(profile.unverified) - set(GpuInstanceProfile.model_fields):
+        for name in set(profile.unverified) - set(GpuInstanceProfile.defaults):
             yield (*place, "unverified"), f"{name!r} names no field of a profile"
 
 

@@ -11,10 +11,15 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PlainSerializer, PlainValidator, PositiveInt
-
 from claimwright.emulator.model.mig.placements import Placement, read_placements
 from claimwright.emulator.model.profile_text import Profile, by_name
+from claimwright.emulator.model.rules import (
+    Field,
+    NonNegativeInt,
+    PlainSerializer,
+    PlainValidator,
+    PositiveInt,
+)
 
 GPU_INSTANCE_PROFILES = 18  # NVML_GPU_INSTANCE_PROFILE_COUNT
 COMPUTE_PROFILES = 9  # NVML_COMPUTE_INSTANCE_PROFILE_COUNT
@@ -110,7 +115,7 @@ class MigSpec(Profile):
     memory_slices: Annotated[int, Field(ge=1, le=8)]
     multiprocessors_per_slice: PositiveInt
     compute_profiles: dict[int, tuple[int, ...]]
-    gpu_instances: tuple[GpuInstanceProfile, ...] = Field(min_length=1)
+    gpu_instances: Annotated[tuple[GpuInstanceProfile, ...], Field(min_length=1)]
 
     @cached_property
     def by_id(self) -> dict[int, GpuInstanceProfile]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from claimwright.emulator.model.cpus import cpu_list_fault, parse_cpu_list
 from claimwright.emulator.model.node_profile.slots import GpuSlot, NicSlot, NvSwitchSlot, endpoints
-from claimwright.emulator.model.profile_yaml import Place
+from claimwright.emulator.model.profile_text import Place
 
 if TYPE_CHECKING:
     from claimwright.emulator.model.node_profile.profile import NodeProfile
@@ -31,7 +31,7 @@ def contradictions_of(profile: NodeProfile) -> Faults:
     if profile.vgpu_manager and profile.machine.virtualization == "pass_through":
         yield ("vgpu_manager",), "GPUs that were passed through to a virtual machine are not shared further"
     for index, path in enumerate(profile.unverified):
-        if path.partition(".")[0] not in type(profile).model_fields:
+        if path.partition(".")[0] not in profile.defaults:
             yield ("unverified", index), f"{path!r} names no field of this node"
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt
-
 from claimwright.emulator.model.board import Id16
 from claimwright.emulator.model.profile_text import Profile
+from claimwright.emulator.model.rules import Field, NonNegativeInt
 
 Generation = Annotated[int, Field(ge=1, le=7)]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import field
 from functools import cached_property
 from typing import Annotated, Self
-
-from pydantic import Field
 
 from claimwright.emulator.errors import ProfileError
 from claimwright.emulator.model.fabric.profile import (
@@ -27,8 +26,8 @@ from claimwright.emulator.model.node_profile.sections import (
 )
 from claimwright.emulator.model.node_profile.slots import Root
 from claimwright.emulator.model.node_profile.tree import TreeReader
-from claimwright.emulator.model.profile_text import Profile
-from claimwright.emulator.model.profile_yaml import Place
+from claimwright.emulator.model.profile_text import Place, Profile
+from claimwright.emulator.model.rules import Field
 
 
 class NodeProfile(Profile):
@@ -43,7 +42,7 @@ class NodeProfile(Profile):
     persistence_mode: bool = False
     numa: Annotated[tuple[NumaNode, ...], Field(min_length=1)]
     gpu_memory_nodes: GpuMemoryNodes | None = None
-    devices: Annotated[dict[str, Device], Field(default_factory=dict)]
+    devices: dict[str, Device] = field(default_factory=dict)
     pcie: Annotated[tuple[PcieRoot, ...], Field(min_length=1)]
     nvlink: NvLinkWiring | None = None
     fabric: FabricMembership | None = None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, NonNegativeInt
-
 from claimwright.emulator.model.profile_text import Profile
+from claimwright.emulator.model.rules import Field, JsonValue, NonNegativeInt
 
 RootName = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}$")]
 CpuList = Annotated[str, Field(pattern=r"^([0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*)?$")]

@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar, assert_never
 
-from pydantic import JsonValue, ValidationError
-
 from claimwright.emulator.model.node_profile.devices import (
     AudioDevice,
     BridgeDevice,
@@ -35,8 +33,8 @@ from claimwright.emulator.model.node_profile.slots import (
     NvSwitchSlot,
     Slot,
 )
-from claimwright.emulator.model.profile_text import Profile, said
-from claimwright.emulator.model.profile_yaml import Place
+from claimwright.emulator.model.profile_text import Place, Profile, said
+from claimwright.emulator.model.rules import JsonValue
 
 Branches = Mapping[str, JsonValue]
 SettingsT = TypeVar("SettingsT", bound=Profile)
@@ -101,7 +99,7 @@ class TreeReader:
             case BridgeDevice():
                 return self._bridge(at, device, value, place)
             case NicDevice():
-                facts = device.model_dump(exclude={"kind"})
+                facts = {name: value for name, value in device.values().items() if name != "kind"}
                 return NicSlot(at=at, name=_settings(NicSettings, value, place).name, **facts)
             case NvSwitchDevice():
                 chip = _settings(NvSwitchSettings, value, place)
@@ -135,10 +133,12 @@ class TreeReader:
 def _gpu(at: str, board: str, value: Branches, place: Place) -> GpuSlot:
     if any(_KEY.fullmatch(key) for key in value):
         raise _fault(place, f"{board!r} is not listed under devices, so nothing can be behind it")
-    return GpuSlot(at=at, board=board, **_settings(GpuSettings, value, place).model_dump())
+    return GpuSlot(at=at, board=board, **_settings(GpuSettings, value, place).values())
 
 
 def _settings(kind: type[SettingsT], value: Branches, place: Place) -> SettingsT:
+    from pydantic import ValidationError  # noqa: PLC0415 - slow to load, and a node process reads no profile
+
     try:
         return kind.model_validate(value)
     except ValidationError as error:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated
 
-from pydantic import Field
-
 from claimwright.emulator.errors import OperationRefused, Refusal
 from claimwright.emulator.model.change import Change, gpu_at, with_gpu
+from claimwright.emulator.model.rules import Field
 from claimwright.emulator.model.state import GpuProcess, GpuState, NodeState
 from claimwright.emulator.model.vgpu import (
     GuestProcess,

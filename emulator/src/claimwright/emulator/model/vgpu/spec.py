@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import field
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
-
 from claimwright.emulator.errors import OperationRefused, Refusal
-from claimwright.emulator.model.profile_text import Profile
-from claimwright.emulator.model.profile_yaml import Place
+from claimwright.emulator.model.profile_text import Place, Profile
+from claimwright.emulator.model.rules import Field, NonNegativeInt, PositiveInt
 from claimwright.emulator.model.vgpu.types import VgpuType
 
 Letter = Literal["Q", "A", "B", "C"]
@@ -35,8 +34,8 @@ class VgpuSpec(Profile):
     framework: Literal["mdev", "vendor-specific"]
     virtual_functions: NonNegativeInt
     first_id: PositiveInt
-    ids: dict[str, PositiveInt] = Field(default_factory=dict)  # those that were seen on machines
-    time_sliced: dict[Letter, dict[PositiveInt, Pair]] = Field(default_factory=dict)
+    ids: dict[str, PositiveInt] = field(default_factory=dict)  # those that were seen on machines
+    time_sliced: dict[Letter, dict[PositiveInt, Pair]] = field(default_factory=dict)
     mig_backed: tuple[MigBacked, ...] = ()
 
     def faults(self, board_gib: int) -> Iterator[tuple[Place, str]]:
