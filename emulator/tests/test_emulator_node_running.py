@@ -131,7 +131,7 @@ def test_a_killed_nodes_name_can_be_booted_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "moment", ["one.lock", "one/request.json", "one/node.log", "one/driver-root", "one/node.json"]
+    "moment", ["one.lock", "one/request", "one/node.log", "one/driver-root", "one/node.json"]
 )
 def test_up_killed_at_any_moment_leaves_nothing_that_down_does_not_clear(nodes: Path, moment: str) -> None:
     script = "from claimwright.emulator.running import up; up('l4', name='one')"

@@ -55,8 +55,8 @@ class NodeFolder:
 
     @property
     def request(self) -> Path:
-        """What `up` asked the node process for."""
-        return self.path / "request.json"
+        """What `up` asked the node process for: the state to begin with, pickled. The folder is its user's own."""
+        return self.path / "request"
 
     @property
     def log(self) -> Path:

@@ -13,7 +13,6 @@ import json
 import os
 import signal
 import sys
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -25,11 +24,11 @@ from claimwright.emulator.errors import EmulatorError
 from claimwright.emulator.fabric_manager import serving as fabric_manager
 from claimwright.emulator.faults.kernel_log import kernel_log
 from claimwright.emulator.faults.service import ScriptService
-from claimwright.emulator.files import machine
 from claimwright.emulator.files.following import attach_files, serve_files
 from claimwright.emulator.imex.service import keep
-from claimwright.emulator.model import NodeModel, NodeProfile, NodeState, build_node, parse_profile
+from claimwright.emulator.model import NodeModel
 from claimwright.emulator.node_folder import NodeFolder, NodeLock
+from claimwright.emulator.node_request import Request
 from claimwright.emulator.nvml import NvmlServer, PageWriter, compose
 from claimwright.emulator.watch.feed import Feed
 
@@ -40,12 +39,23 @@ def main(arguments: list[str]) -> int:
     for handle in (lock.handle, ready):
         os.set_inheritable(handle, False)
     lock.write_pid(os.getpid())
+    if not _released():
+        return 1
     try:
         asyncio.run(_run(folder, ready))
     except (EmulatorError, OSError) as error:
         _tell(ready, json.dumps({"kind": type(error).__name__, "message": str(error)}))
         return 1
     return 0
+
+
+def _released() -> bool:
+    """Wait until the request is written; False when `up` ended before. Then standard input is not used any more."""
+    released = bool(os.read(0, 1))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return released
 
 
 async def _run(folder: NodeFolder, ready: int) -> None:
@@ -60,12 +70,9 @@ async def _run(folder: NodeFolder, ready: int) -> None:
 
 async def _boot(folder: NodeFolder, stack: AsyncExitStack) -> None:
     """Bring up the faces; the stack takes them down in reverse."""
-    request = json.loads(folder.request.read_text())
-    why_plain: str | None = request["why_files_only_show"]
-    namespace = None if request["mount_namespace"] is None else Path(request["mount_namespace"])
-    profile = parse_profile(NodeProfile, json.dumps(request["profile"]), "request.json")
-    model = NodeModel(_built(folder, profile, attached=namespace is not None))
-    root = compose(folder.driver_root, profile.driver_version)
+    request = Request.unpacked(folder.request.read_bytes())
+    model = NodeModel(request.state)
+    root = compose(folder.driver_root, request.state.driver_version)
     writer = stack.enter_context(PageWriter.create(folder.name))
     await stack.enter_async_context(NvmlServer(root.socket_path, model, writer))
     feed = Feed()
@@ -74,19 +81,10 @@ async def _boot(folder: NodeFolder, stack: AsyncExitStack) -> None:
     scripts = ScriptService(model, feed)
     stack.push_async_callback(scripts.close)
     await stack.enter_async_context(_controlled(folder.control, model, scripts.services))
-    stack.enter_context(_files(folder, model, namespace, acting=why_plain is None))
+    stack.enter_context(_files(folder, model, request))
     await stack.enter_async_context(keep(model, folder.driver_root))
     await stack.enter_async_context(fabric_manager.serve(model, folder.driver_root))
-    _write_record(folder, profile, namespace, why_plain)
-
-
-def _built(folder: NodeFolder, profile: NodeProfile, *, attached: bool) -> NodeState:
-    """Build the node; where it joins a machine, around the processors and IOMMU groups that are there."""
-    boot = str(uuid.uuid4())
-    if not attached:
-        return build_node(profile, folder.name, boot=boot)
-    group, cpus = machine.first_free_iommu_group(), machine.online_cpus()
-    return build_node(profile, folder.name, boot=boot, first_iommu_group=group, machine_cpus=cpus)
+    _write_record(folder, request)
 
 
 @asynccontextmanager
@@ -99,27 +97,27 @@ async def _controlled(path: Path, model: NodeModel, services: Services) -> Async
 
 
 @contextmanager
-def _files(folder: NodeFolder, model: NodeModel, namespace: Path | None, *, acting: bool) -> Iterator[None]:
-    if namespace is None:
+def _files(folder: NodeFolder, model: NodeModel, request: Request) -> Iterator[None]:
+    acting = request.why_files_only_show is None
+    if request.mount_namespace is None:
         with serve_files(model, folder.host_root, folder.driver_root, acting=acting):
             yield
     else:
-        with attach_files(model, namespace, folder.mounts, acting=acting):
+        with attach_files(model, request.mount_namespace, folder.mounts, acting=acting):
             yield
 
 
-def _write_record(
-    folder: NodeFolder, profile: NodeProfile, namespace: Path | None, why_plain: str | None
-) -> None:
+def _write_record(folder: NodeFolder, request: Request) -> None:
+    namespace = request.mount_namespace
     record = {
         "name": folder.name,
         "pid": os.getpid(),
-        "profile": profile.key,
-        "title": profile.title,
+        "profile": request.state.profile,
+        "title": request.state.title,
         "driver_root": str(folder.driver_root),
         "host_root": str(folder.host_root) if namespace is None else "/",
         "mount_namespace": None if namespace is None else str(namespace),
-        "why_files_only_show": why_plain,
+        "why_files_only_show": request.why_files_only_show,
     }
     write_atomically(folder.record, json.dumps(record, indent=2) + "\n", mode=0o644, durable=False)
 

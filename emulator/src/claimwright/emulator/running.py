@@ -13,20 +13,25 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from claimwright.dra.files import write_atomically
 from claimwright.emulator.control import call
-from claimwright.emulator.errors import BootFailed, MountRefused, NodeError, NodeNotFound
+from claimwright.emulator.errors import BootFailed, MountRefused, NodeError, NodeNotFound, ProfileError
+from claimwright.emulator.files import machine
 from claimwright.emulator.files.fuse_mounts import unmount_leftovers, usable
 from claimwright.emulator.files.mounts import Attachment, detach
-from claimwright.emulator.model import NodeProfile, load_node_profile
+from claimwright.emulator.interpreter import environment, module_command
+from claimwright.emulator.model import NodeProfile, NodeState, build_node, load_node_profile
+from claimwright.emulator.model.catalogue import find_node_profile
 from claimwright.emulator.node_folder import NodeFolder, NodeLock, holder, nodes_folder
+from claimwright.emulator.node_request import Request
 from claimwright.emulator.nvml.driver_root import LIBRARY_FOLDER
 
 Progress = Callable[[str], None]
@@ -89,7 +94,8 @@ def up(
     "plain" for such as only show, "auto" for the first where this process may mount it. NodeExists, ProfileError,
     MountRefused and BootFailed leave nothing behind.
     """
-    profile = load_node_profile(profile) if isinstance(profile, str) else profile
+    if isinstance(profile, str):
+        find_node_profile(profile)
     folder = NodeFolder.of(name)
     if mount_namespace is not None and os.geteuid() != 0:
         raise MountRefused(
@@ -99,9 +105,12 @@ def up(
     lock = NodeLock.take(folder)
     try:
         _clear(folder)
-        progress(f"booting node {name} ({profile.title})")
-        _write_request(folder, profile, mount_namespace, why_plain)
-        return _boot(folder, lock)
+        folder.path.mkdir(mode=0o755)
+        with _started(folder, lock) as starting:  # it loads its modules while the profile is read
+            profile = load_node_profile(profile) if isinstance(profile, str) else profile
+            progress(f"booting node {name} ({profile.title})")
+            _write_request(folder, profile, mount_namespace, why_plain)
+            return starting.ready()
     except BaseException:
         _clear(folder)
         folder.lock.unlink(missing_ok=True)
@@ -162,13 +171,21 @@ def down(name: str) -> None:
 def _write_request(
     folder: NodeFolder, profile: NodeProfile, mount_namespace: Path | None, why_plain: str | None
 ) -> None:
-    folder.path.mkdir(mode=0o755)
-    request = {
-        "profile": profile.model_dump(mode="json"),
-        "mount_namespace": None if mount_namespace is None else str(mount_namespace),
-        "why_files_only_show": why_plain,
-    }
-    write_atomically(folder.request, json.dumps(request).encode(), mode=0o600, durable=False)
+    try:
+        state = _built(folder.name, profile, attached=mount_namespace is not None)
+    except ProfileError as error:
+        raise BootFailed(str(error)) from error
+    request = Request(state, mount_namespace, why_plain)
+    write_atomically(folder.request, request.packed(), mode=0o600, durable=False)
+
+
+def _built(name: str, profile: NodeProfile, *, attached: bool) -> NodeState:
+    """Build the node; where it joins a machine, around the processors and IOMMU groups that are there."""
+    boot = str(uuid.uuid4())
+    if not attached:
+        return build_node(profile, name, boot=boot)
+    group, cpus = machine.first_free_iommu_group(), machine.online_cpus()
+    return build_node(profile, name, boot=boot, first_iommu_group=group, machine_cpus=cpus)
 
 
 def _why_plain(files: FilesAs) -> str | None:
@@ -181,46 +198,57 @@ def _why_plain(files: FilesAs) -> str | None:
     return why
 
 
-def _boot(folder: NodeFolder, lock: NodeLock) -> RunningNode:
-    ready, ready_write = os.pipe()
+@dataclass(frozen=True, slots=True)
+class _Starting:
+    """A node process that waits for its request to be written."""
+
+    folder: NodeFolder
+    process: subprocess.Popen[bytes]
+    answers: int
+
+    def ready(self) -> RunningNode:
+        """Let it read its request, and return the node when it says that it is ready."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended: its answer, or its log, says why
+            self.process.stdin.write(b"\n")
+            self.process.stdin.close()
+        answer = _read_all(self.answers, time.monotonic() + _BOOT_SECONDS)
+        node = _recorded(self.folder) if answer == b"ready\n" else None
+        if node is None:
+            _kill(self.process)
+            raise _boot_error(self.folder, answer, self.process.returncode)
+        self.process.returncode = (
+            0  # it lives on without us: say so to Popen, or it warns when it is collected
+        )
+        return node
+
+
+@contextmanager
+def _started(folder: NodeFolder, lock: NodeLock) -> Iterator[_Starting]:
+    """Start the node process; whatever goes wrong in the block, it is gone before the error is raised."""
+    answers, answer = os.pipe()
     try:
         with folder.log.open("wb") as log:
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "claimwright.emulator.process",
-                    folder.path,
-                    str(lock.handle),
-                    str(ready_write),
-                ],
-                pass_fds=(lock.handle, ready_write),
-                stdin=subprocess.DEVNULL,
+                [*module_command("claimwright.emulator.process"), folder.path, str(lock.handle), str(answer)],
+                pass_fds=(lock.handle, answer),
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 cwd="/",
+                env=environment(),
+                bufsize=0,
             )
-        os.close(ready_write)
+        os.close(answer)
         lock.write_pid(process.pid)
-        return _wait_ready(folder, process, ready)
+        try:
+            yield _Starting(folder, process, answers)
+        except BaseException:
+            _kill(process)
+            raise
     finally:
-        os.close(ready)
-
-
-def _wait_ready(folder: NodeFolder, process: subprocess.Popen[bytes], ready: int) -> RunningNode:
-    """Wait for the node's word; whatever else happens, its process is gone before the error is raised."""
-    try:
-        answer = _read_all(ready, time.monotonic() + _BOOT_SECONDS)
-        node = _recorded(folder) if answer == b"ready\n" else None
-    except BaseException:
-        _kill(process)
-        raise
-    if node is not None:
-        process.returncode = 0  # it lives on without us: say so to Popen, or it warns when it is collected
-        return node
-    _kill(process)
-    raise _boot_error(folder, answer, process.returncode)
+        os.close(answers)
 
 
 def _read_all(handle: int, deadline: float) -> bytes:
@@ -235,6 +263,8 @@ def _read_all(handle: int, deadline: float) -> bytes:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
     process.kill()
     process.wait(timeout=_STOP_SECONDS)
 

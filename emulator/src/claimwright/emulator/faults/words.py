@@ -9,7 +9,6 @@ from typing import Any
 
 from claimwright.emulator.errors import ProfileError
 from claimwright.emulator.faults.durations import parse_duration
-from claimwright.emulator.model.profile_yaml import read_yaml
 
 _FOR = "for"
 
@@ -55,6 +54,8 @@ def words_of(words: Sequence[str]) -> Words:
 
 def _value(text: str) -> Any:  # noqa: ANN401 - whatever a person wrote
     """Read a number, true, false, or a list as YAML does; all else is text."""
+    from claimwright.emulator.model.profile_yaml import read_yaml  # noqa: PLC0415 - yaml is slow to load
+
     try:
         value, _ = read_yaml(text, "word")
     except ProfileError:
