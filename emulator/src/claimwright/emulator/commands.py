@@ -119,13 +119,11 @@ def up_command(  # noqa: PLR0917 - one parameter an option
     """  # noqa: D301 - click reads the backspace
     if board is not None and file is not None:
         raise click.UsageError("give --board or --profile, not both")
-    profile = (
-        read_node_profile(file) if file else load_node_profile(_DEFAULT_PROFILE if board is None else board)
-    )
+    profile = read_node_profile(file) if file else (_DEFAULT_PROFILE if board is None else board)
     started = time.monotonic()
     running = up(
         profile,
-        name=profile.key if name is None else name,
+        name=name if name is not None else profile if isinstance(profile, str) else profile.key,
         mount_namespace=mount_namespace,
         files=files,
         progress=_progress(as_json),
@@ -133,7 +131,7 @@ def up_command(  # noqa: PLR0917 - one parameter an option
     if as_json:
         click.echo(json.dumps(_record(running), indent=2))
         return
-    click.echo(f"node {running.name} is up after {time.monotonic() - started:.1f} s: {profile.title}")
+    click.echo(f"node {running.name} is up after {time.monotonic() - started:.1f} s: {running.title}")
     click.echo(f"  look at it   claimwright node inspect {running.name}")
     click.echo(f"  ask it       claimwright node exec {running.name} -- nvidia-smi -L")
     why = running.why_files_only_show

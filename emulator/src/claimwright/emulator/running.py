@@ -32,7 +32,8 @@ from claimwright.emulator.model import NodeProfile, NodeState, build_node, load_
 from claimwright.emulator.model.catalogue import find_node_profile
 from claimwright.emulator.node_folder import NodeFolder, NodeLock, holder, nodes_folder
 from claimwright.emulator.node_request import Request
-from claimwright.emulator.nvml.driver_root import LIBRARY_FOLDER
+from claimwright.emulator.nvml.driver_root import LIBRARY_FOLDER, compose
+from claimwright.emulator.nvml.errors import NotCompiled
 
 Progress = Callable[[str], None]
 FilesAs = Literal["auto", "fuse", "plain"]
@@ -54,6 +55,7 @@ class RunningNode:
     driver_root: Path
     host_root: Path
     pid: int
+    title: str = ""
     mount_namespace: Path | None = None
     why_files_only_show: str | None = None
 
@@ -109,7 +111,7 @@ def up(
         with _started(folder, lock) as starting:  # it loads its modules while the profile is read
             profile = load_node_profile(profile) if isinstance(profile, str) else profile
             progress(f"booting node {name} ({profile.title})")
-            _write_request(folder, profile, mount_namespace, why_plain)
+            _prepare(folder, profile, mount_namespace, why_plain)
             return starting.ready()
     except BaseException:
         _clear(folder)
@@ -168,12 +170,14 @@ def down(name: str) -> None:
         lock.release(folder)
 
 
-def _write_request(
+def _prepare(
     folder: NodeFolder, profile: NodeProfile, mount_namespace: Path | None, why_plain: str | None
 ) -> None:
+    """Make the driver root and the request, which the node process has no need to import the makers of."""
     try:
         state = _built(folder.name, profile, attached=mount_namespace is not None)
-    except ProfileError as error:
+        compose(folder.driver_root, profile.driver_version)
+    except (ProfileError, NotCompiled) as error:
         raise BootFailed(str(error)) from error
     request = Request(state, mount_namespace, why_plain)
     write_atomically(folder.request, request.packed(), mode=0o600, durable=False)
@@ -294,6 +298,7 @@ def _recorded(folder: NodeFolder) -> RunningNode | None:
         driver_root=folder.driver_root,
         host_root=folder.host_root if namespace is None else Path("/"),
         pid=said["pid"],
+        title=said["title"],
         mount_namespace=None if namespace is None else Path(namespace),
         why_files_only_show=said["why_files_only_show"],
     )
