@@ -23,8 +23,13 @@ async def serve(model: NodeModel, driver_root: Path) -> AsyncIterator[None]:
         return
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
-    def tell(_state: NodeState) -> None:
-        loop.call_soon_threadsafe(changed.set)
+    told: object = loop  # no manager yet
+
+    def tell(state: NodeState) -> None:
+        nonlocal told
+        if state.fabric_manager is not told:  # waking the loop takes longer than most changes
+            told = state.fabric_manager
+            loop.call_soon_threadsafe(changed.set)
 
     door = _Door(model, driver_root / SOCKET)
     await door.follow()

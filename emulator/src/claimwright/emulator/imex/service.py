@@ -27,8 +27,13 @@ async def keep(model: NodeModel, driver_root: Path) -> AsyncIterator[None]:
     """
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
-    def tell(_state: NodeState) -> None:
-        loop.call_soon_threadsafe(changed.set)
+    told: object = loop  # no service yet
+
+    def tell(state: NodeState) -> None:
+        nonlocal told
+        if state.imex is not told:  # waking the loop takes longer than most changes
+            told = state.imex
+            loop.call_soon_threadsafe(changed.set)
 
     unsubscribe = model.subscribe(tell)
     keeper = asyncio.create_task(_Keeper(model, driver_root, changed).run())

@@ -52,7 +52,8 @@ class Feed:
         self._model = model
 
         def changed(_state: NodeState) -> None:
-            loop.call_soon_threadsafe(self._changed)
+            if self._followers:  # one that comes later begins with the state of its time
+                loop.call_soon_threadsafe(self._changed)
 
         def happened(event: GpuEvent) -> None:
             loop.call_soon_threadsafe(self.tell, event_record(event))
