@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -126,18 +127,25 @@ async def _listen(settings: WebhookSettings, webhook: Webhook) -> asyncio.Server
     try:
         return await asyncio.start_server(
             webhook.connected,
-            settings.host or None,
-            settings.port,
+            sock=_socket(settings.host, settings.port),
             limit=HEAD_BYTES,
             ssl=certificate.context(),
             ssl_handshake_timeout=_HANDSHAKE_SECONDS,
             ssl_shutdown_timeout=1.0,
-            reuse_address=True,
         )
     except OSError as error:
         raise NodeUnusable(
             f"--port {settings.port}: cannot listen there: {error.strerror or error}; choose another port"
         ) from error
+
+
+def _socket(host: str, port: int) -> socket.socket:
+    """Listen on one address, or on all of both families with one socket: port 0 is then one port."""
+    if host or not socket.has_dualstack_ipv6():
+        return socket.create_server((host, port), backlog=_MOST_CONNECTIONS)
+    return socket.create_server(
+        ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_MOST_CONNECTIONS
+    )
 
 
 def _text(status: HTTPStatus, text: str) -> Answer:
