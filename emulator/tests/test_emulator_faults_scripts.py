@@ -284,12 +284,12 @@ def test_a_load_of_a_week_costs_no_more_than_one_of_a_minute() -> None:
     async def a_minute() -> None:
         task = asyncio.create_task(run.run())
         await asyncio.wait_for(clock.reached.wait(), 20)
+        assert run.planned <= 1
+        assert model.snapshot().gpus[0].utilization.gpu == 100
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(a_minute())
-    assert run.planned <= 1
-    assert model.snapshot().gpus[0].utilization.gpu == 100
 
 
 def test_a_load_on_a_gpu_that_is_lost_meanwhile_does_not_fail() -> None:

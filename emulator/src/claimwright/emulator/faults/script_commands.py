@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 
@@ -104,17 +103,17 @@ def _started_line(node: RunningNode, started: Mapping[str, Any]) -> str:
 def _performed(node: RunningNode, request: Mapping[str, str], as_json: bool) -> Mapping[str, Any]:
     """Run a script and show it to its end, which is returned; the first Ctrl-C cancels it and waits for that."""
     control = NodeFolder(node.folder).control
-    with follow(control, "perform_script", request) as items:
+    with _Cancelling(control) as cancelling, follow(control, "perform_script", request) as items:
         started = next(items)
-        with _cancelling(control, started["run"]):
-            if as_json:
-                return _echoed((started,), items)
-            click.echo(_started_line(node, started))
-            with progress(started) as show:
-                end = _shown(items, show)
-            for line in end_lines(end):
-                click.echo(line)
-            return end
+        cancelling.started(started["run"])
+        if as_json:
+            return _echoed((started,), items)
+        click.echo(_started_line(node, started))
+        with progress(started) as show:
+            end = _shown(items, show)
+        for line in end_lines(end):
+            click.echo(line)
+        return end
 
 
 def _echoed(first: Iterable[Mapping[str, Any]], items: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -136,14 +135,31 @@ def _shown(
     return item
 
 
-@contextlib.contextmanager
-def _cancelling(control: Path, run: int) -> Iterator[None]:
-    def cancel(_number: int, _frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        call(control, "cancel_script", {"run": run, "why": "Ctrl-C"})
+class _Cancelling:
+    """Within it, Ctrl-C cancels the run, or the one that is about to start; a second one ends the command."""
 
-    before = signal.signal(signal.SIGINT, cancel)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def __init__(self, control: Path) -> None:
+        self._control = control
+        self._run: int | None = None
+        self._wanted = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def started(self, run: int) -> None:
+        """Say which run it is."""
+        self._run = run
+        self._cancel()
+
+    def _interrupt(self, _number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._wanted = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._wanted and self._run is not None:
+            call(self._control, "cancel_script", {"run": self._run, "why": "Ctrl-C"})

@@ -26,8 +26,14 @@ FOLDER = Dir()
 
 
 def told(state: NodeState) -> tuple[object, ...]:
-    """Return the changing part of a state that files tell: readings such as power are not in files."""
-    gpus = tuple((gpu.uuid, gpu.minor, gpu.nvml_visible, gpu.lost, gpu.mig) for gpu in state.gpus)
+    """Return the changing part of a state that files tell: readings such as power are not in files.
+
+    Processes and persistence mode count as users of the driver's module (`refcnt`).
+    """
+    gpus = tuple(
+        (gpu.uuid, gpu.minor, gpu.nvml_visible, gpu.lost, gpu.mig, len(gpu.processes), gpu.persistence_mode)
+        for gpu in state.gpus
+    )
     vgpus = tuple((each.carrier, each.type_id, each.gpu_instance) for each in state.vgpus)
     return gpus, vgpus, state.functions, state.bus, state.mediated, state.hugepages, state.imex_channels
 
