@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from claimwright import cluster as clusters
+from claimwright.cluster.folders import short_folder
 from claimwright.e2e import deployment
 from claimwright.e2e.kubernetes_door import Kubernetes
 from claimwright.e2e.real import driver_on, probe_image
@@ -51,7 +52,7 @@ def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_killed_world_is_cleared_by_down(state: Path) -> None:
     name = f"killed-{uuid.uuid4().hex[:6]}"
-    before = machine(state)
+    before = machine(state, name)
     clusters.up(clusters.ClusterSpec(name=name, nodes=1))
     cluster = clusters.load(name)
     emulated = running.up("hgx-h100", name=name, mount_namespace=cluster.nodes[0].mount_namespace)
@@ -72,14 +73,14 @@ def test_a_killed_world_is_cleared_by_down(state: Path) -> None:
 
     assert claimwright("node", "down", name) == 0
     assert claimwright("cluster", "down", name) == 0
-    assert machine(state) == before
+    assert machine(state, name) == before
     assert left(state) == []
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_cluster_command_killed_at_a_random_moment_is_cleared_by_down(state: Path, seed: int) -> None:
     name = f"midway-{uuid.uuid4().hex[:6]}"
-    before = machine(state)
+    before = machine(state, name)
     moment = random.Random(seed).uniform(0.2, 6.0)
     up = subprocess.Popen([*CLAIMWRIGHT, "cluster", "up", "--name", name], stderr=subprocess.DEVNULL)
 
@@ -92,7 +93,7 @@ def test_a_cluster_command_killed_at_a_random_moment_is_cleared_by_down(state: P
     assert code == 0 or not (state / "claimwright/clusters" / name).exists(), (
         "killed before it had made anything"
     )
-    assert machine(state) == before
+    assert machine(state, name) == before
     assert left(state) == []
 
 
@@ -106,11 +107,12 @@ def kill(*pids: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def machine(state: Path) -> tuple[list[str], list[str], list[str]]:
-    """What this machine shows of clusters and nodes: mounts below `state`, short folders and cgroups of ours."""
+def machine(state: Path, name: str) -> tuple[list[str], list[str], list[str]]:
+    """What this machine shows of the cluster: mounts below `state`, its short folder, its cgroups."""
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(state) in line]
-    folders = sorted(str(path) for path in Path("/run").glob("cw-*"))
-    groups = sorted(str(path) for path in Path("/sys/fs/cgroup").rglob("*claimwright*"))
+    short = short_folder(state / "claimwright/clusters" / name)
+    folders = [str(short)] if os.path.lexists(short) else []
+    groups = sorted(str(path) for path in Path("/sys/fs/cgroup").rglob(f"*{name}*"))
     return mounts, folders, groups
 
 

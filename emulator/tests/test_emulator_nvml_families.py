@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,9 +77,19 @@ def test_what_one_process_sets_another_reads(
     assert _told(hopper, read) == after
 
 
+@pytest.fixture
+def public_hopper() -> Iterator[Served]:
+    """A node in a folder that others may enter: pytest closes its own, again with each run that starts."""
+    with tempfile.TemporaryDirectory(prefix="cw") as folder, Served(Path(folder) / "root") as node:
+        Path(folder).chmod(0o755)
+        for device in (node.root.path / "dev").iterdir():
+            device.chmod(0o666)
+        yield node
+
+
 @pytest.mark.skipif(geteuid() != 0, reason="needs root to become another user")
-def test_everybody_may_set_clocks_once_an_administrator_says_so(hopper: Served) -> None:
-    _open_to_everybody(hopper)
+def test_everybody_may_set_clocks_once_an_administrator_says_so(public_hopper: Served) -> None:
+    hopper = public_hopper
     as_nobody = """
     n.nvmlShutdown()
     os.setgid(65534); os.setuid(65534)
@@ -277,14 +288,6 @@ def test_who_did_not_ask_for_event_bits_gets_none(hopper: Served) -> None:
 def _told(node: Served, expression: str) -> object:
     """Evaluate an expression against the library in a process of its own, GPU 0 as `g`."""
     return ast.literal_eval(node.python(f"{BEGIN}print(repr(({expression})))"))
-
-
-def _open_to_everybody(node: Served) -> None:
-    for path in (node.root.path, *node.root.path.parents):
-        if path.is_relative_to(Path("/tmp")) and path != Path("/tmp"):
-            path.chmod(0o755)
-    for device in (node.root.path / "dev").iterdir():
-        device.chmod(0o666)
 
 
 def _count_errors(node: Served, errors: NvLinkErrors) -> None:

@@ -180,20 +180,25 @@ def test_calls_before_init_and_after_the_last_shutdown_are_uninitialized(node: S
     assert library.nvmlShutdown() == 1
 
 
+@pytest.fixture
+def public_node() -> Iterator[Served]:
+    """A node in a folder that others may enter: pytest closes its own, again with each run that starts."""
+    with tempfile.TemporaryDirectory(prefix="cw") as folder, Served(Path(folder) / "root") as served:
+        Path(folder).chmod(0o755)
+        for device in (served.root.path / "dev").iterdir():
+            device.chmod(0o666)
+        yield served
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
-def test_another_user_may_read_but_not_set(node: Served) -> None:
-    for path in (node.root.path, *node.root.path.parents):
-        if path.is_relative_to(Path("/tmp")) and path != Path("/tmp"):
-            path.chmod(0o755)
-    for device in (node.root.path / "dev").iterdir():
-        device.chmod(0o666)
+def test_another_user_may_read_but_not_set(public_node: Served) -> None:
     said = _as_nobody(
-        node,
+        public_node,
         "h = n.nvmlDeviceGetHandleByIndex(0)\nprint(n.nvmlDeviceGetName(h))\n"
         "try: n.nvmlDeviceSetPersistenceMode(h, 1)\nexcept n.NVMLError_NoPermission: print('refused')",
     )
     assert said.split("\n") == ["NVIDIA H100 80GB HBM3", "refused"]
-    assert not node.model.snapshot().gpus[0].persistence_mode
+    assert not public_node.model.snapshot().gpus[0].persistence_mode
 
 
 def test_the_bare_process_list_writes_records_of_its_own_age(node: Served) -> None:
