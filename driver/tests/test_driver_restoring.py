@@ -37,6 +37,7 @@ from claimwright.driver.testing import (
     wait_until,
 )
 from claimwright.driver.tools.claim_spec import ClaimSpecTool
+from claimwright.driver.tools.nvidia_smi import NvidiaSmi
 from claimwright.driver.tools.time_slice import TimeSliceTool
 
 LONG = {
@@ -83,7 +84,7 @@ class Node:
         installation = Installation(self.root, devices, self.host, "580.126.20")
         toolbox = Toolbox(
             ClaimSpecTool(self.cdi, edits(installation, MemoryPartitions(), WallClock())),
-            TimeSliceTool(self.root, self.processes),
+            TimeSliceTool(NvidiaSmi(self.root, self.processes)),
         )
         machine = Machine(journal, toolbox, entries)
         await machine.recover()

@@ -55,9 +55,11 @@ from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
 from claimwright.driver.tools import mig_partition
 from claimwright.driver.tools.claim_spec import ClaimSpecTool
+from claimwright.driver.tools.community_mps import CommunityMpsTool
 from claimwright.driver.tools.device_users import DeviceUsers
 from claimwright.driver.tools.mig_mode import MigModeTool
 from claimwright.driver.tools.mig_partition import MigPartitionTool, made_by
+from claimwright.driver.tools.nvidia_smi import NvidiaSmi
 from claimwright.driver.tools.pci_drivers import PciDrivers
 from claimwright.driver.tools.persistence import PersistenceTool
 from claimwright.driver.tools.time_slice import TimeSliceTool
@@ -179,19 +181,17 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
 async def _machine(settings: GpuPluginSettings, doors: Doors, planner: Planner, metrics: Metrics) -> Machine:
     """Remember, open the journal anew with what is still true, and recover before anybody is served."""
     boot_id = doors.host.read_text(_BOOT_ID) or ""
-    restorer = Restorer(settings.journal, settings.cdi_root, boot_id, planner, doors.kube, doors.clock)
+    able = toolbox(settings, doors, planner.stock.inventory)
+    restorer = Restorer(
+        settings.journal, settings.cdi_root, boot_id, planner, doors.kube, doors.clock, able.before
+    )
     remembered = await restorer.remember()
     if remembered.problem is not None:
         now = doors.clock.now()
         await asyncio.to_thread(report_corruption, doors.kube, settings.node_name, remembered.problem, now)
     entries = tuple(remembered.entries.values())
     journal = _open_journal(settings.journal, boot_id, entries)
-    machine = Machine(
-        journal,
-        toolbox(settings, doors, planner.stock.inventory),
-        remembered.entries,
-        on_change=metrics.count_devices,
-    )
+    machine = Machine(journal, able, remembered.entries, on_change=metrics.count_devices)
     await machine.recover()
     Sweeper(machine, doors.kube, settings.cdi_root, doors.clock).remove_orphans()
     return machine
@@ -224,13 +224,17 @@ def tools(settings: GpuPluginSettings, doors: Doors, book: EditBook) -> Toolbox:
     """Return what does the steps."""
     modules = VfioModules(doors.host, doors.processes, settings.host_root)
     users = DeviceUsers(doors.host, doors.usage)
+    nvidia_smi = NvidiaSmi(doors.root, doors.processes)
     return Toolbox(
         ClaimSpecTool(settings.cdi_root, book),
         MigModeTool(doors.partitions),
         MigPartitionTool(doors.partitions),
+        TimeSliceTool(nvidia_smi),
         PersistenceTool(doors.usage),
-        TimeSliceTool(doors.root, doors.processes),
         VfioBindTool(doors.host, PciDrivers(doors.host), modules, users),
+        CommunityMpsTool(
+            doors.kube, settings.namespace, settings.plugin_dir / "mps", doors.processes, nvidia_smi
+        ),
     )
 
 

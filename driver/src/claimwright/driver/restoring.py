@@ -1,5 +1,8 @@
 """What the driver remembers when it starts: the journal, or else what the world shows.
 
+A node on which the community driver ran has its checkpoint beside the place of our journal. It is read when there is no
+journal yet, or when it is the newer of the two: then that driver has run since. The file is left as it is.
+
 The driver never refuses to start because of its own state. A journal that cannot be trusted is set aside and
 kept, and the claims are found again: a claim spec in the CDI folder says that a claim was prepared, the API
 server says which devices it has.
@@ -10,23 +13,26 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from claimwright.dra.claims import Claim, ClaimError
-from claimwright.dra.kube import EVENTS, RESOURCE_CLAIMS, Kube, KubeError
+from claimwright.dra.kube import EVENTS, RESOURCE_CLAIMS, RESOURCE_SLICES, Kube, KubeError, Resource
+from claimwright.driver.checkpoints import Adopter, Checkpoint, CorruptCheckpoint, read_checkpoint
 from claimwright.driver.entries import Entry, State
-from claimwright.driver.errors import ClaimRefused, NodeUnusable
+from claimwright.driver.errors import ClaimRefused, DriverError, NodeUnusable
 from claimwright.driver.journal import CorruptJournal, load, set_aside
 from claimwright.driver.planning import Planner
 from claimwright.driver.ports import Clock
+from claimwright.driver.steps import Step
 from claimwright.driver.tools.claim_spec import specs_in
 
 logger = logging.getLogger(__name__)
 _API_DEADLINE_SECONDS = 300.0
 _API_RETRY_SECONDS = 2.0
+_CHECKPOINT = "checkpoint.json"
 
 
 @dataclass(frozen=True)
@@ -47,29 +53,92 @@ class Restorer:
     planner: Planner
     kube: Kube
     clock: Clock
+    before: Callable[[Step], Mapping[str, Any]] = lambda _: {}
 
     async def remember(self) -> Remembered:
         """Return the claims that are prepared or half-prepared on this node in this boot."""
+        due = self._checkpoint_is_due()
+        own = await self._own(rebuild=not due)
+        if not due:
+            return own
+        try:
+            checkpoint = read_checkpoint(self._checkpoint)
+        except CorruptCheckpoint as error:
+            return await self._without(self._checkpoint, error, own)
+        taken = await self._take_over(checkpoint or Checkpoint())
+        # What the journal holds was prepared by this driver, whatever the other one did since.
+        return Remembered({**taken, **own.entries}, own.problem)
+
+    async def _own(self, *, rebuild: bool) -> Remembered:
+        """Return what the journal holds; without one that can be trusted, what can be rebuilt."""
         try:
             loaded = load(self.journal, self.planner.driver)
         except CorruptJournal as error:
-            kept = set_aside(self.journal, self.clock.now())
-            problem = f"{error}; it is kept as {kept}, and the state was rebuilt from CDI files and claims"
-            logger.error("corrupt journal: %s", problem)  # noqa: TRY400  the text says all
-            return Remembered(await self._rebuild(), problem)
+            return await self._without(self.journal, error, Remembered({}))
         if loaded is None:
-            return Remembered(await self._rebuild())
-        if self.boot_id and loaded.boot_id and loaded.boot_id != self.boot_id:
+            return Remembered(await self._rebuild() if rebuild else {})
+        if self._is_of_another_boot(loaded.boot_id):
             logger.info("the node was rebooted: forgetting %d claims of the last boot", len(loaded.entries))
             return Remembered({})
         return Remembered(loaded.entries)
+
+    async def _without(self, file: Path, error: DriverError, known: Remembered) -> Remembered:
+        """Set a corrupt file aside and find the claims by CDI files."""
+        kept = set_aside(file, self.clock.now())
+        problem = f"{error}; it is kept as {kept}, and the state was rebuilt from CDI files and claims"
+        logger.error("corrupt state: %s", problem)
+        problems = "; ".join(filter(None, (known.problem, problem)))
+        return Remembered({**await self._rebuild(), **known.entries}, problems)
+
+    def _checkpoint_is_due(self) -> bool:
+        try:
+            written = self._checkpoint.stat().st_mtime_ns
+            return written > self.journal.stat().st_mtime_ns
+        except FileNotFoundError:
+            return self._checkpoint.exists()
+
+    async def _take_over(self, checkpoint: Checkpoint) -> dict[str, Entry]:
+        if not checkpoint.claims:
+            return {}
+        if self._is_of_another_boot(checkpoint.boot_id):
+            logger.info(
+                "the node was rebooted: the community driver's %d claims are over", len(checkpoint.claims)
+            )
+            return {}
+        claims = {
+            str((item.get("metadata") or {}).get("uid")): item for item in await self._listed(RESOURCE_CLAIMS)
+        }
+        specs = {uid for uid, _ in specs_in(self.cdi_folder)}
+        static = frozenset(self._static_partitions(await self._listed(RESOURCE_SLICES)))
+        return Adopter(self.planner, claims, static, specs.__contains__, self.before).adopt(checkpoint)
+
+    def _static_partitions(self, slices: list[dict[str, Any]]) -> Iterator[str]:
+        """Yield the partitions that the other driver published with a uuid, as only those have that it found."""
+        for item in slices:
+            spec = item.get("spec") or {}
+            if (
+                spec.get("driver") != self.planner.driver
+                or (spec.get("pool") or {}).get("name") != self.planner.pool
+            ):
+                continue
+            for device in spec.get("devices") or ():
+                attributes = device.get("attributes") or (device.get("basic") or {}).get("attributes") or {}
+                if "uuid" in attributes and (attributes.get("type") or {}).get("string") == "mig":
+                    yield str(device["name"])
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.journal.with_name(_CHECKPOINT)
+
+    def _is_of_another_boot(self, boot_id: str) -> bool:
+        return bool(self.boot_id and boot_id and boot_id != self.boot_id)
 
     async def _rebuild(self) -> dict[str, Entry]:
         wanted = {uid for uid, _ in specs_in(self.cdi_folder)}
         if not wanted:
             return {}
         entries: dict[str, Entry] = {}
-        for item in await self._claims():
+        for item in await self._listed(RESOURCE_CLAIMS):
             if (item.get("metadata") or {}).get("uid") in wanted:
                 entry = self._entry(item)
                 if entry is not None:
@@ -86,14 +155,16 @@ class Restorer:
         # It was prepared, so steps without a visible trace may have acted, and release must undo them.
         return replace(planned, state=State.PREPARED, acted=frozenset(range(len(planned.steps))))
 
-    async def _claims(self) -> list[dict[str, Any]]:
+    async def _listed(self, resource: Resource) -> list[dict[str, Any]]:
         deadline = self.clock.now() + _API_DEADLINE_SECONDS
         while True:
             try:
-                return list((await asyncio.to_thread(self.kube.list, RESOURCE_CLAIMS)).get("items", ()))
+                return list((await asyncio.to_thread(self.kube.list, resource)).get("items", ()))
             except KubeError as error:
                 if self.clock.now() >= deadline:
-                    raise NodeUnusable(f"claims cannot be listed to rebuild the state: {error}") from error
+                    raise NodeUnusable(
+                        f"{resource.plural} cannot be listed to rebuild the state: {error}"
+                    ) from error
                 logger.warning("waiting for the API server to rebuild the state: %s", error)
             await self.clock.sleep(_API_RETRY_SECONDS)
 
@@ -119,4 +190,4 @@ def report_corruption(kube: Kube, node: str, problem: str, now: float) -> None:
     try:
         kube.create(EVENTS, corruption_event(node, problem, now), namespace="default")
     except KubeError as error:
-        logger.warning("the event about the corrupt journal was not written: %s", error)
+        logger.warning("the event about corrupt state was not written: %s", error)

@@ -73,6 +73,15 @@ class Remembering(Protocol):
         ...
 
 
+@runtime_checkable
+class Adopting(Protocol):
+    """A tool whose work another driver may have done before this one was installed."""
+
+    def adopted(self, step: Step) -> Mapping[str, Any]:
+        """Return what `found` would have returned before that driver acted."""
+        ...
+
+
 class Toolbox:
     """The tools of this driver by name."""
 
@@ -92,3 +101,8 @@ class Toolbox:
                 f"it has {', '.join(sorted(self._tools))}. Start the version that wrote the journal."
             )
         return tool
+
+    def before(self, step: Step) -> Mapping[str, Any]:
+        """Return what to remember of a step that another driver has done; nothing means the node's defaults."""
+        tool = self.of(step)
+        return tool.adopted(step) if isinstance(tool, Adopting) else {}

@@ -16,13 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from claimwright.dra.kube import DEPLOYMENTS, RESOURCE_CLAIMS
 from claimwright.driver.configs.decoding import API_VERSION
 from claimwright.driver.entries import Entry, State
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.journal import DiskFile
 from claimwright.driver.recipes.recipe import AnyOffer
 from claimwright.driver.steps import Probe, Step, Tool
-from claimwright.driver.testing.memory_node import MemoryNode, Started
+from claimwright.driver.testing import checkpoints
+from claimwright.driver.testing.memory_node import BOOT, NODE, PLAIN, MemoryNode, Started
+from claimwright.driver.testing.nvml import gpu_reading
+from claimwright.driver.tools.claim_spec import KIND
 
 # What a claim may ask for by the kind of config that its device takes; refused ones are left out.
 CONFIGS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
@@ -71,6 +75,7 @@ class Scenario:
     device: str
     parameters: Mapping[str, Any] | None = None
     neighbour: str | None = None
+    taken_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,7 @@ def scenarios(node: MemoryNode) -> Iterator[Scenario]:
                 yield Scenario(
                     f"{name}, beside another claim of the GPU", first.name, parameters, beside.name
                 )
+    yield Scenario("taken over from the community driver, MPS", f"gpu-{PLAIN}", taken_over=True)
 
 
 def _kind(offer: AnyOffer) -> str:
@@ -141,6 +147,7 @@ def _configs(offer: AnyOffer) -> dict[str, Mapping[str, Any] | None]:
 def points(node: MemoryNode, scenario: Scenario) -> list[str]:
     """Return the points of a scenario in order; none when the claim is refused."""
     fate = Fate()
+    _hand_over(node, scenario)
     try:
         asyncio.run(_live(node, scenario, fate))
     except ClaimRefused:
@@ -151,6 +158,7 @@ def points(node: MemoryNode, scenario: Scenario) -> list[str]:
 def die(node: MemoryNode, scenario: Scenario, at: int, *, again_at: int | None = None) -> Outcome:
     """Kill the driver at one point, with `again_at` also at one of the recovery, and see what is left."""
     before = asyncio.run(_neighbourhood(node, scenario))
+    _hand_over(node, scenario)
     fate = Fate(dies_at=at)
     with contextlib.suppress(Killed):
         asyncio.run(_live(node, scenario, fate))
@@ -162,6 +170,8 @@ def die(node: MemoryNode, scenario: Scenario, at: int, *, again_at: int | None =
 
 async def _neighbourhood(node: MemoryNode, scenario: Scenario) -> Mapping[str, Any]:
     """Prepare the neighbour, and return the world as it is without the scenario's claim."""
+    if scenario.taken_over:
+        return node.world()  # a start would leave a journal, and then the checkpoint is not read
     started = await _recovered(node)
     if scenario.neighbour is not None:
         await started.machine.prepare(started.planner.plan(node.claim("neighbour", scenario.neighbour)))
@@ -169,7 +179,26 @@ async def _neighbourhood(node: MemoryNode, scenario: Scenario) -> Mapping[str, A
     return node.world()
 
 
+def _hand_over(node: MemoryNode, scenario: Scenario) -> None:
+    """Leave the node as the community driver leaves it that has given the device to the claim."""
+    if not scenario.taken_over:
+        return
+    claim = node.claim("dying", scenario.device)
+    node.api.put(RESOURCE_CLAIMS, dict(claim.raw))
+    daemon = f"{claim.uid}-0a1b2"
+    (node.settings.plugin_dir / "mps" / daemon / "pipe").mkdir(parents=True)
+    metadata = {"name": f"mps-control-daemon-{daemon}", "namespace": node.settings.namespace}
+    node.api.put(DEPLOYMENTS, {"metadata": metadata})
+    (node.cdi / f"k8s.gpu.nvidia.com-claim_{claim.uid}.yaml").write_text("kind: k8s.gpu.nvidia.com/claim\n")
+    device = checkpoints.device(scenario.device, f"{KIND}={claim.uid}-{scenario.device}", pool=NODE)
+    group = checkpoints.group("gpu", {"uuid": gpu_reading(PLAIN).uuid}, device, mpsControlDaemonID=daemon)
+    entry = checkpoints.completed(claim.raw["status"], group)
+    file = node.settings.plugin_dir / "checkpoint.json"
+    file.write_bytes(checkpoints.checkpoint({claim.uid: entry}, boot_id=BOOT))
+
+
 async def _live(node: MemoryNode, scenario: Scenario, fate: Fate) -> None:
+    fate.phase = "take over" if scenario.taken_over else ""
     started = await node.start(
         wrap=functools.partial(_dying, fate=fate), file=functools.partial(_DyingFile, fate=fate)
     )
@@ -177,6 +206,10 @@ async def _live(node: MemoryNode, scenario: Scenario, fate: Fate) -> None:
     try:
         await started.machine.recover()
         plan = started.planner.plan(claim)
+        if scenario.taken_over:
+            fate.phase = "release"
+            await started.machine.release(claim.uid)
+            return
         fate.phase = "prepare"
         await started.machine.prepare(plan)
         fate.check()

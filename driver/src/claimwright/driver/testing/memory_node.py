@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from claimwright.dra.claims import Claim
+from claimwright.dra.kube import DEPLOYMENTS
 from claimwright.dra.testing import FakeApi
 from claimwright.driver import gpu_plugin
 from claimwright.driver.commands.gpu_plugin import gpu_plugin as command
@@ -100,6 +101,7 @@ class Started:
     planner: Planner
     toolbox: Toolbox
     journal: Journal
+    problem: str | None = None
 
 
 class MemoryNode:
@@ -113,7 +115,9 @@ class MemoryNode:
             command.make_context("gpu-plugin", [*_flags(folder), "--feature-gates", gates]).params
         )
         self.settings.plugin_dir.mkdir(parents=True)
-        self.doors = _doors(folder, api)
+        smi = TimeSlices()
+        self.time_slices = smi.time_slices
+        self.doors = _doors(folder, api, smi)
 
     async def start(
         self,
@@ -123,12 +127,14 @@ class MemoryNode:
     ) -> Started:
         """Start the driver without recovering: as a process that has just read its journal."""
         planner = self._planner(lambda _gpu, _partition: True)
-        remembered = await self._restorer(planner).remember()
+        able = gpu_plugin.toolbox(self.settings, self.doors, planner.stock.inventory)
+        remembered = await self._restorer(planner, able).remember()
         entries = tuple(remembered.entries.values())
         planner = self._planner(gpu_plugin.is_own(entries))
         journal = Journal(file(self.settings.journal), driver=GPU_DRIVER, boot_id=BOOT, entries=entries)
         toolbox = Toolbox(*map(wrap, gpu_plugin.toolbox(self.settings, self.doors, planner.stock.inventory)))
-        return Started(Machine(journal, toolbox, remembered.entries), planner, toolbox, journal)
+        machine = Machine(journal, toolbox, remembered.entries)
+        return Started(machine, planner, toolbox, journal, remembered.problem)
 
     def sweep(self, started: Started) -> None:
         """Remove what no claim owns, as each start does."""
@@ -156,18 +162,25 @@ class MemoryNode:
             for key, value in memory.items()
             for part, each in (value.items() if isinstance(value, dict) else [("", value)])
         }
-        return {**single, "cdi": sorted(path.name for path in self.cdi.iterdir())}
+        return {
+            **single,
+            "cdi": sorted(path.name for path in self.cdi.iterdir()),
+            "mps": sorted(path.name for path in self.settings.plugin_dir.glob("mps/*")),
+            "deployments": [item["metadata"]["name"] for item in self.api.objects(DEPLOYMENTS)],
+        }
 
     def _planner(self, is_own: Any) -> Planner:  # noqa: ANN401  see IsOwn
         inventory: Inventory = discover(self.doors.nvml, self.doors.host, is_own)
         stock = Stock(gpu_plugin.recipes(self.settings.feature_gates), inventory)
         return Planner(GPU_DRIVER, NODE, stock, self.settings.feature_gates)
 
-    def _restorer(self, planner: Planner) -> Restorer:
-        return Restorer(self.settings.journal, self.cdi, BOOT, planner, self.doors.kube, self.doors.clock)
+    def _restorer(self, planner: Planner, able: Toolbox) -> Restorer:
+        return Restorer(
+            self.settings.journal, self.cdi, BOOT, planner, self.doors.kube, self.doors.clock, able.before
+        )
 
 
-def _doors(folder: Path, api: FakeApi) -> gpu_plugin.Doors:
+def _doors(folder: Path, api: FakeApi, smi: TimeSlices) -> gpu_plugin.Doors:
     gpus = [gpu_reading(minor) for minor in (*CUTTABLE, CUT, PLAIN)]
     partitions = MemoryPartitions({gpus[n].uuid: MigReading(False, False, h100_profiles()) for n in CUTTABLE})
     partitions.gpus[gpus[CUT].uuid] = MigReading(True, True, h100_profiles(), (_ADMINS,))
@@ -181,7 +194,7 @@ def _doors(folder: Path, api: FakeApi) -> gpu_plugin.Doors:
         host=host,
         root=_driver_root(folder / "driver"),
         kube=api.kube(),
-        processes=TimeSlices(),
+        processes=smi,
         clock=HandClock(),
     )
 

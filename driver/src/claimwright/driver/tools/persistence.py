@@ -33,6 +33,10 @@ class PersistenceTool:
         """Remember the mode."""
         return {_WAS: bool(self._usage.persistence(step.arguments["gpu"]))}
 
+    def adopted(self, step: Step) -> Mapping[str, Any]:  # noqa: ARG002  the same for each GPU
+        """Say that it was on: the community driver always switches it on at a release."""
+        return {_WAS: True}
+
     def do(self, step: Step) -> None:
         """Switch it off; StepFailed with NVML's word."""
         if self.probe(step) is not Probe.DONE:

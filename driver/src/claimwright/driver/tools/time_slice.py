@@ -6,17 +6,13 @@ driver configured are reset.
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
-from claimwright.driver.driver_root import PROGRAM_FOLDERS, DriverRoot
-from claimwright.driver.errors import StepFailed
-from claimwright.driver.ports import Processes
 from claimwright.driver.steps import Probe, Step
 from claimwright.driver.strategies import INTERVALS
+from claimwright.driver.tools.nvidia_smi import NvidiaSmi
 
 TOOL: Final = "time-slice"
-_TIMEOUT_SECONDS = 10.0
 
 
 def time_slice(uuid: str, interval: str) -> Step:
@@ -33,9 +29,8 @@ class TimeSliceTool:
     refreshes = False
     quick = False
 
-    def __init__(self, root: DriverRoot, processes: Processes) -> None:
-        self._root = root
-        self._processes = processes
+    def __init__(self, nvidia_smi: NvidiaSmi) -> None:
+        self._nvidia_smi = nvidia_smi
 
     def do(self, step: Step) -> None:
         """Set compute mode and interval of the GPU; StepFailed with what nvidia-smi said."""
@@ -52,19 +47,3 @@ class TimeSliceTool:
     def _set(self, uuid: str, interval: int) -> None:
         self._nvidia_smi("-i", uuid, "-c", "DEFAULT")
         self._nvidia_smi("compute-policy", "-i", uuid, "--set-timeslice", str(interval))
-
-    def _nvidia_smi(self, *arguments: str) -> None:
-        program = self._root.program("nvidia-smi")
-        if program is None:
-            searched = ", ".join(str(folder) for folder in PROGRAM_FOLDERS)
-            raise StepFailed(
-                f"nvidia-smi not found under driver root {self._root.readable}; searched {searched}"
-            )
-        command = (str(program.readable), *arguments)
-        # nvidia-smi opens NVML by its short name, which the loader of a pod does not find by itself.
-        preload = f"{self._root.nvml_library().readable}:{os.environ.get('LD_PRELOAD', '')}".rstrip(":")
-        ended = self._processes.run(
-            command, environment={"LD_PRELOAD": preload}, timeout_seconds=_TIMEOUT_SECONDS
-        )
-        if ended.status != 0:
-            raise StepFailed(f"{' '.join(command)} ended with status {ended.status}: {ended.output.strip()}")
