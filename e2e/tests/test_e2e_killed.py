@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from claimwright import cluster as clusters
-from claimwright.cluster.folders import short_folder
+from claimwright.cluster.local.journal import Journal
 from claimwright.e2e import deployment
 from claimwright.e2e.kubernetes_door import Kubernetes
 from claimwright.e2e.real import driver_on, probe_image
@@ -110,9 +110,9 @@ def kill(*pids: int) -> None:
 def machine(state: Path, name: str) -> tuple[list[str], list[str], list[str]]:
     """What this machine shows of the cluster: mounts below `state`, its short folder, its cgroups."""
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(state) in line]
-    short = short_folder(state / "claimwright/clusters" / name)
-    folders = [str(short)] if os.path.lexists(short) else []
-    groups = sorted(str(path) for path in Path("/sys/fs/cgroup").rglob(f"*{name}*"))
+    made = Journal.for_folder(state / "claimwright/clusters" / name)
+    folders = [made.alias] if os.path.lexists(made.alias) else []
+    groups = sorted(str(path) for path in Path("/sys/fs/cgroup").rglob(made.cgroup.lstrip("/")))
     return mounts, folders, groups
 
 
