@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from operator import is_
+from operator import attrgetter, is_
 from types import TracebackType
 from typing import Self
 
@@ -38,8 +38,7 @@ class PageWriter:
         self._needs: dict[int, tuple[object, ...]] = {}  # of each section, as it was last written
         self._header = b""
         self._listed: tuple[int, ...] = ()
-        self._links: tuple[object, ...] = ()
-        self._faults: tuple[object, ...] = ()
+        self._headed: tuple[object, ...] = ()  # what the header was made of
         self._generation = 0
 
     @classmethod
@@ -104,22 +103,24 @@ class PageWriter:
 
     def _write_header(self, state: NodeState) -> None:
         """Count a new topology after the pages: a reader that sees the number finds the pages of it."""
-        listed = tuple(gpu.index for gpu in state.gpus if gpu.nvml_visible)
-        links = tuple(gpu.nvlinks for gpu in state.gpus)
-        faults = (state.faults, state.driver_condition)
-        if (
-            self._header
-            and listed == self._listed
-            and _same(links, self._links)
-            and _same(faults, self._faults)
-        ):
+        headed = (
+            state.faults,
+            state.driver_condition,
+            *[part for gpu in state.gpus for part in _headed(gpu)],
+        )
+        if _same(headed, self._headed):
             return
+        self._headed = headed
+        listed = tuple(gpu.index for gpu in state.gpus if gpu.nvml_visible)
         self._generation += listed != self._listed
-        self._listed, self._links, self._faults = listed, links, faults
+        self._listed = listed
         header = encode_header(state, topology_generation=self._generation)
         if header != self._header:
             self._memory[: len(header)] = header
             self._header = header
+
+
+_headed = attrgetter("nvml_visible", "nvlinks")  # of a GPU, what the header tells
 
 
 def _same(first: tuple[object, ...], second: tuple[object, ...]) -> bool:

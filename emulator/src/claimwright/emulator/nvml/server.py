@@ -57,6 +57,8 @@ class NvmlServer:
         self._driver_gone = False
         self._bound: Mapping[int, PciAddress] = {}  # GPUs that the driver holds
         self._followed = False
+        self._facts: list[tuple[bool, bool, PciAddress]] = []
+        self._condition: DriverCondition | None = None
         self.delay_of: Callable[[str, int], float] = lambda _function, _gpu: 0.0
         """How many seconds late a remote answer is, by function and GPU (-1: none); see answers/__init__.py."""
 
@@ -121,6 +123,10 @@ class NvmlServer:
 
     def _follow(self, state: NodeState) -> None:
         """Wake who waits for events of a GPU that is lost now; end every event set when the driver goes."""
+        facts = [(gpu.lost, gpu.nvml_visible, gpu.pci) for gpu in state.gpus]
+        if facts == self._facts and state.driver_condition is self._condition:
+            return  # as after nearly every command
+        self._facts, self._condition = facts, state.driver_condition
         lost = frozenset([gpu.index for gpu in state.gpus if gpu.lost])
         newly, self._lost = lost - self._lost, lost
         gone = state.driver_condition is DriverCondition.UNLOADED

@@ -92,7 +92,7 @@ def holders(state: NodeState, address: PciAddress) -> tuple[str, ...]:
 
 def settled(state: NodeState) -> NodeState:
     """Complete what waited for a last user that is gone now."""
-    waiting = [address for address, present in state.bus.functions.items() if present.leaving is not None]
+    waiting = state.bus.leaving
     for address in sorted(waiting, reverse=True):  # what is behind a bridge goes before it
         leaving = state.bus.functions[address].leaving
         if leaving is Leaving.UNBIND and not holders(state, address):

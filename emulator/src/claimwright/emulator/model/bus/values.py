@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from claimwright.emulator.model.bus.drivers import PciId
 from claimwright.emulator.model.pci import PciAddress
@@ -38,7 +39,7 @@ class BusFunction:
     msi_allowed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bus:
     """Present functions by address, loaded modules in load order, and what is open.
 
@@ -53,6 +54,11 @@ class Bus:
     holders: Mapping[str, frozenset[int]] = field(default_factory=dict)
     autoprobe: bool = True
     first_iommu_group: int = 0
+
+    @cached_property
+    def leaving(self) -> tuple[PciAddress, ...]:
+        """What waits for its last user to go: asked after every change, most of which leave the bus alone."""
+        return tuple(each for each, present in self.functions.items() if present.leaving is not None)
 
     def driver_of(self, address: PciAddress) -> str | None:
         """Return the driver of a function; None when it has none or is not there."""
