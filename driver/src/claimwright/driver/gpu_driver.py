@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from claimwright.dra.claims import Claim, ClaimReference, ClaimUid
@@ -11,19 +11,28 @@ from claimwright.dra.prepared import PreparedDevice
 from claimwright.driver.entries import Entry, HeldDevice, State
 from claimwright.driver.errors import DriverError, PrepareFailed
 from claimwright.driver.machine import Machine
-from claimwright.driver.metrics import Metrics
+from claimwright.driver.metrics import Metrics, Operation
 from claimwright.driver.planning import Planner
 
+OnFailure = Callable[[str, str, BaseException], None]
 _Outcome = TypeVar("_Outcome")
 
 
 class GpuDriver:
     """Prepares and releases claims side by side; what fails in one does not touch another."""
 
-    def __init__(self, planner: Planner, machine: Machine, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        planner: Planner,
+        machine: Machine,
+        metrics: Metrics,
+        *,
+        on_failure: OnFailure = lambda _operation, _claim, _error: None,
+    ) -> None:
         self._planner = planner
         self._machine = machine
         self._metrics = metrics
+        self._on_failure = on_failure
 
     async def prepare(
         self, claims: Sequence[Claim]
@@ -42,10 +51,10 @@ class GpuDriver:
             with self._metrics.request("prepare"):
                 entry = await self._machine.prepare(self._known(claim) or self._planner.plan(claim))
         except DriverError as error:
-            self._metrics.failed("prepare", error)
+            self._failed("prepare", claim.reference, error)
             return PrepareFailed(f"error preparing devices for claim {claim.reference}:{claim.uid}: {error}")
         except Exception as error:  # noqa: BLE001  the top of a request: the kit logs it and answers
-            self._metrics.failed("prepare", error)
+            self._failed("prepare", claim.reference, error)
             return error
         return tuple(_prepared(held) for held in entry.devices)
 
@@ -54,12 +63,16 @@ class GpuDriver:
             with self._metrics.request("unprepare"):
                 await self._machine.release(claim.uid)
         except DriverError as error:
-            self._metrics.failed("unprepare", error)
+            self._failed("unprepare", claim, error)
             return PrepareFailed(f"error unpreparing devices for claim {claim}:{claim.uid}: {error}")
         except Exception as error:  # noqa: BLE001  the top of a request
-            self._metrics.failed("unprepare", error)
+            self._failed("unprepare", claim, error)
             return error
         return None
+
+    def _failed(self, operation: Operation, claim: ClaimReference, error: Exception) -> None:
+        self._metrics.failed(operation, error)
+        self._on_failure(operation, str(claim), error)
 
     def _known(self, claim: Claim) -> Entry | None:
         """Return what was prepared: it stays, even if its config would be refused now."""

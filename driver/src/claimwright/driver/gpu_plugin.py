@@ -13,7 +13,7 @@ from typing import Any, Final
 from claimwright.dra.files import write_atomically
 from claimwright.dra.kube import Kube
 from claimwright.dra.plugin import Plugin, PluginError, PluginFolders
-from claimwright.driver import signals
+from claimwright.driver import recent_errors, signals
 from claimwright.driver.adapters import (
     ChildProcesses,
     HostTree,
@@ -44,6 +44,7 @@ from claimwright.driver.planning import Planner
 from claimwright.driver.ports import Clock, Host, Nvml, Partitions, Processes, Usage
 from claimwright.driver.probing import probe_sockets
 from claimwright.driver.publishing import pool_of
+from claimwright.driver.recent_errors import RecentErrors
 from claimwright.driver.recipes import DynamicMig, FullGpus, StaticMig, VfioGpus
 from claimwright.driver.recipes.recipe import AnyRecipe
 from claimwright.driver.resident_memory import give_back
@@ -168,8 +169,10 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         for withheld in stock.withheld():
             logger.warning("%s is not offered: %s", withheld.name, withheld.reason)
         parts.push_async_callback(machine.stop, timeout_seconds=_STOP_SECONDS)
-        report = _reporter(metrics, failure)
-        plugin = _plugin(settings, doors, stock, GpuDriver(planner, machine, metrics), report)
+        recent = RecentErrors(settings.plugin_dir / recent_errors.NAME, doors.clock)
+        report = _reporter(metrics, recent, failure)
+        driver = GpuDriver(planner, machine, metrics, on_failure=recent.add)
+        plugin = _plugin(settings, doors, stock, driver, report)
         await plugin.start()
         parts.push_async_callback(plugin.stop, grace_seconds=_STOP_SECONDS)
         sweeper = Sweeper(machine, doors.kube, settings.cdi_root, doors.clock)
@@ -191,7 +194,9 @@ async def _machine(settings: GpuPluginSettings, doors: Doors, planner: Planner, 
         await asyncio.to_thread(report_corruption, doors.kube, settings.node_name, remembered.problem, now)
     entries = tuple(remembered.entries.values())
     journal = _open_journal(settings.journal, boot_id, entries)
-    machine = Machine(journal, able, remembered.entries, on_change=metrics.count_devices)
+    machine = Machine(
+        journal, able, remembered.entries, on_change=metrics.count_devices, on_step=metrics.step
+    )
     await machine.recover()
     Sweeper(machine, doors.kube, settings.cdi_root, doors.clock).remove_orphans()
     return machine
@@ -245,9 +250,12 @@ def _open_journal(path: Path, boot_id: str, entries: Sequence[Entry]) -> Journal
         raise NodeUnusable(f"journal {path} cannot be written: {error.strerror}; free space there") from error
 
 
-def _reporter(metrics: Metrics, failure: Report) -> Report:
+def _reporter(metrics: Metrics, recent: RecentErrors, failure: Report) -> Report:
+    loop = asyncio.get_running_loop()
+
     def report(error: PluginError) -> None:
         metrics.publishing_failed()
+        loop.call_soon_threadsafe(recent.add, "publish", "resourceslices", error)
         logger.error("%s", error)
         if not error.recoverable:
             failure(error)

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import time
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from claimwright.driver.entries import Entry, HeldDevice, State
 from claimwright.driver.errors import ClaimRefused, DriverError, StepFailed, StepRefused
-from claimwright.driver.journal import Journal, acting, begun, reached, released
+from claimwright.driver.journal import Journal, Record, acting, begun, reached, released
 from claimwright.driver.locks import NamedLocks
 from claimwright.driver.steps import Probe, Remembering, Step, Tool, Toolbox
 
@@ -35,6 +36,14 @@ class Watcher(Protocol):
         ...
 
 
+class Stopwatch(Protocol):
+    """Who wants to know how long steps take."""
+
+    def __call__(self, tool: str, verb: str, seconds: float) -> None:
+        """Take the time of one `do`, `undo`, `probe` or `found` of a tool, or of one `commit` of the journal."""
+        ...
+
+
 class Machine:
     """Prepares and releases claims; each method may be called by many at once and twice for one claim."""
 
@@ -45,12 +54,14 @@ class Machine:
         entries: Mapping[str, Entry],
         *,
         on_change: Watcher = lambda _: None,
+        on_step: Stopwatch = lambda _tool, _verb, _seconds: None,
         lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
     ) -> None:
         self._journal = journal
         self._toolbox = toolbox
         self._entries = dict(entries)
         self._on_change = on_change
+        self._on_step = on_step
         self._lock_timeout_seconds = lock_timeout_seconds
         self._locks = NamedLocks()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -113,13 +124,13 @@ class Machine:
             known = self._entries.get(uid)
             if known is None:
                 return
-            await self._journal.commit(reached(uid, State.RELEASING))
+            await self._commit(reached(uid, State.RELEASING))
             self._entries[uid] = known.at(State.RELEASING)
             await self._undo(known)
             self._forget(known)
 
     async def _begin(self, plan: Entry) -> Entry:
-        await self._journal.commit(begun(plan))
+        await self._commit(begun(plan))
         self._entries[plan.uid] = plan
         try:
             for number, step in enumerate(plan.steps):
@@ -139,14 +150,14 @@ class Machine:
         if all(self._toolbox.of(step).visible for step in plan.steps):
             self._journal.post(prepared)
         else:
-            await self._journal.commit(prepared)
+            await self._commit(prepared)
 
     async def _act(self, uid: str, number: int, step: Step) -> None:
         tool = self._toolbox.of(step)
         entry = self._entries[uid]
         if tool.recorded:
             found = await self._found(tool, step)
-            await self._journal.commit(acting(uid, number, found))
+            await self._commit(acting(uid, number, found))
             self._entries[uid] = entry.acting(number, found)
         if str(step) in self._steps_of_others(entry):
             return  # another claim rests on it already
@@ -224,7 +235,7 @@ class Machine:
         if entry.state is State.PREPARED:
             await self._restore(entry)
         elif entry.state is State.PREPARING and await self._all_done(entry):
-            await self._journal.commit(reached(entry.uid, State.PREPARED))
+            await self._commit(reached(entry.uid, State.PREPARED))
             self._entries[entry.uid] = entry.at(State.PREPARED)
             logger.info(
                 "claim %s (%s): finished the prepare that a crash interrupted", entry.claim, entry.uid
@@ -254,11 +265,19 @@ class Machine:
         names = [f"claim:{entry.uid}", *(f"device:{hardware}" for hardware in entry.hardware())]
         return self._locks.hold(names, timeout_seconds=self._lock_timeout_seconds)
 
-    async def _run(self, call: Any, step: Step, *, quick: bool) -> Any:  # noqa: ANN401  do, undo or probe
+    async def _commit(self, *records: Record) -> None:
+        started = time.perf_counter()
+        await self._journal.commit(*records)
+        self._on_step("journal", "commit", time.perf_counter() - started)
+
+    async def _run(self, call: Any, step: Step, *, quick: bool) -> Any:  # noqa: ANN401  do, undo, probe or found
+        started = time.perf_counter()
         try:
             return call(step) if quick else await asyncio.to_thread(call, step)
         except OSError as error:
             raise StepFailed(_explain(step, error)) from error
+        finally:
+            self._on_step(step.tool, call.__name__, time.perf_counter() - started)
 
     async def _detached(self, work: Coroutine[Any, Any, Result]) -> Result:
         task = asyncio.ensure_future(work)

@@ -17,11 +17,16 @@ Operation = Literal["prepare", "unprepare"]
 DEVICE_TYPES = ("gpu", "mig", "vfio", "unknown")
 PREPARE_ERRORS = ("lock_acquire", "prepare_devices", "publish_resources")
 UNPREPARE_ERRORS = ("lock_acquire", "unprepare_devices", "publish_resources")
+# 0.1 ms, a file, to 26 s, a busy GPU that is waited for.
+_STEP_BUCKETS = tuple(0.0001 * 4**power for power in range(10))
 _BUCKETS = tuple(0.05 * 2**power for power in range(9))
 
 
 class Metrics:
-    """The series of one driver process; all exist from the start with value zero."""
+    """The series of one driver process.
+
+    All exist from the start with value zero, but those of steps: they begin when a step of their kind is first done.
+    """
 
     def __init__(self, driver: str, node: str) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -48,6 +53,14 @@ class Metrics:
         }
         self._of_kind = {kind: devices.labels(node, driver, kind) for kind in DEVICE_TYPES}
         self._create_series()
+        self._step_seconds = Histogram(
+            "nvidia_dra_step_duration_seconds",
+            "Duration of one verb (do, undo, probe, found) of one step, and of journal commits, failed ones included",
+            ("driver", "tool", "verb"),
+            buckets=_STEP_BUCKETS,
+            registry=self.registry,
+        )
+        self._of_step: dict[tuple[str, str], Histogram] = {}
 
     @contextmanager
     def request(self, operation: Operation) -> Iterator[None]:
@@ -67,6 +80,13 @@ class Metrics:
         errors = self._prepare_errors if operation == "prepare" else self._unprepare_errors
         kind = "lock_acquire" if isinstance(error, LockTimeout) else f"{operation}_devices"
         errors.labels(self._driver, kind).inc()
+
+    def step(self, tool: str, verb: str, seconds: float) -> None:
+        """Observe one verb of one step."""
+        series = self._of_step.get((tool, verb))
+        if series is None:
+            series = self._of_step[tool, verb] = self._step_seconds.labels(self._driver, tool, verb)
+        series.observe(seconds)
 
     def publishing_failed(self) -> None:
         """Count one failed attempt to publish."""

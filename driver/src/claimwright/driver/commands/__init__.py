@@ -8,6 +8,7 @@ from claimwright.driver.commands.gpu_plugin import gpu_plugin
 from claimwright.driver.commands.image import image
 from claimwright.driver.commands.manifests import manifests
 from claimwright.driver.commands.schemas import schemas
+from claimwright.driver.commands.status import status
 from claimwright.driver.commands.webhook import webhook
 
 __all__ = ["driver"]
@@ -18,5 +19,5 @@ def driver() -> None:
     """Run the GPU driver, look at what it works with, or print what a cluster needs for it."""
 
 
-for _command in (gpu_plugin, image, manifests, schemas, webhook):
+for _command in (gpu_plugin, image, manifests, schemas, status, webhook):
     driver.add_command(_command)

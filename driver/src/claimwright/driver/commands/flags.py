@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from claimwright.driver.node_view import NodePaths
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Flag = Callable[[Any], Any]
@@ -101,3 +104,21 @@ def host_root(given: Path | None) -> Path:
     """Return where the host's files are: as told, where the chart mounts them, or right here."""
     mounted = Path("/host-root")
     return given or (mounted if mounted.is_dir() else Path("/"))
+
+
+# What the commands that look at a node need to know of it.
+NODE_PATHS = (CDI_ROOT, DRIVER_ROOT, CONTAINER_DRIVER_ROOT, HOST_ROOT, REGISTRY_DIR, PLUGINS_DIR)
+
+
+def node_paths(given: Mapping[str, Any]) -> NodePaths:
+    """Return what NODE_PATHS were given."""
+    from claimwright.driver.node_view import NodePaths
+
+    return NodePaths(
+        driver_root_on_host=absolute(given["nvidia_driver_root"], "--nvidia-driver-root"),
+        container_driver_root=given["container_driver_root"],
+        host_root=host_root(given["host_root"]),
+        cdi_root=given["cdi_root"],
+        plugins_dir=given["plugins_dir"],
+        registry_dir=given["registry_dir"],
+    )
