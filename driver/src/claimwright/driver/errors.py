@@ -16,6 +16,18 @@ class NodeUnusable(DriverError):
     """The operator must act: this node, its driver installation or the command line is not as needed."""
 
 
+class NvmlUnusable(NodeUnusable):
+    """NVML as a whole does not work now; `word` is its trouble in one word, such as `not-loaded`."""
+
+    def __init__(self, message: str, word: str = "failing") -> None:
+        super().__init__(message)
+        self.word = word
+
+
+class WatchEnded(DriverError):
+    """Nobody must act: a watch for events of GPUs ended with its GPU or driver, and another one begins."""
+
+
 class ClaimRefused(DriverError):
     """The author of the claim must act: the claim cannot be prepared as it is written."""
 

@@ -35,6 +35,7 @@ IMPLEMENTED = frozenset(
         "DRAListTypeAttributes",
         "DeviceMetadata",
         "DynamicMIG",
+        "NVMLDeviceHealthCheck",
         "PassthroughSupport",
         "TimeSlicingSettings",
     }

@@ -11,12 +11,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from claimwright.dra.files import write_atomically
-from claimwright.dra.kube import Kube
-from claimwright.dra.plugin import Plugin, PluginError, PluginFolders
+from claimwright.dra.kube import Kube, KubeError
+from claimwright.dra.plugin import DroppedFields, Plugin, PluginError, PluginFolders
+from claimwright.dra.slices import Pool
 from claimwright.driver import recent_errors, signals
 from claimwright.driver.adapters import (
     ChildProcesses,
     HostTree,
+    NvmlEvents,
     NvmlLibrary,
     NvmlPartitions,
     NvmlSession,
@@ -34,16 +36,18 @@ from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.folder_lock import FolderLock
 from claimwright.driver.gpu_driver import GpuDriver
-from claimwright.driver.health import HealthServer
+from claimwright.driver.health import HealthBoard, Listener, Notices, Physician, XidBook, XidPolicy
 from claimwright.driver.http_endpoint import HttpEndpoint
-from claimwright.driver.inventory import Inventory, IsOwn, discover
+from claimwright.driver.inventory import Inventory, IsOwn, discover, keep_known, signature
 from claimwright.driver.journal import Journal
-from claimwright.driver.machine import Machine
+from claimwright.driver.layout import Layout
+from claimwright.driver.machine import Machine, Watcher
 from claimwright.driver.metrics import Metrics
+from claimwright.driver.ownership import Ownership
 from claimwright.driver.planning import Planner
-from claimwright.driver.ports import Clock, Host, Nvml, Partitions, Processes, Usage
+from claimwright.driver.ports import Clock, GpuEvents, Host, Nvml, Partitions, Processes, Usage
+from claimwright.driver.probe_service import HealthServer
 from claimwright.driver.probing import probe_sockets
-from claimwright.driver.publishing import pool_of
 from claimwright.driver.recent_errors import RecentErrors
 from claimwright.driver.recipes import DynamicMig, FullGpus, StaticMig, VfioGpus
 from claimwright.driver.recipes.recipe import AnyRecipe
@@ -54,23 +58,25 @@ from claimwright.driver.shares import NO_SHARES, Shares
 from claimwright.driver.steps import Toolbox
 from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
-from claimwright.driver.tools import mig_partition
 from claimwright.driver.tools.claim_spec import ClaimSpecTool
 from claimwright.driver.tools.community_mps import CommunityMpsTool
 from claimwright.driver.tools.device_users import DeviceUsers
 from claimwright.driver.tools.mig_mode import MigModeTool
-from claimwright.driver.tools.mig_partition import MigPartitionTool, made_by
+from claimwright.driver.tools.mig_partition import MigPartitionTool
 from claimwright.driver.tools.nvidia_smi import NvidiaSmi
 from claimwright.driver.tools.pci_drivers import PciDrivers
 from claimwright.driver.tools.persistence import PersistenceTool
 from claimwright.driver.tools.time_slice import TimeSliceTool
 from claimwright.driver.tools.vfio_bind import VfioBindTool
 from claimwright.driver.tools.vfio_modules import VfioModules
+from claimwright.driver.watching import NodeWatch
 
 logger = logging.getLogger(__name__)
 Report = Callable[[PluginError], None]
 _BOOT_ID: Final = PurePosixPath("/proc/sys/kernel/random/boot_id")
 _OWN_HOOK: Final = Path("/usr/bin/nvidia-cdi-hook")
+_HEALTH: Final = "NVMLDeviceHealthCheck"
+_VERSION_RETRY_SECONDS: Final = 10.0
 _PREDECESSOR_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 20.0
 
@@ -80,6 +86,7 @@ class Doors:
     """Everything outside that the plugin speaks to."""
 
     nvml: Nvml
+    events: GpuEvents
     partitions: Partitions
     usage: Usage
     host: Host
@@ -92,9 +99,11 @@ class Doors:
 def open_doors(settings: GpuPluginSettings) -> Doors:
     """Return the real doors; NodeUnusable when the driver installation is not there."""
     root = DriverRoot.choose(settings.nvidia_driver_root_on_host, settings.container_driver_root)
-    session = NvmlSession(root.nvml_library().readable)
+    root.nvml_library()  # a node without it is refused before anything else is tried
+    session = NvmlSession(lambda: root.nvml_library().readable)
     return Doors(
-        nvml=NvmlLibrary(session),
+        nvml=NvmlLibrary(session, conditions=settings.feature_gates[_HEALTH]),
+        events=NvmlEvents(session),
         partitions=NvmlPartitions(session),
         usage=NvmlUsage(session),
         host=HostTree(settings.host_root),
@@ -159,29 +168,45 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         # Until the journal is read, any partition may be the driver's own where it makes some.
         dynamic = settings.feature_gates["DynamicMIG"]
         inventory = await asyncio.to_thread(_discover, doors, lambda _gpu, _partition: dynamic)
+        _log_inventory(inventory)
         metrics = Metrics(GPU_DRIVER, settings.node_name)
         stock = Stock(recipes(settings.feature_gates, settings.shares), inventory)
         planner = Planner(GPU_DRIVER, settings.node_name, stock, settings.feature_gates)
-        machine = await _machine(settings, doors, planner, metrics)
-        stock.renew(await asyncio.to_thread(_discover, doors, is_own(machine.entries)))
+        watchers: list[Watcher] = [metrics.count_devices]
+        machine = await _machine(settings, doors, planner, watchers, metrics)
+        reader = NodeReader(doors, Ownership(lambda: machine.entries))
+        watchers.append(reader.ownership.changed)
+        stock.renew(await asyncio.to_thread(reader.read, stock.inventory))
         for gpu in stock.unoffered():
             logger.warning("%s is not offered: its MIG mode is on, and it has no partition", gpu.device_name)
         for withheld in stock.withheld():
             logger.warning("%s is not offered: %s", withheld.name, withheld.reason)
         parts.push_async_callback(machine.stop, timeout_seconds=_STOP_SECONDS)
         recent = RecentErrors(settings.plugin_dir / recent_errors.NAME, doors.clock)
-        report = _reporter(metrics, recent, failure)
+        watching = await _watching(settings, doors, stock, machine, reader)
+        watchers.append(lambda _entries: watching.claims_changed())
+        layout_known = await _choose_layout(doors, watching)
+        report = _reporter(metrics, recent, failure, watching)
         driver = GpuDriver(planner, machine, metrics, on_failure=recent.add)
-        plugin = _plugin(settings, doors, stock, driver, report)
+        plugin = _plugin(settings, doors, watching, driver, report)
         await plugin.start()
         parts.push_async_callback(plugin.stop, grace_seconds=_STOP_SECONDS)
+        await _watch(parts, settings, doors, watching, plugin)
+        if not layout_known:
+            await parts.enter_async_context(_in_background("layout", _learn_layout(doors, watching)))
         sweeper = Sweeper(machine, doors.kube, settings.cdi_root, doors.clock)
-        await parts.enter_async_context(_in_background(_sweep(sweeper)))
+        await parts.enter_async_context(_in_background("sweeper", _sweep(sweeper)))
         await _serve_probes(parts, settings, plugin, metrics)
         yield plugin
 
 
-async def _machine(settings: GpuPluginSettings, doors: Doors, planner: Planner, metrics: Metrics) -> Machine:
+async def _machine(
+    settings: GpuPluginSettings,
+    doors: Doors,
+    planner: Planner,
+    watchers: Sequence[Watcher],
+    metrics: Metrics,
+) -> Machine:
     """Remember, open the journal anew with what is still true, and recover before anybody is served."""
     boot_id = doors.host.read_text(_BOOT_ID) or ""
     able = toolbox(settings, doors, planner.stock.inventory)
@@ -194,9 +219,7 @@ async def _machine(settings: GpuPluginSettings, doors: Doors, planner: Planner, 
         await asyncio.to_thread(report_corruption, doors.kube, settings.node_name, remembered.problem, now)
     entries = tuple(remembered.entries.values())
     journal = _open_journal(settings.journal, boot_id, entries)
-    machine = Machine(
-        journal, able, remembered.entries, on_change=metrics.count_devices, on_step=metrics.step
-    )
+    machine = Machine(journal, able, remembered.entries, on_change=_tell_all(watchers), on_step=metrics.step)
     await machine.recover()
     Sweeper(machine, doors.kube, settings.cdi_root, doors.clock).remove_orphans()
     return machine
@@ -250,13 +273,23 @@ def _open_journal(path: Path, boot_id: str, entries: Sequence[Entry]) -> Journal
         raise NodeUnusable(f"journal {path} cannot be written: {error.strerror}; free space there") from error
 
 
-def _reporter(metrics: Metrics, recent: RecentErrors, failure: Report) -> Report:
+def _tell_all(watchers: Sequence[Watcher]) -> Watcher:
+    def tell(entries: Iterable[Entry]) -> None:
+        for watcher in watchers:
+            watcher(entries)
+
+    return tell
+
+
+def _reporter(metrics: Metrics, recent: RecentErrors, failure: Report, watching: NodeWatch) -> Report:
     loop = asyncio.get_running_loop()
 
     def report(error: PluginError) -> None:
         metrics.publishing_failed()
         loop.call_soon_threadsafe(recent.add, "publish", "resourceslices", error)
         logger.error("%s", error)
+        if isinstance(error, DroppedFields):
+            loop.call_soon_threadsafe(watching.fields_dropped, error.fields)
         if not error.recoverable:
             failure(error)
 
@@ -264,7 +297,7 @@ def _reporter(metrics: Metrics, recent: RecentErrors, failure: Report) -> Report
 
 
 def _plugin(
-    settings: GpuPluginSettings, doors: Doors, stock: Stock, driver: GpuDriver, report: Report
+    settings: GpuPluginSettings, doors: Doors, watching: NodeWatch, driver: GpuDriver, report: Report
 ) -> Plugin:
     return Plugin(
         GPU_DRIVER,
@@ -272,7 +305,8 @@ def _plugin(
         driver,
         kube=doors.kube,
         folders=PluginFolders(settings.plugin_dir, settings.registry_dir, settings.cdi_root),
-        publish=pool_of(settings.node_name, stock),
+        publish=watching.first_pool(),
+        health=watching.board if settings.feature_gates[_HEALTH] else None,
         metadata=settings.feature_gates["DeviceMetadata"],
         serialize=False,  # the machine locks devices, so that claims for different ones run side by side
         on_error=report,
@@ -303,8 +337,8 @@ async def _sweep(sweeper: Sweeper) -> None:
 
 
 @asynccontextmanager
-async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work, name="sweeper")
+async def _in_background(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:
@@ -313,8 +347,101 @@ async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
             await task
 
 
+class NodeReader:
+    """Reads this node, with what the driver knows of its own partitions."""
+
+    def __init__(self, doors: Doors, ownership: Ownership) -> None:
+        self._doors = doors
+        self.ownership = ownership
+
+    def read(self, before: Inventory) -> Inventory:
+        """Read the node; GPUs of `before` that are here and that NVML does not describe stay in."""
+        held = self.ownership.hardware()
+        with self.ownership.window() as is_own:
+            now = _discover(self._doors, is_own)
+        return keep_known(now, before, self._doors.host, held | self.ownership.hardware())
+
+    def signature(self) -> tuple[str, ...]:
+        """Return what files tell of a change."""
+        return signature(self._doors.host)
+
+
+async def _watching(
+    settings: GpuPluginSettings, doors: Doors, stock: Stock, machine: Machine, reader: NodeReader
+) -> NodeWatch:
+    book = XidBook(settings.health_file, doors.host.read_text(_BOOT_ID) or "")
+    return NodeWatch(
+        settings.node_name,
+        stock,
+        reader,
+        Physician(
+            book,
+            XidPolicy.parse(settings.additional_xids_to_ignore),
+            doors.clock,
+            thorough=settings.feature_gates[_HEALTH],
+        ),
+        entries=lambda: machine.entries,
+        board=HealthBoard(settings.node_name, doors.clock),
+        notices=Notices(doors.kube, settings.node_name, doors.clock),
+        layout=Layout(),
+        clock=doors.clock,
+        period_seconds=settings.reread_seconds,
+    )
+
+
+async def _choose_layout(doors: Doors, watching: NodeWatch) -> bool:
+    """Choose the layout of slices by the API server's version; tell whether it answered."""
+    try:
+        version = await asyncio.to_thread(doors.kube.server_version)
+    except (KubeError, ValueError, KeyError) as error:
+        logger.warning("the API server does not tell its version, slices are as for 1.35 on: %s", error)
+        return False
+    watching.server_is(Layout.for_server(version))
+    return True
+
+
+async def _learn_layout(doors: Doors, watching: NodeWatch) -> None:
+    while not await _choose_layout(doors, watching):
+        await doors.clock.sleep(_VERSION_RETRY_SECONDS)
+
+
+async def _watch(
+    parts: AsyncExitStack, settings: GpuPluginSettings, doors: Doors, watching: NodeWatch, plugin: Plugin
+) -> None:
+    """Keep what is published true from now on, and hear events of GPUs behind their gate."""
+
+    def publish(pool: Pool) -> None:
+        plugin.publisher.update(pool)
+
+    await parts.enter_async_context(_in_background("watching", watching.run(publish)))
+    if settings.feature_gates[_HEALTH]:
+        listener = _listener(doors.events, watching)
+        watching.on_other_gpus(listener.renew)
+        listener.start()
+        parts.push_async_callback(asyncio.to_thread, listener.stop)
+
+
+def _listener(events: GpuEvents, watching: NodeWatch) -> Listener:
+    """Return what hears events in a thread and tells the event loop."""
+    call = asyncio.get_running_loop().call_soon_threadsafe
+
+    def tell(work: Callable[..., None], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the process ends
+            call(work, *arguments)
+
+    return Listener(
+        events,
+        heard=lambda event: tell(watching.heard, event),
+        began=lambda reasons: tell(watching.unmonitored, reasons),
+        ended=lambda: tell(watching.poke),
+    )
+
+
 def _discover(doors: Doors, is_own: IsOwn) -> Inventory:
-    inventory = discover(doors.nvml, doors.host, is_own)
+    return discover(doors.nvml, doors.host, is_own)
+
+
+def _log_inventory(inventory: Inventory) -> None:
     for gpu in inventory.left_out:
         logger.warning("%s is not offered: %s", gpu.name, gpu.reason)
     logger.info(
@@ -323,13 +450,6 @@ def _discover(doors: Doors, is_own: IsOwn) -> Inventory:
         inventory.cuda_driver_version,
         ", ".join(f"{gpu.device_name} {gpu.product_name} {gpu.uuid}" for gpu in inventory.gpus) or "none",
     )
-    return inventory
-
-
-def is_own(entries: Iterable[Entry]) -> IsOwn:
-    """Tell own partitions by the steps of the claims that are held."""
-    made = {made_by(step) for entry in entries for step in entry.steps if step.tool == mig_partition.TOOL}
-    return lambda gpu, partition: (gpu, partition.profile_id, partition.placement.start) in made
 
 
 def _installation(settings: GpuPluginSettings, doors: Doors, inventory: Inventory) -> Installation:

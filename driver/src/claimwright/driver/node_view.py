@@ -46,7 +46,7 @@ class NodePaths:
 
 def read_inventory(paths: NodePaths, is_own: IsOwn = lambda _gpu, _partition: False) -> Inventory:
     """Read the GPUs now; NodeUnusable when the driver installation or NVML is not usable."""
-    session = NvmlSession(paths.driver_root.nvml_library().readable)
+    session = NvmlSession(lambda: paths.driver_root.nvml_library().readable)
     return discover(NvmlLibrary(session), HostTree(paths.host_root), is_own)
 
 

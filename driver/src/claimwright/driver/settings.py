@@ -41,6 +41,7 @@ class GpuPluginSettings:
     http_endpoint: str
     metrics_path: str
     consumable_shares: str
+    reread_seconds: float
     feature_gates: FeatureGates
     logging_format: Format
     verbosity: int
@@ -49,6 +50,11 @@ class GpuPluginSettings:
     def plugin_dir(self) -> Path:
         """The folder of this driver's sockets and state."""
         return self.plugins_dir / GPU_DRIVER
+
+    @property
+    def health_file(self) -> Path:
+        """What is remembered of the GPUs' health in this boot."""
+        return self.plugin_dir / "health.json"
 
     @property
     def journal(self) -> Path:
@@ -87,6 +93,8 @@ class GpuPluginSettings:
             raise NodeUnusable(
                 f"--http-endpoint {self.http_endpoint!r}: expected [host]:port, for example :8080"
             )
+        if not 0.1 <= self.reread_seconds <= 3600:
+            raise NodeUnusable(f"--reread-seconds {self.reread_seconds:g}: expected 0.1 to 3600 seconds")
         if not -1 <= self.healthcheck_port <= 65535:
             raise NodeUnusable(
                 f"--healthcheck-port {self.healthcheck_port}: expected -1 (off), 0 (any) or a port number"

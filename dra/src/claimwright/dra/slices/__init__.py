@@ -17,7 +17,14 @@ from claimwright.dra.slices.devices import (
     attribute_object,
 )
 from claimwright.dra.slices.limits import InvalidSlice, Violation, violations
-from claimwright.dra.slices.planning import NodeOwner, Pool, generate_name, index_of, plan_slices
+from claimwright.dra.slices.planning import (
+    CounterLayout,
+    NodeOwner,
+    Pool,
+    generate_name,
+    index_of,
+    plan_slices,
+)
 from claimwright.dra.slices.reading import MalformedSlice, Slice, attribute_of
 
 __all__ = [
@@ -25,6 +32,7 @@ __all__ = [
     "AttributeValue",
     "Capacity",
     "CounterConsumption",
+    "CounterLayout",
     "CounterSet",
     "Device",
     "DeviceClass",

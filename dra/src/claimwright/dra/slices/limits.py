@@ -61,9 +61,12 @@ class InvalidSlice(InvalidValue):
         self.violations = violations
 
 
-def violations(spec: Mapping[str, Any]) -> list[Violation]:
-    """Check one slice's spec and give every fault; none means that an API server takes it."""
-    return [*_header(spec), *_counter_sets(spec), *_devices(spec)]
+def violations(spec: Mapping[str, Any], *, counters_beside_devices: bool = False) -> list[Violation]:
+    """Check one slice's spec and give every fault; none means that an API server takes it.
+
+    `counters_beside_devices` is the rule of Kubernetes 1.34, which later versions turned around.
+    """
+    return [*_header(spec), *_counter_sets(spec, mixed=counters_beside_devices), *_devices(spec)]
 
 
 def _header(spec: Mapping[str, Any]) -> Iterator[Violation]:
@@ -82,9 +85,9 @@ def _header(spec: Mapping[str, Any]) -> Iterator[Violation]:
         yield Violation("nodeName", placed, f"exactly one of {', '.join(_PLACES)}")
 
 
-def _counter_sets(spec: Mapping[str, Any]) -> Iterator[Violation]:
+def _counter_sets(spec: Mapping[str, Any], *, mixed: bool) -> Iterator[Violation]:
     sets = spec.get("sharedCounters") or []
-    if sets and spec.get("devices"):
+    if sets and spec.get("devices") and not mixed:
         yield Violation("sharedCounters", len(sets), "empty in a slice with devices")
     if len(sets) > COUNTER_SETS_PER_SLICE:
         yield Violation("sharedCounters", len(sets), f"at most {COUNTER_SETS_PER_SLICE} sets")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from claimwright.dra.slices.devices import CounterSet, Device, counters_object
 from claimwright.dra.slices.limits import (
@@ -17,10 +17,16 @@ from claimwright.dra.slices.limits import (
     violations,
 )
 
+Item = TypeVar("Item")
 _INDEX_DIGITS: Final = 5
 _INDEX: Final = re.compile(r"^([0-9a-f]{5})-")
 # The API server appends five characters of its own; a name has at most 253.
 _GENERATED_PREFIX: Final = 248
+
+
+# Where devices with counters go: as closely as they fit; in slices of their own for each set, so that a change of one
+# set's devices is one write; or, for Kubernetes 1.34 (alpha), in one slice with the set itself.
+CounterLayout: TypeAlias = Literal["packed", "per-set", "beside"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class Pool:
     node_selector: Mapping[str, Any] | None = None
     all_nodes: bool = False
     per_device_node_selection: bool = False
+    counter_layout: CounterLayout = "packed"
     partition_type_attribute: str | None = None
     skip_node_operations: tuple[str, ...] = ()
 
@@ -62,10 +69,7 @@ def plan_slices(
     A slice holds at most 128 devices, 64 where any device of the pool has taints, counters or lists.
     A pool without devices is one empty slice. Raises InvalidSlice, which names every field at fault.
     """
-    contents = [
-        *({"sharedCounters": [_counter_set(item) for item in part]} for part in _counter_parts(pool)),
-        *({"devices": [device.to_object() for device in part]} for part in _device_parts(pool)),
-    ] or [{}]
+    contents = _contents(pool) or [{}]
     placement = _placement(pool, owner)
     slices = []
     for index, content in enumerate(contents):
@@ -115,16 +119,48 @@ def _placement(pool: Pool, owner: NodeOwner | None) -> dict[str, Any]:
     return given | {name: value for name, value in extras.items() if value}
 
 
-def _counter_parts(pool: Pool) -> list[tuple[CounterSet, ...]]:
-    sets = pool.shared_counters
-    return [sets[at : at + COUNTER_SETS_PER_SLICE] for at in range(0, len(sets), COUNTER_SETS_PER_SLICE)]
+def _contents(pool: Pool) -> list[dict[str, Any]]:
+    if pool.counter_layout == "packed":
+        return [*_sets(pool.shared_counters), *_devices(pool, pool.devices)]
+    by_set, rest = _by_set(pool)
+    if pool.counter_layout == "per-set":
+        parts = [part for devices in by_set.values() for part in _devices(pool, devices)]
+        return [*_sets(pool.shared_counters), *parts, *_devices(pool, rest)]
+    mixed = [
+        {"sharedCounters": [_counter_set(item)], "devices": [each.to_object() for each in by_set[item.name]]}
+        for item in pool.shared_counters
+    ]
+    return [*mixed, *_devices(pool, rest)]
 
 
-def _device_parts(pool: Pool) -> list[tuple[Device, ...]]:
+def _by_set(pool: Pool) -> tuple[dict[str, list[Device]], list[Device]]:
+    """Give the devices by the first set that they take from, and those that take from none."""
+    by_set: dict[str, list[Device]] = {item.name: [] for item in pool.shared_counters}
+    rest: list[Device] = []
+    for device in pool.devices:
+        taken = next(
+            (each.counter_set for each in device.consumes_counters if each.counter_set in by_set), None
+        )
+        (rest if taken is None else by_set[taken]).append(device)
+    return by_set, rest
+
+
+def _sets(sets: Sequence[CounterSet]) -> list[dict[str, Any]]:
+    return [
+        {"sharedCounters": [_counter_set(item) for item in part]}
+        for part in _cut(sets, COUNTER_SETS_PER_SLICE)
+    ]
+
+
+def _devices(pool: Pool, devices: Sequence[Device]) -> list[dict[str, Any]]:
     # One limit for the whole pool: a taint that comes and goes must not move devices between many slices.
     heavy = any(_has_extras(device) for device in pool.devices)
     size = DEVICES_PER_SLICE_WITH_EXTRAS if heavy else DEVICES_PER_SLICE
-    return [pool.devices[at : at + size] for at in range(0, len(pool.devices), size)]
+    return [{"devices": [device.to_object() for device in part]} for part in _cut(devices, size)]
+
+
+def _cut(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    return [items[at : at + size] for at in range(0, len(items), size)]
 
 
 def _has_extras(device: Device) -> bool:
@@ -137,7 +173,10 @@ def _counter_set(counter_set: CounterSet) -> dict[str, Any]:
 
 
 def _check(pool: Pool, slices: list[dict[str, Any]]) -> None:
-    found = [violation for item in slices for violation in violations(item["spec"])]
+    mixed = pool.counter_layout == "beside"
+    found = [
+        violation for item in slices for violation in violations(item["spec"], counters_beside_devices=mixed)
+    ]
     found += _duplicates("devices", [device.name for device in pool.devices])
     found += _duplicates("sharedCounters", [item.name for item in pool.shared_counters])
     if found:

@@ -2,12 +2,13 @@
 
 from claimwright.driver.adapters.clock import WallClock
 from claimwright.driver.adapters.host import HostTree
-from claimwright.driver.adapters.nvml import NvmlLibrary, NvmlPartitions, NvmlSession, NvmlUsage
+from claimwright.driver.adapters.nvml import NvmlEvents, NvmlLibrary, NvmlPartitions, NvmlSession, NvmlUsage
 from claimwright.driver.adapters.processes import ChildProcesses
 
 __all__ = [
     "ChildProcesses",
     "HostTree",
+    "NvmlEvents",
     "NvmlLibrary",
     "NvmlPartitions",
     "NvmlSession",

@@ -70,6 +70,15 @@ _FLAGS = (
         show_default=True,
         help="disabled, memory, unlimited or a number of shares.",
     ),
+    click.option(
+        "--reread-seconds",
+        envvar="REREAD_SECONDS",
+        type=float,
+        default=30.0,
+        show_default=True,
+        help="How often the GPUs are read again at least; changes that the node's files or NVML's events tell "
+        "are seen at once.",
+    ),
     flags.FEATURE_GATES,
     click.option(
         "--kube-api-qps",
@@ -144,6 +153,7 @@ def settings_of(given: dict[str, Any]) -> Any:  # noqa: ANN401  imported late
         http_endpoint=given["http_endpoint"],
         metrics_path=given["metrics_path"],
         consumable_shares=given["consumable_shares"],
+        reread_seconds=given["reread_seconds"],
         feature_gates=FeatureGates.parse(given["feature_gates"]),
         logging_format=given["logging_format"],
         verbosity=given["verbosity"],

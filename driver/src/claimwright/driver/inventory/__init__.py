@@ -12,7 +12,9 @@ from claimwright.driver.inventory.functions import (
     gpu_functions,
     read_function,
 )
-from claimwright.driver.inventory.gpus import Gpu, Inventory, LeftOut
+from claimwright.driver.inventory.gpus import Gpu, Inventory, LeftOut, NearestNic
+from claimwright.driver.inventory.keeping import keep_known
+from claimwright.driver.inventory.signature import signature
 from claimwright.driver.inventory.spellings import pci_address, semantic_version
 
 __all__ = [
@@ -22,11 +24,14 @@ __all__ = [
     "Iommu",
     "IsOwn",
     "LeftOut",
+    "NearestNic",
     "PciFunction",
     "discover",
     "driver_of",
     "gpu_functions",
+    "keep_known",
     "pci_address",
     "read_function",
     "semantic_version",
+    "signature",
 ]

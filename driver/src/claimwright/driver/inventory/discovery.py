@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from claimwright.driver.inventory.functions import (
@@ -20,6 +20,7 @@ from claimwright.driver.inventory.spellings import (
     pci_address,
     semantic_version,
 )
+from claimwright.driver.inventory.topology import nearest_nic, network_cards
 from claimwright.driver.ports import GpuReading, Host, NodeReading, Nvml, Partition, UnreadableGpu
 
 # A DGX Station drives its screen with a GPU that takes no compute work.
@@ -36,18 +37,21 @@ def discover(nvml: Nvml, host: Host, is_own: IsOwn = lambda _gpu, _partition: Fa
     """
     reading = nvml.read()
     offered = [gpu for gpu in reading.gpus if isinstance(gpu, GpuReading) and _why_not(gpu) is None]
+    nics = network_cards(host)
     return Inventory(
         driver_version=reading.driver_version,
         cuda_driver_version=_cuda_version(reading.cuda_driver_version),
-        gpus=tuple(_place(gpu, host, is_own) for gpu in sorted(offered, key=lambda gpu: gpu.minor)),
+        gpus=tuple(_place(gpu, host, is_own, nics) for gpu in sorted(offered, key=lambda gpu: gpu.minor)),
         left_out=_left_out(reading),
         functions=gpu_functions(host),
         iommu=read_iommu(host),
+        unreadable=tuple(gpu for gpu in reading.gpus if isinstance(gpu, UnreadableGpu)),
     )
 
 
-def _place(gpu: GpuReading, host: Host, is_own: IsOwn) -> Gpu:
+def _place(gpu: GpuReading, host: Host, is_own: IsOwn, nics: Mapping[str, str]) -> Gpu:
     address = pci_address(gpu.pci_bus_id)
+    link = host.read_link(PCI_DEVICES / address)
     mode = gpu.addressing_mode
     partitions = gpu.mig.partitions if gpu.mig is not None else ()
     return Gpu(
@@ -59,11 +63,15 @@ def _place(gpu: GpuReading, host: Host, is_own: IsOwn) -> Gpu:
         cuda_compute_capability=semantic_version("{}.{}".format(*gpu.compute_capability)),
         pci_bus_id=address,
         memory_bytes=gpu.memory_bytes,
-        pcie_root=pcie_root_of(host.read_link(PCI_DEVICES / address)),
+        pcie_root=pcie_root_of(link),
         numa_node=numa_node_of(host.read_text(PCI_DEVICES / address / "numa_node")),
         addressing_mode=None if mode is None else ADDRESSING_MODES.get(mode),
         mig=gpu.mig,
         foreign=tuple(partition for partition in partitions if not is_own(gpu.uuid, partition)),
+        fabric=gpu.fabric,
+        nvlink_group=min((address, *map(pci_address, gpu.nvlink_peers))) if gpu.nvlink_peers else None,
+        nearest_nic=nearest_nic(link, nics),
+        condition=gpu.condition,
     )
 
 

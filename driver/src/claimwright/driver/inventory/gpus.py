@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
+from uuid import UUID
 
 from claimwright.driver.inventory.functions import Iommu, PciFunction
-from claimwright.driver.ports import MigReading, Partition
+from claimwright.driver.ports import ConditionReading, FabricReading, MigReading, Partition, UnreadableGpu
 
 _RESET_TO_SWITCH: Final = ("Ampere",)
+_ONE_MACHINE: Final = str(UUID(int=0))
+
+
+@dataclass(frozen=True)
+class NearestNic:
+    """The network card that is nearest to a GPU, and how near: PIX, PXB, PHB or NODE as `nvidia-smi topo` says."""
+
+    pci_bus_id: str
+    path: str
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,21 @@ class Gpu:
     mig: MigReading | None = None
     # Partitions that somebody else made; this driver neither gives their place away nor removes them.
     foreign: tuple[Partition, ...] = ()
+    # Where it is: its NVLink fabric, the GPUs that it reaches over NVLink (named by their first), its network card.
+    fabric: FabricReading | None = None
+    nvlink_group: str | None = None
+    nearest_nic: NearestNic | None = None
+    # How it is: what NVML says, and why it could not be read this time (then all else is of an earlier reading).
+    condition: ConditionReading = field(default_factory=ConditionReading)
+    lost: bool = False
+    unreadable: str = ""
+
+    @property
+    def clique(self) -> str | None:
+        """`<cluster uuid>.<clique id>`: GPUs of all machines that share it share memory; None inside one machine."""
+        if self.fabric is None or self.fabric.cluster_uuid == _ONE_MACHINE:
+            return None
+        return f"{self.fabric.cluster_uuid}.{self.fabric.clique_id}"
 
     @property
     def device_name(self) -> str:
@@ -63,6 +88,8 @@ class Inventory:
     left_out: tuple[LeftOut, ...] = ()
     functions: tuple[PciFunction, ...] = ()
     iommu: Iommu = field(default_factory=Iommu)
+    # Those that NVML counts and does not describe; which of the known GPUs they are, `keep_known` finds out.
+    unreadable: tuple[UnreadableGpu, ...] = ()
 
     def gpu_at(self, address: str) -> Gpu | None:
         """Return the GPU at a PCI address, None when NVML does not see it."""

@@ -5,8 +5,16 @@ contract tests. Anything else of the same shape fits too, without importing this
 """
 
 from claimwright.driver.ports.clock import Clock
+from claimwright.driver.ports.events import GpuEvent, GpuEvents, Watch
 from claimwright.driver.ports.host import FileKind, Host, Located
-from claimwright.driver.ports.nvml import GpuReading, NodeReading, Nvml, UnreadableGpu
+from claimwright.driver.ports.nvml import (
+    ConditionReading,
+    FabricReading,
+    GpuReading,
+    NodeReading,
+    Nvml,
+    UnreadableGpu,
+)
 from claimwright.driver.ports.partitions import (
     ComputeInstance,
     MigReading,
@@ -21,9 +29,13 @@ from claimwright.driver.ports.usage import GpuClient, Usage
 __all__ = [
     "Clock",
     "ComputeInstance",
+    "ConditionReading",
+    "FabricReading",
     "FileKind",
     "Finished",
     "GpuClient",
+    "GpuEvent",
+    "GpuEvents",
     "GpuReading",
     "Host",
     "Located",
@@ -37,4 +49,5 @@ __all__ = [
     "Processes",
     "UnreadableGpu",
     "Usage",
+    "Watch",
 ]

@@ -9,12 +9,45 @@ from claimwright.driver.ports.partitions import MigReading
 
 
 @dataclass(frozen=True)
+class FabricReading:
+    """A GPU's place in an NVLink fabric: `state`, `status` and the bits of `health_mask` are nvml.h's.
+
+    An all-zero `cluster_uuid` means that the fabric does not leave this machine.
+    """
+
+    cluster_uuid: str
+    clique_id: int
+    state: int
+    status: int = 0
+    health_mask: int = 0
+
+
+@dataclass(frozen=True)
+class ConditionReading:
+    """The state of repair of a GPU; None where this GPU or this NVML does not know.
+
+    `recovery_action` is `nvmlDeviceGpuRecoveryAction_t`: what the driver asks the operator to do. `repair_pending`
+    means rows or pages of memory that a reset takes out of use, `repair_failed` that no spare row was left.
+    `clock_reasons` are the bits of `nvmlClocksEventReason*`, widths are lanes of PCIe.
+    """
+
+    recovery_action: int | None = None
+    repair_pending: bool = False
+    repair_failed: bool = False
+    nvlinks_active: tuple[int, ...] = ()
+    pcie_width: int | None = None
+    pcie_width_most: int | None = None
+    clock_reasons: int = 0
+    inforom_corrupt: bool = False
+
+
+@dataclass(frozen=True)
 class GpuReading:
     """What NVML says about one GPU; None where this GPU or this NVML does not know.
 
     `brand` and `architecture` are nvml.h's enumerators, `pci_bus_id` is NVML's own spelling
     (eight hexadecimal digits of domain), `memory_bytes` the total including what is reserved; `mig` is None on
-    GPUs that cannot be partitioned.
+    GPUs that cannot be partitioned. `nvlink_peers` are the GPUs that it reaches over NVLink, spelled likewise.
     """
 
     minor: int
@@ -27,14 +60,18 @@ class GpuReading:
     memory_bytes: int | None = None
     addressing_mode: int | None = None
     mig: MigReading | None = None
+    fabric: FabricReading | None = None
+    nvlink_peers: tuple[str, ...] = ()
+    condition: ConditionReading = ConditionReading()
 
 
 @dataclass(frozen=True)
 class UnreadableGpu:
-    """A GPU that NVML counts but does not describe, for instance because it fell off the bus."""
+    """A GPU that NVML counts but does not describe; `lost` when it fell off the bus."""
 
     index: int
     reason: str
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,5 +87,5 @@ class Nvml(Protocol):
     """The NVIDIA management library of this node."""
 
     def read(self) -> NodeReading:
-        """Read driver and GPUs now; NodeUnusable when the library is missing or refuses."""
+        """Read driver and GPUs now; NvmlUnusable when the library is missing or refuses."""
         ...

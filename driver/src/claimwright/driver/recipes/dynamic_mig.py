@@ -45,7 +45,8 @@ class DynamicMig:
             for device in sorted(_places(gpu), key=lambda device: device.name):
                 consumes = counters.part(gpu, device.profile, device.placement)
                 described = describe(device, inventory, list_numa=self._list_numa, consumes=consumes)
-                yield Offer(self._shares.of(described), self, gpu.pci_bus_id, device, device.parts)
+                offered = self._shares.of(described)
+                yield Offer(offered, self, gpu.pci_bus_id, device, device.parts, on_demand=True)
 
     def prepare(
         self,

@@ -22,7 +22,8 @@ class Offer(Generic[Source]):
 
     `hardware` names the GPU by its PCI address, which it keeps under every kernel driver: it is what is locked
     and counted. `parts` are the pieces of it that the device takes, in words of the recipes; none means all.
-    `source` is what the recipe found and needs again when it prepares.
+    `source` is what the recipe found and needs again when it prepares. `on_demand` devices do not exist yet, and
+    only shared counters tell the scheduler which of them can: without counters they are not published.
     """
 
     device: Device
@@ -30,6 +31,7 @@ class Offer(Generic[Source]):
     hardware: str
     source: Source
     parts: frozenset[str] = frozenset()
+    on_demand: bool = False
 
     @property
     def name(self) -> str:

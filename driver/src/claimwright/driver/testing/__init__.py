@@ -5,6 +5,7 @@ What is in memory passes the same contract tests as the real adapters.
 
 from claimwright.driver.testing.claims import allocated_gpus
 from claimwright.driver.testing.clock import HandClock
+from claimwright.driver.testing.events import MemoryEvents
 from claimwright.driver.testing.host import MemoryHost
 from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_host, hgx_h100_nvml
 from claimwright.driver.testing.partitions import MemoryPartitions, h100_profiles
@@ -16,6 +17,7 @@ from claimwright.driver.testing.waiting import wait_until
 
 __all__ = [
     "HandClock",
+    "MemoryEvents",
     "MemoryHost",
     "MemoryNvml",
     "MemoryPartitions",

@@ -24,6 +24,7 @@ from claimwright.driver.driver_root import DriverRoot
 from claimwright.driver.inventory import Inventory, discover, pci_address
 from claimwright.driver.journal import DiskFile, Journal, JournalFile
 from claimwright.driver.machine import Machine
+from claimwright.driver.ownership import is_own
 from claimwright.driver.planning import Planner
 from claimwright.driver.ports import (
     ComputeInstance,
@@ -40,6 +41,7 @@ from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
 from claimwright.driver.testing.claims import allocated_gpus
 from claimwright.driver.testing.clock import HandClock
+from claimwright.driver.testing.events import MemoryEvents
 from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_host
 from claimwright.driver.testing.partitions import MemoryPartitions, h100_profiles
 from claimwright.driver.testing.pci_bus import MemoryPciBus
@@ -130,7 +132,7 @@ class MemoryNode:
         able = gpu_plugin.toolbox(self.settings, self.doors, planner.stock.inventory)
         remembered = await self._restorer(planner, able).remember()
         entries = tuple(remembered.entries.values())
-        planner = self._planner(gpu_plugin.is_own(entries))
+        planner = self._planner(is_own(entries))
         journal = Journal(file(self.settings.journal), driver=GPU_DRIVER, boot_id=BOOT, entries=entries)
         toolbox = Toolbox(*map(wrap, gpu_plugin.toolbox(self.settings, self.doors, planner.stock.inventory)))
         machine = Machine(journal, toolbox, remembered.entries)
@@ -189,6 +191,7 @@ def _doors(folder: Path, api: FakeApi, smi: TimeSlices) -> gpu_plugin.Doors:
         nvml=MemoryNvml(
             gpus, partitions=partitions, sees=lambda gpu: host.driver(pci_address(gpu.pci_bus_id)) == "nvidia"
         ),
+        events=MemoryEvents(),
         partitions=partitions,
         usage=MemoryUsage({pci_address(gpu.pci_bus_id): True for gpu in gpus}),
         host=host,

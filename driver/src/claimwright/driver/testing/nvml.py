@@ -88,6 +88,7 @@ def hgx_h100_host() -> MemoryHost:
         device = f"/sys/bus/pci/devices/0000:{bus}:00.0"
         files[f"{device}/numa_node"] = f"{numa_node}\n"
         links[device] = f"../../../devices/pci0000:{root}/0000:{root}:01.0/0000:{bus}:00.0"
+        links[f"{device}/driver"] = "../../../../bus/pci/drivers/nvidia"
         devices[f"/dev/nvidia{minor}"] = (195, minor)
     devices |= {"/dev/nvidiactl": (195, 255), "/dev/nvidia-uvm": (510, 0), "/dev/nvidia-uvm-tools": (510, 1)}
     return MemoryHost(files=files, links=links, devices=devices)

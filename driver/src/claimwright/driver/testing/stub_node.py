@@ -92,9 +92,10 @@ def _host_root(root: Path) -> None:
     # A real sysfs lists devices by links; here the linked folders are where the links point to.
     for link, target in host.links.items():
         at = root / link.relative_to("/")
-        real = at.parent / target
-        real.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(at, real)
+        if at.is_dir():
+            real = at.parent / target
+            real.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(at, real)
         at.symlink_to(target)
 
 

@@ -1,8 +1,9 @@
 """NVML through pynvml: one session per process, and one module for each of the ports that it serves."""
 
+from claimwright.driver.adapters.nvml.events import NvmlEvents
 from claimwright.driver.adapters.nvml.partitions import NvmlPartitions
 from claimwright.driver.adapters.nvml.reading import NvmlLibrary
 from claimwright.driver.adapters.nvml.session import NvmlSession
 from claimwright.driver.adapters.nvml.usage import NvmlUsage
 
-__all__ = ["NvmlLibrary", "NvmlPartitions", "NvmlSession", "NvmlUsage"]
+__all__ = ["NvmlEvents", "NvmlLibrary", "NvmlPartitions", "NvmlSession", "NvmlUsage"]

@@ -3,54 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pynvml
 
+from claimwright.driver.adapters.nvml.conditions import condition_of
+from claimwright.driver.adapters.nvml.fabric import fabric_of, nvlink_peers
 from claimwright.driver.adapters.nvml.migs import mig_of
-from claimwright.driver.adapters.nvml.session import NvmlSession
-from claimwright.driver.errors import NodeUnusable
+from claimwright.driver.adapters.nvml.session import NvmlSession, nvml_unusable
 from claimwright.driver.ports import GpuReading, NodeReading, UnreadableGpu
 
 _UNKNOWN_TO_THIS_GPU = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
 
 
 class NvmlLibrary:
-    """Reads the node."""
+    """Reads the node; with `conditions`, the GPUs' state of repair as well, which takes more calls."""
 
-    def __init__(self, session: NvmlSession) -> None:
+    def __init__(self, session: NvmlSession, *, conditions: bool = False) -> None:
         self._session = session
+        self._conditions = conditions
 
     def read(self) -> NodeReading:
-        """Read driver and GPUs now; NodeUnusable when the library is missing or refuses."""
+        """Read driver and GPUs now; NvmlUnusable when the library is missing or refuses."""
         with self._session.open():
             try:
-                return NodeReading(
-                    driver_version=_text(pynvml.nvmlSystemGetDriverVersion()),
-                    cuda_driver_version=int(pynvml.nvmlSystemGetCudaDriverVersion()),
-                    gpus=tuple(_read_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())),
-                )
+                driver_version = _text(pynvml.nvmlSystemGetDriverVersion())
+                cuda_driver_version = int(pynvml.nvmlSystemGetCudaDriverVersion())
+                count = int(pynvml.nvmlDeviceGetCount())
             except pynvml.NVMLError as error:
-                raise NodeUnusable(f"NVML of {self._session.library} failed: {error}") from error
-
-
-def _read_gpu(index: int) -> GpuReading | UnreadableGpu:
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        return GpuReading(
-            minor=int(pynvml.nvmlDeviceGetMinorNumber(handle)),
-            uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
-            name=_text(pynvml.nvmlDeviceGetName(handle)),
-            brand=int(pynvml.nvmlDeviceGetBrand(handle)),
-            architecture=int(pynvml.nvmlDeviceGetArchitecture(handle)),
-            compute_capability=_capability(handle),
-            pci_bus_id=_text(pynvml.nvmlDeviceGetPciInfo(handle).busId),
-            memory_bytes=_if_supported(lambda: int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)),
-            addressing_mode=_if_supported(lambda: int(pynvml.nvmlDeviceGetAddressingMode(handle))),
-            mig=mig_of(handle, profiles=True),
+                raise nvml_unusable(f"NVML failed: {error}", error) from error
+            handles: dict[str, Any] = {}
+            gpus = [self._gpu(index, handles) for index in range(count)]
+            peers = nvlink_peers(handles)
+        return NodeReading(
+            driver_version=driver_version,
+            cuda_driver_version=cuda_driver_version,
+            gpus=tuple(
+                replace(gpu, nvlink_peers=peers.get(gpu.pci_bus_id, ()))
+                if isinstance(gpu, GpuReading)
+                else gpu
+                for gpu in gpus
+            ),
         )
-    except pynvml.NVMLError as error:
-        return UnreadableGpu(index, f"NVML: {error}")
+
+    def _gpu(self, index: int, handles: dict[str, Any]) -> GpuReading | UnreadableGpu:
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            reading = _read_gpu(handle)
+            if self._conditions:
+                reading = replace(reading, condition=condition_of(handle))
+        except pynvml.NVMLError as error:
+            return UnreadableGpu(index, f"NVML: {error}", lost=error.value == pynvml.NVML_ERROR_GPU_IS_LOST)
+        handles[reading.pci_bus_id] = handle
+        return reading
+
+
+def _read_gpu(handle: Any) -> GpuReading:  # noqa: ANN401  an opaque C pointer
+    return GpuReading(
+        minor=int(pynvml.nvmlDeviceGetMinorNumber(handle)),
+        uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
+        name=_text(pynvml.nvmlDeviceGetName(handle)),
+        brand=int(pynvml.nvmlDeviceGetBrand(handle)),
+        architecture=int(pynvml.nvmlDeviceGetArchitecture(handle)),
+        compute_capability=_capability(handle),
+        pci_bus_id=_text(pynvml.nvmlDeviceGetPciInfo(handle).busId),
+        memory_bytes=_if_supported(lambda: int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)),
+        addressing_mode=_if_supported(lambda: int(pynvml.nvmlDeviceGetAddressingMode(handle))),
+        mig=mig_of(handle, profiles=True),
+        fabric=fabric_of(handle),
+    )
 
 
 def _capability(handle: Any) -> tuple[int, int]:  # noqa: ANN401  an opaque C pointer

@@ -9,24 +9,32 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pynvml
 
-from claimwright.driver.errors import NodeUnusable
+from claimwright.driver.errors import NodeUnusable, NvmlUnusable
+
+_WORDS = {
+    pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "not-loaded",
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "version-mismatch",
+    pynvml.NVML_ERROR_GPU_IS_LOST: "not-loaded",  # how a library speaks whose driver was unloaded under it
+    pynvml.NVML_ERROR_UNINITIALIZED: "not-loaded",
+}
 
 
 class NvmlSession:
     """Initialises NVML while somebody uses it and shuts it down after the last.
 
     An idle driver thus does not stand in the way of a driver update or a GPU reset. NVML itself may be used by
-    many threads. A process can speak to one library only: pynvml keeps it in a module variable.
+    many threads. A process can speak to one library only: pynvml keeps it in a module variable. `find` names the
+    library anew at each initialisation, as a driver update brings a file of another name.
     """
 
-    def __init__(self, library: Path) -> None:
-        self.library = library
+    def __init__(self, find: Callable[[], Path]) -> None:
+        self._find = find
         self._lock = threading.Lock()
         self._users = 0
 
@@ -43,25 +51,40 @@ class NvmlSession:
             with self._lock:
                 self._users -= 1
                 if self._users == 0:
-                    pynvml.nvmlShutdown()
+                    _shut_down()
 
     def _initialise(self) -> None:
-        _hand_to_pynvml(self.library)
+        library = self._find().resolve()
+        _hand_to_pynvml(library)
         try:
             pynvml.nvmlInitWithFlags(pynvml.NVML_INIT_FLAG_NO_GPUS)
         except pynvml.NVMLError as error:
-            raise NodeUnusable(
-                f"NVML of {self.library} does not initialise: {error}. Is the NVIDIA kernel driver loaded, "
-                "and is it of the library's version?"
+            raise nvml_unusable(
+                f"NVML of {library} does not initialise: {error}. Is the NVIDIA kernel driver loaded, "
+                "and is it of the library's version?",
+                error,
             ) from error
+
+
+def nvml_unusable(message: str, error: pynvml.NVMLError) -> NvmlUnusable:
+    """Return the error that says so, with its word for taints."""
+    return NvmlUnusable(message, _WORDS.get(error.value, "failing"))
+
+
+def _shut_down() -> None:
+    try:
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return  # the driver went away under us: there is nothing left to shut down
 
 
 def _hand_to_pynvml(library: Path) -> None:
     loaded = pynvml.nvmlLib
-    if loaded is not None and loaded._name != str(library):
-        raise NodeUnusable(f"this process already uses NVML of {loaded._name}, not {library}")
-    if loaded is None:
-        try:
-            pynvml.nvmlLib = ctypes.CDLL(str(library))
-        except OSError as error:
-            raise NodeUnusable(f"NVML library {library} cannot be loaded: {error}") from error
+    if loaded is not None and loaded._name == str(library):
+        return
+    try:
+        pynvml.nvmlLib = ctypes.CDLL(str(library))
+    except OSError as error:
+        raise NodeUnusable(f"NVML library {library} cannot be loaded: {error}") from error
+    # Functions of the library before; it stays mapped, as a driver update is rare and unmapping C code is not safe.
+    pynvml._nvmlGetFunctionPointer_cache.clear()

@@ -1,0 +1,47 @@
+"""GPUs that are here and that NVML does not describe now: they stay as they were known, rather than vanish."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from claimwright.driver.inventory.functions import PCI_DEVICES, driver_of
+from claimwright.driver.inventory.gpus import Gpu, Inventory
+from claimwright.driver.ports import Host, UnreadableGpu
+
+_DRIVER: Final = "nvidia"
+
+
+def keep_known(now: Inventory, before: Inventory, host: Host, held: Collection[str] = ()) -> Inventory:
+    """Return `now` with the GPUs of `before` that are still here, though NVML does not describe them.
+
+    Those that the NVIDIA driver has and NVML cannot read are marked so. Those that claims hold (`held`, by PCI
+    address) under another driver were given to a virtual machine: they are as well as before, and their counters keep
+    their other forms from being given away. A GPU that is not on the bus was pulled out, and is gone.
+    """
+    known = {gpu.pci_bus_id for gpu in now.gpus}
+    missing = sorted(
+        (gpu for gpu in before.gpus if gpu.pci_bus_id not in known and _is_on_the_bus(gpu, host)),
+        key=lambda gpu: gpu.pci_bus_id,
+    )
+    if not missing:
+        return now
+    silent = [gpu for gpu in missing if driver_of(host, gpu.pci_bus_id) == _DRIVER]
+    away = [gpu for gpu in missing if gpu not in silent and gpu.pci_bus_id in held]
+    kept = [*_marked(silent, now.unreadable), *away]
+    return replace(now, gpus=tuple(sorted((*now.gpus, *kept), key=lambda gpu: gpu.minor)))
+
+
+def _is_on_the_bus(gpu: Gpu, host: Host) -> bool:
+    folder = PCI_DEVICES / gpu.pci_bus_id
+    return host.read_link(folder) is not None or host.kind(folder) is not None
+
+
+def _marked(silent: Iterable[Gpu], troubles: Iterable[UnreadableGpu]) -> Iterator[Gpu]:
+    # NVML numbers GPUs by their PCI address, so that both are in one order.
+    words = sorted(troubles, key=lambda gpu: gpu.index)
+    for at, gpu in enumerate(silent):
+        if words:
+            trouble = words[min(at, len(words) - 1)]
+            yield replace(gpu, lost=trouble.lost, unreadable=trouble.reason)
