@@ -6,6 +6,7 @@ import click
 
 from claimwright.driver.commands.gpu_plugin import gpu_plugin
 from claimwright.driver.commands.image import image
+from claimwright.driver.commands.inventory import inventory
 from claimwright.driver.commands.manifests import manifests
 from claimwright.driver.commands.schemas import schemas
 from claimwright.driver.commands.status import status
@@ -19,5 +20,5 @@ def driver() -> None:
     """Run the GPU driver, look at what it works with, or print what a cluster needs for it."""
 
 
-for _command in (gpu_plugin, image, manifests, schemas, status, webhook):
+for _command in (gpu_plugin, image, inventory, manifests, schemas, status, webhook):
     driver.add_command(_command)
