@@ -73,7 +73,9 @@ IMEX = Target("nvidia-imex", "tools/source/imex/nvidia_imex.c", ("-static",))
 IMEX_CTL = Target("nvidia-imex-ctl", "tools/source/imex/imex_ctl.c", ("-static", "-Wno-unused-function"))
 NVFM = Target("libnvfm.so.1", "tools/source/nvfm/nvfm.c", (*_SHARED, "-Wl,-soname,libnvfm.so.1"))
 FMPM = Target("fmpm", "tools/source/nvfm/fmpm.c", ("-static",))
-TARGETS = (LIBRARY, LIBCUDA, NVIDIA_SMI, CDI_HOOK, IMEX, IMEX_CTL, NVFM, FMPM)
+MPS_CONTROL = Target("nvidia-cuda-mps-control", "tools/source/mps/mps_control.c", ("-static",))
+MPS_SERVER = Target("nvidia-cuda-mps-server", "tools/source/mps/mps_server.c", ("-static",))
+TARGETS = (LIBRARY, LIBCUDA, NVIDIA_SMI, CDI_HOOK, IMEX, IMEX_CTL, NVFM, FMPM, MPS_CONTROL, MPS_SERVER)
 
 
 def compile_all(*, force: bool = False) -> tuple[Path, ...]:

@@ -18,6 +18,8 @@ _PROGRAMS = (
     compiling.IMEX,
     compiling.IMEX_CTL,
     compiling.FMPM,
+    compiling.MPS_CONTROL,
+    compiling.MPS_SERVER,
 )
 
 
