@@ -55,7 +55,9 @@ class Fixture:
         )
         inventory = discover(hgx_h100_nvml(), self.host)
         self.gpus = {gpu.device_name: gpu for gpu in inventory.gpus}
-        self.tool = ClaimSpecTool(self.cdi, edits(self.installation, MemoryPartitions(), self.clock))
+        self.tool = ClaimSpecTool(
+            self.cdi, edits(self.installation, MemoryPartitions(), self.clock, self.cdi)
+        )
         self.step = self.spec_of("gpu-1")
 
     def spec_of(self, name: str) -> Step:

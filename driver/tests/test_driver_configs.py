@@ -135,6 +135,15 @@ def test_stored_configs_are_decoded_leniently() -> None:
         (slicing(mpsConfig={}), ON, "cannot use MpsConfig with 'TimeSlicing'"),
         (gpu({"strategy": "MPS", "timeSlicingConfig": {}}), ON, "cannot use TimeSlicingConfig with 'MPS'"),
         (
+            {
+                "apiVersion": API,
+                "kind": "MigDeviceConfig",
+                "sharing": {"strategy": "TimeSlicing", "mpsConfig": {}},
+            },
+            ON,
+            "cannot use MpsConfig with 'TimeSlicing'",
+        ),
+        (
             {"apiVersion": API, "kind": "VfioDeviceConfig", "iommu": {"backendPolicy": "Other"}},
             ON,
             r'"Other", supported: LegacyOnly, PreferIommuFD',

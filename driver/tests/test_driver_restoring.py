@@ -83,7 +83,7 @@ class Node:
         devices = DeviceRoot(self.host, PurePosixPath("/"))
         installation = Installation(self.root, devices, self.host, "580.126.20")
         toolbox = Toolbox(
-            ClaimSpecTool(self.cdi, edits(installation, MemoryPartitions(), WallClock())),
+            ClaimSpecTool(self.cdi, edits(installation, MemoryPartitions(), WallClock(), self.cdi)),
             TimeSliceTool(NvidiaSmi(self.root, self.processes)),
         )
         machine = Machine(journal, toolbox, entries)
@@ -299,16 +299,3 @@ def test_a_uid_that_is_a_path_is_refused(node: Node) -> None:
 
     with pytest.raises(ClaimRefused, match="claim uid"):
         node.planner.plan(Claim.from_object(item))
-
-
-def test_mps_is_refused_by_name(node: Node) -> None:
-    config = {
-        **LONG,
-        "opaque": {
-            **LONG["opaque"],
-            "parameters": {**LONG["opaque"]["parameters"], "sharing": {"strategy": "MPS"}},
-        },
-    }  # type: ignore[dict-item]
-
-    with pytest.raises(ClaimRefused, match="'MPS' is not supported by this version"):
-        node.plan("mps", "gpu-0", config=[config])

@@ -35,6 +35,7 @@ IMPLEMENTED = frozenset(
         "DRAListTypeAttributes",
         "DeviceMetadata",
         "DynamicMIG",
+        "MPSSupport",
         "NVMLDeviceHealthCheck",
         "PassthroughSupport",
         "TimeSlicingSettings",

@@ -18,6 +18,7 @@ from claimwright.driver import recent_errors, signals
 from claimwright.driver.adapters import (
     ChildProcesses,
     HostTree,
+    KernelMounts,
     NvmlEvents,
     NvmlLibrary,
     NvmlPartitions,
@@ -26,10 +27,19 @@ from claimwright.driver.adapters import (
     WallClock,
 )
 from claimwright.driver.driver_root import DriverRoot, choose_device_root
-from claimwright.driver.edits import EditBook, Installation, driver_files, gpu_node, mig_node, vfio_node
+from claimwright.driver.edits import (
+    EditBook,
+    Installation,
+    driver_files,
+    gpu_node,
+    mig_node,
+    mps_client,
+    vfio_node,
+)
 from claimwright.driver.edits.driver_files import DriverFiles
 from claimwright.driver.edits.gpu_node import GpuNode
 from claimwright.driver.edits.mig_node import MigNode
+from claimwright.driver.edits.mps_client import MpsClient
 from claimwright.driver.edits.vfio_node import VfioNode
 from claimwright.driver.entries import Entry
 from claimwright.driver.errors import NodeUnusable
@@ -43,9 +53,11 @@ from claimwright.driver.journal import Journal
 from claimwright.driver.layout import Layout
 from claimwright.driver.machine import Machine, Watcher
 from claimwright.driver.metrics import Metrics
+from claimwright.driver.mps.daemon import MpsDaemons
+from claimwright.driver.mps.supervising import MpsSupervisor
 from claimwright.driver.ownership import Ownership
 from claimwright.driver.planning import Planner
-from claimwright.driver.ports import Clock, GpuEvents, Host, Nvml, Partitions, Processes, Usage
+from claimwright.driver.ports import Clock, GpuEvents, Host, Mounts, Nvml, Partitions, Processes, Usage
 from claimwright.driver.probe_service import HealthServer
 from claimwright.driver.probing import probe_sockets
 from claimwright.driver.recent_errors import RecentErrors
@@ -58,11 +70,14 @@ from claimwright.driver.shares import NO_SHARES, Shares
 from claimwright.driver.steps import Toolbox
 from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
+from claimwright.driver.tools import mps_daemon
 from claimwright.driver.tools.claim_spec import ClaimSpecTool
 from claimwright.driver.tools.community_mps import CommunityMpsTool
+from claimwright.driver.tools.compute_mode import ComputeModeTool
 from claimwright.driver.tools.device_users import DeviceUsers
 from claimwright.driver.tools.mig_mode import MigModeTool
 from claimwright.driver.tools.mig_partition import MigPartitionTool
+from claimwright.driver.tools.mps_daemon import MpsDaemonTool
 from claimwright.driver.tools.nvidia_smi import NvidiaSmi
 from claimwright.driver.tools.pci_drivers import PciDrivers
 from claimwright.driver.tools.persistence import PersistenceTool
@@ -93,6 +108,7 @@ class Doors:
     root: DriverRoot
     kube: Kube
     processes: Processes
+    mounts: Mounts
     clock: Clock
 
 
@@ -110,6 +126,7 @@ def open_doors(settings: GpuPluginSettings) -> Doors:
         root=root,
         kube=Kube.connect(settings.kubeconfig, user_agent=GPU_DRIVER),
         processes=ChildProcesses(),
+        mounts=KernelMounts(),
         clock=WallClock(),
     )
 
@@ -182,6 +199,10 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         for withheld in stock.withheld():
             logger.warning("%s is not offered: %s", withheld.name, withheld.reason)
         parts.push_async_callback(machine.stop, timeout_seconds=_STOP_SECONDS)
+        supervisor = MpsSupervisor(settings.mps_dir, doors.processes, machine.repair, doors.clock)
+        parts.callback(supervisor.stop)
+        watchers.append(supervisor.watch)
+        supervisor.watch(machine.entries)
         recent = RecentErrors(settings.plugin_dir / recent_errors.NAME, doors.clock)
         watching = await _watching(settings, doors, stock, machine, reader)
         watchers.append(lambda _entries: watching.claims_changed())
@@ -221,6 +242,8 @@ async def _machine(
     journal = _open_journal(settings.journal, boot_id, entries)
     machine = Machine(journal, able, remembered.entries, on_change=_tell_all(watchers), on_step=metrics.step)
     await machine.recover()
+    groups = {mps_daemon.group_of(step) for entry in machine.entries for step in entry.steps}
+    await asyncio.to_thread(_mps_tool(settings, doors).sweep, groups)
     Sweeper(machine, doors.kube, settings.cdi_root, doors.clock).remove_orphans()
     return machine
 
@@ -230,7 +253,7 @@ def recipes(gates: FeatureGates, shares: Shares = NO_SHARES) -> tuple[AnyRecipe,
     return (FullGpus(gates, shares), StaticMig(gates, shares), DynamicMig(gates, shares), VfioGpus(gates))
 
 
-def edits(installation: Installation, partitions: Partitions, clock: Clock) -> EditBook:
+def edits(installation: Installation, partitions: Partitions, clock: Clock, mps_dir: Path) -> EditBook:
     """Return what containers may get."""
     return EditBook(
         {
@@ -238,6 +261,7 @@ def edits(installation: Installation, partitions: Partitions, clock: Clock) -> E
             gpu_node.NAME: GpuNode(installation),
             mig_node.NAME: MigNode(installation, partitions),
             vfio_node.NAME: VfioNode(installation.host),
+            mps_client.NAME: MpsClient(mps_dir),
         }
     )
 
@@ -245,7 +269,7 @@ def edits(installation: Installation, partitions: Partitions, clock: Clock) -> E
 def toolbox(settings: GpuPluginSettings, doors: Doors, inventory: Inventory) -> Toolbox:
     """Return what does the steps on this node."""
     installation = _installation(settings, doors, inventory)
-    return tools(settings, doors, edits(installation, doors.partitions, doors.clock))
+    return tools(settings, doors, edits(installation, doors.partitions, doors.clock, settings.mps_dir))
 
 
 def tools(settings: GpuPluginSettings, doors: Doors, book: EditBook) -> Toolbox:
@@ -255,15 +279,20 @@ def tools(settings: GpuPluginSettings, doors: Doors, book: EditBook) -> Toolbox:
     nvidia_smi = NvidiaSmi(doors.root, doors.processes)
     return Toolbox(
         ClaimSpecTool(settings.cdi_root, book),
+        ComputeModeTool(nvidia_smi),
         MigModeTool(doors.partitions),
         MigPartitionTool(doors.partitions),
         TimeSliceTool(nvidia_smi),
         PersistenceTool(doors.usage),
+        _mps_tool(settings, doors),
         VfioBindTool(doors.host, PciDrivers(doors.host), modules, users),
-        CommunityMpsTool(
-            doors.kube, settings.namespace, settings.plugin_dir / "mps", doors.processes, nvidia_smi
-        ),
+        CommunityMpsTool(doors.kube, settings.namespace, settings.mps_dir, doors.processes, nvidia_smi),
     )
+
+
+def _mps_tool(settings: GpuPluginSettings, doors: Doors) -> MpsDaemonTool:
+    daemons = MpsDaemons(doors.root, doors.processes, doors.mounts)
+    return MpsDaemonTool(settings.mps_dir, daemons, doors.mounts, doors.host, doors.partitions)
 
 
 def _open_journal(path: Path, boot_id: str, entries: Sequence[Entry]) -> Journal:

@@ -87,6 +87,10 @@ class Machine:
         """Undo a claim's steps and forget it; an unknown claim is fine."""
         await self._detached(self._release(uid))
 
+    async def repair(self, uid: str) -> None:
+        """Look at a prepared claim anew and do again what is missing of it; any other claim is fine."""
+        await self._detached(self._repair(uid))
+
     async def recover(self) -> None:
         """Finish or roll back what a crash interrupted; call once, before anything else."""
         for entry in self.entries:
@@ -115,6 +119,15 @@ class Machine:
                 self._forget(known)
             self._refuse_overlap(plan)
             return await self._begin(plan)
+
+    async def _repair(self, uid: str) -> None:
+        known = self._entries.get(uid)
+        if known is None:
+            return
+        async with self._holding(known):
+            known = self._entries.get(uid)
+            if known is not None and known.state is State.PREPARED:
+                await self._restore(known)
 
     async def _release(self, uid: str) -> None:
         known = self._entries.get(uid)

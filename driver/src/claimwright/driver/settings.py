@@ -52,6 +52,11 @@ class GpuPluginSettings:
         return self.plugins_dir / GPU_DRIVER
 
     @property
+    def mps_dir(self) -> Path:
+        """The folder of MPS control daemons, whose parts containers get."""
+        return self.plugin_dir / "mps"
+
+    @property
     def health_file(self) -> Path:
         """What is remembered of the GPUs' health in this boot."""
         return self.plugin_dir / "health.json"

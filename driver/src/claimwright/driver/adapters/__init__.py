@@ -2,12 +2,14 @@
 
 from claimwright.driver.adapters.clock import WallClock
 from claimwright.driver.adapters.host import HostTree
+from claimwright.driver.adapters.mounts import KernelMounts
 from claimwright.driver.adapters.nvml import NvmlEvents, NvmlLibrary, NvmlPartitions, NvmlSession, NvmlUsage
 from claimwright.driver.adapters.processes import ChildProcesses
 
 __all__ = [
     "ChildProcesses",
     "HostTree",
+    "KernelMounts",
     "NvmlEvents",
     "NvmlLibrary",
     "NvmlPartitions",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 from claimwright.driver.configs.decoding import Config
-from claimwright.driver.configs.sharing import MigDeviceSharing, check_mps, check_strategy
+from claimwright.driver.configs.sharing import MigDeviceSharing, check_mps, check_pairing, check_strategy
 from claimwright.driver.feature_gates import FeatureGates
 
 
@@ -26,4 +26,5 @@ class MigDeviceConfig(Config):
         """Refuse what cannot be applied."""
         if self.sharing is not None:
             check_strategy(self.sharing.strategy, gates)
+            check_pairing(self.sharing)
             check_mps(self.sharing.mps_config)

@@ -128,11 +128,12 @@ def check_mps(config: MpsConfig | None) -> None:
             )
 
 
-def check_pairing(sharing: GpuSharing) -> None:
+def check_pairing(sharing: MigDeviceSharing) -> None:
     """Refuse the settings of one strategy under the name of the other."""
     if sharing.strategy == TIME_SLICING and sharing.mps_config is not None:
         raise ClaimRefused(f"sharing.mpsConfig: cannot use MpsConfig with '{TIME_SLICING}'")
-    if sharing.strategy == MPS and sharing.time_slicing_config is not None:
+    slices = isinstance(sharing, GpuSharing) and sharing.time_slicing_config is not None
+    if sharing.strategy == MPS and slices:
         raise ClaimRefused(f"sharing.timeSlicingConfig: cannot use TimeSlicingConfig with '{MPS}'")
 
 

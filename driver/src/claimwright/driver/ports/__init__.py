@@ -7,6 +7,7 @@ contract tests. Anything else of the same shape fits too, without importing this
 from claimwright.driver.ports.clock import Clock
 from claimwright.driver.ports.events import GpuEvent, GpuEvents, Watch
 from claimwright.driver.ports.host import FileKind, Host, Located
+from claimwright.driver.ports.mounts import Mounts
 from claimwright.driver.ports.nvml import (
     ConditionReading,
     FabricReading,
@@ -23,7 +24,7 @@ from claimwright.driver.ports.partitions import (
     Partitions,
     Placement,
 )
-from claimwright.driver.ports.processes import Finished, Processes
+from claimwright.driver.ports.processes import Finished, Processes, ProcessId, View
 from claimwright.driver.ports.usage import GpuClient, Usage
 
 __all__ = [
@@ -40,14 +41,17 @@ __all__ = [
     "Host",
     "Located",
     "MigReading",
+    "Mounts",
     "NodeReading",
     "Nvml",
     "Partition",
     "PartitionProfile",
     "Partitions",
     "Placement",
+    "ProcessId",
     "Processes",
     "UnreadableGpu",
     "Usage",
+    "View",
     "Watch",
 ]

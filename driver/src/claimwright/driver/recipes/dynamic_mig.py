@@ -12,6 +12,7 @@ from claimwright.driver.edits.mig_node import mig_node
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory
 from claimwright.driver.recipes.mig_device import CONFIG, TYPE, MigDevice, describe
+from claimwright.driver.recipes.mps_sharing import mps_of_partitions
 from claimwright.driver.recipes.recipe import Given, Offer, Preparation, Wanted
 from claimwright.driver.shares import NO_SHARES, Shares
 from claimwright.driver.steps import Step
@@ -50,15 +51,18 @@ class DynamicMig:
 
     def prepare(
         self,
-        claim: ClaimUid,  # noqa: ARG002  no step names its claim
+        claim: ClaimUid,
         group: Sequence[Wanted[MigDevice]],
-        config: MigDeviceConfig | None,  # noqa: ARG002  its sharing block changes nothing here
+        config: MigDeviceConfig | None,
     ) -> Preparation:
         """Cut, then let containers in."""
         devices = [wanted.offer.source for wanted in group]
+        mps = mps_of_partitions(claim, devices, None if config is None else config.sharing, self._shares)
         return Preparation(
-            given=tuple(Given(edits=(mig_node(device.gpu, device.placement),)) for device in devices),
-            steps=tuple(step for device in devices for step in _cut(device)),
+            given=tuple(
+                Given(edits=(mig_node(device.gpu, device.placement), *mps.edits)) for device in devices
+            ),
+            steps=(*(step for device in devices for step in _cut(device)), *mps.steps),
             edits=(driver_files(),),
         )
 

@@ -13,19 +13,20 @@ from claimwright.driver import counters
 from claimwright.driver.counters import capacities
 from claimwright.driver.edits.driver_files import driver_files
 from claimwright.driver.edits.gpu_node import gpu_node
-from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory
 from claimwright.driver.recipes.gpu_attributes import GPU_TYPE, gpu_attributes
+from claimwright.driver.recipes.mps_sharing import mps_of_gpus
 from claimwright.driver.recipes.recipe import Given, Offer, Preparation, Wanted
 from claimwright.driver.shares import NO_SHARES, Shares
 from claimwright.driver.steps import Step
-from claimwright.driver.strategies import MPS, TIME_SLICING
+from claimwright.driver.strategies import TIME_SLICING
 from claimwright.driver.tools.mig_mode import mig_mode
 from claimwright.driver.tools.time_slice import time_slice
 
 if TYPE_CHECKING:
     from claimwright.driver.configs import GpuConfig
+    from claimwright.driver.configs.sharing import GpuSharing
 
 
 class FullGpus:
@@ -55,14 +56,17 @@ class FullGpus:
                     device = replace(device, consumes_counters=counters.whole(gpu))
                 yield Offer(self._shares.of(device), self, hardware=gpu.pci_bus_id, source=gpu)
 
-    def prepare(self, claim: ClaimUid, group: Sequence[Wanted[Gpu]], config: GpuConfig | None) -> Preparation:  # noqa: ARG002  no step of a whole GPU names its claim
+    def prepare(self, claim: ClaimUid, group: Sequence[Wanted[Gpu]], config: GpuConfig | None) -> Preparation:
         """Apply the config to each GPU; a claim's containers get its nodes and the driver's files."""
         gpus = [wanted.offer.source for wanted in group]
+        sharing = None if config is None else config.sharing
+        mps = mps_of_gpus(claim, gpus, sharing, self._shares)
         return Preparation(
-            given=tuple(Given(edits=(gpu_node(gpu),)) for gpu in gpus),
+            given=tuple(Given(edits=(gpu_node(gpu), *mps.edits)) for gpu in gpus),
             steps=(
                 *(mig_mode(gpu.uuid, enabled=False) for gpu in gpus if self._partitions(gpu)),
-                *(step for gpu in gpus for step in _sharing(gpu, config)),
+                *(step for gpu in gpus for step in _time_slices(gpu, sharing)),
+                *mps.steps,
             ),
             edits=(driver_files(),),
         )
@@ -90,14 +94,7 @@ def describe(gpu: Gpu, inventory: Inventory, *, list_numa: bool, partitionable: 
     return Device(gpu.device_name, attributes, memory)
 
 
-def _sharing(gpu: Gpu, config: GpuConfig | None) -> Iterator[Step]:
-    """Yield the steps that apply `config` to the GPU; no config and no sharing block need none."""
-    sharing = None if config is None else config.sharing
-    if sharing is None:
-        return
-    if sharing.strategy == MPS:
-        raise ClaimRefused(
-            f"{gpu.device_name}: sharing strategy {MPS!r} is not supported by this version of the driver; "
-            f"use {TIME_SLICING!r} or leave the sharing block out"
-        )
-    yield time_slice(gpu.uuid, sharing.time_slice_interval)
+def _time_slices(gpu: Gpu, sharing: GpuSharing | None) -> Iterator[Step]:
+    """Yield what sets the GPU's time slice; no sharing block needs nothing."""
+    if sharing is not None and sharing.strategy == TIME_SLICING:
+        yield time_slice(gpu.uuid, sharing.time_slice_interval)

@@ -6,7 +6,9 @@ What is in memory passes the same contract tests as the real adapters.
 from claimwright.driver.testing.claims import allocated_gpus
 from claimwright.driver.testing.clock import HandClock
 from claimwright.driver.testing.events import MemoryEvents
+from claimwright.driver.testing.gpu_programs import GpuPrograms
 from claimwright.driver.testing.host import MemoryHost
+from claimwright.driver.testing.mounts import MemoryMounts
 from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_host, hgx_h100_nvml
 from claimwright.driver.testing.partitions import MemoryPartitions, h100_profiles
 from claimwright.driver.testing.pci_bus import MemoryPciBus
@@ -16,9 +18,11 @@ from claimwright.driver.testing.usage import MemoryUsage
 from claimwright.driver.testing.waiting import wait_until
 
 __all__ = [
+    "GpuPrograms",
     "HandClock",
     "MemoryEvents",
     "MemoryHost",
+    "MemoryMounts",
     "MemoryNvml",
     "MemoryPartitions",
     "MemoryPciBus",

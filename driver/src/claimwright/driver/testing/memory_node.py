@@ -28,7 +28,6 @@ from claimwright.driver.ownership import is_own
 from claimwright.driver.planning import Planner
 from claimwright.driver.ports import (
     ComputeInstance,
-    Finished,
     GpuReading,
     MigReading,
     Partition,
@@ -42,10 +41,11 @@ from claimwright.driver.sweeping import Sweeper
 from claimwright.driver.testing.claims import allocated_gpus
 from claimwright.driver.testing.clock import HandClock
 from claimwright.driver.testing.events import MemoryEvents
+from claimwright.driver.testing.gpu_programs import GpuPrograms
+from claimwright.driver.testing.mounts import MemoryMounts
 from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_host
 from claimwright.driver.testing.partitions import MemoryPartitions, h100_profiles
 from claimwright.driver.testing.pci_bus import MemoryPciBus
-from claimwright.driver.testing.processes import ScriptedProcesses
 from claimwright.driver.testing.usage import MemoryUsage
 
 NODE: Final = "node-a"
@@ -74,27 +74,6 @@ class CutHost(MemoryPciBus):
         return f"DeviceFileMinor: {minor}\nDeviceFileMode: 292" if int(found[2]) in instances else None
 
 
-class TimeSlices(ScriptedProcesses):
-    """An nvidia-smi that keeps the time slices which are not the default."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.time_slices: dict[str, int] = {}
-
-    def run(
-        self, command: Sequence[str], *, environment: Mapping[str, str], timeout_seconds: float
-    ) -> Finished:
-        """Answer at once."""
-        if "--set-timeslice" in command:
-            self._set(command[command.index("-i") + 1], int(command[-1]))
-        return super().run(command, environment=environment, timeout_seconds=timeout_seconds)
-
-    def _set(self, uuid: str, interval: int) -> None:
-        self.time_slices[uuid] = interval
-        if not interval:
-            del self.time_slices[uuid]
-
-
 @dataclass(frozen=True)
 class Started:
     """One life of the driver over the node."""
@@ -117,7 +96,7 @@ class MemoryNode:
             command.make_context("gpu-plugin", [*_flags(folder), "--feature-gates", gates]).params
         )
         self.settings.plugin_dir.mkdir(parents=True)
-        smi = TimeSlices()
+        smi = GpuPrograms()
         self.time_slices = smi.time_slices
         self.doors = _doors(folder, api, smi)
 
@@ -167,13 +146,15 @@ class MemoryNode:
         return {
             **single,
             "cdi": sorted(path.name for path in self.cdi.iterdir()),
-            "mps": sorted(path.name for path in self.settings.plugin_dir.glob("mps/*")),
+            "mps": sorted(
+                str(path.relative_to(self.settings.plugin_dir)) for path in self.settings.mps_dir.glob("**")
+            ),
             "deployments": [item["metadata"]["name"] for item in self.api.objects(DEPLOYMENTS)],
         }
 
     def _planner(self, is_own: Any) -> Planner:  # noqa: ANN401  see IsOwn
         inventory: Inventory = discover(self.doors.nvml, self.doors.host, is_own)
-        stock = Stock(gpu_plugin.recipes(self.settings.feature_gates), inventory)
+        stock = Stock(gpu_plugin.recipes(self.settings.feature_gates, self.settings.shares), inventory)
         return Planner(GPU_DRIVER, NODE, stock, self.settings.feature_gates)
 
     def _restorer(self, planner: Planner, able: Toolbox) -> Restorer:
@@ -182,7 +163,7 @@ class MemoryNode:
         )
 
 
-def _doors(folder: Path, api: FakeApi, smi: TimeSlices) -> gpu_plugin.Doors:
+def _doors(folder: Path, api: FakeApi, smi: GpuPrograms) -> gpu_plugin.Doors:
     gpus = [gpu_reading(minor) for minor in (*CUTTABLE, CUT, PLAIN)]
     partitions = MemoryPartitions({gpus[n].uuid: MigReading(False, False, h100_profiles()) for n in CUTTABLE})
     partitions.gpus[gpus[CUT].uuid] = MigReading(True, True, h100_profiles(), (_ADMINS,))
@@ -198,6 +179,7 @@ def _doors(folder: Path, api: FakeApi, smi: TimeSlices) -> gpu_plugin.Doors:
         root=_driver_root(folder / "driver"),
         kube=api.kube(),
         processes=smi,
+        mounts=MemoryMounts(),
         clock=HandClock(),
     )
 
@@ -217,8 +199,8 @@ def _host(partitions: MemoryPartitions, gpus: Sequence[GpuReading]) -> CutHost:
 
 
 def _driver_root(folder: Path) -> DriverRoot:
-    for path in ("usr/lib64/libnvidia-ml.so.1", "usr/bin/nvidia-smi"):
-        (folder / path).parent.mkdir(parents=True)
+    for path in ("usr/lib64/libnvidia-ml.so.1", "usr/bin/nvidia-smi", "usr/bin/nvidia-cuda-mps-control"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).touch()
     return DriverRoot(folder, PurePosixPath(folder))
 
