@@ -66,8 +66,10 @@ class DeviceUsers:
         found: dict[int, str] = {}
         for client in clients:
             name = client.name or self.host.read_text(_PROC / str(client.pid) / "comm")
-            found[client.pid] = found.get(client.pid) or name or "?"
-        return tuple(f"process {pid} ({name})" for pid, name in sorted(found.items()))
+            found[client.pid] = found.get(client.pid) or name or ""
+        return tuple(
+            f"process {pid} ({name})" if name else f"process {pid}" for pid, name in sorted(found.items())
+        )
 
 
 def listing(users: tuple[str, ...]) -> str:
