@@ -306,6 +306,23 @@ async def test_a_folder_that_cannot_hold_sockets_is_a_fatal_error_that_leaves_no
     assert find_sockets(bench.folders.plugin_dir) == {}
 
 
+async def test_metadata_of_claims_that_nobody_holds_is_swept(bench):
+    kept, lost = bench.claim("kept"), bench.claim("lost")
+    async with bench.plugin(metadata=True) as plugin, await bench.client(plugin) as client:
+        await client.prepare([kept, lost])
+        plugin.metadata_files.remove_orphans([kept.uid])
+        plugin.metadata_files.remove_orphans([kept.uid])
+
+    left = [
+        path.relative_to(bench.folders.plugin_dir / "dra-device-metadata").parts[0]
+        for path in bench.folders.plugin_dir.glob("dra-device-metadata/**/metadata.json")
+    ]
+    specs = [path.name for path in bench.folders.cdi_dir.glob("*_metadata_*")]
+    assert left == ["default_kept"]
+    assert specs == [f"{DRIVER}_metadata_{kept.uid}_gpu.json"]
+    assert not (bench.folders.plugin_dir / "dra-device-metadata/default_lost").exists()
+
+
 async def test_metadata_files_come_with_their_mounts_and_go_again(bench):
     claim = bench.claim("c", pod_claim_name="gpus")
     async with bench.plugin(metadata=True) as plugin, await bench.client(plugin) as client:

@@ -19,6 +19,7 @@ from claimwright.dra.claims import ClaimReference, ClaimUid
 from claimwright.dra.kube import RESOURCE_CLAIMS
 from claimwright.dra.prepared import PreparedDevice
 from claimwright.dra.testing import allocated_claim
+from claimwright.e2e.deadlines import wait_until
 from claimwright.e2e.driven_node import DRIVER, NODE, DrivenNode
 
 pytestmark = pytest.mark.e2e
@@ -396,15 +397,11 @@ def test_killed_before_and_after_each_write_a_gpu_is_prepared_or_as_before(
         if not died:
             break
         node.start(GATES)
-        spec = [each for each in node.cdi_root.iterdir() if claim.uid in each.name]
-        whole = kernel_driver(node, address) == "vfio-pci" and bool(spec)
-        clean = (kernel_driver(node, address), override(node, address), spec) == ("nvidia", "(null)", [])
-        assert whole or clean, (
-            moment,
-            kernel_driver(node, address),
-            override(node, address),
-            spec,
-            node.log_end(),
+        wait_until(
+            "the claim to be prepared or clean",
+            lambda: settled(node, claim, address),  # noqa: B023  called at once
+            seconds=30,
+            seen=lambda: f"killed at {moment}: {traces(node, claim, address)}\n{node.log_end()}",  # noqa: B023
         )
         node.prepared(claim)
         node.released(claim)
@@ -413,6 +410,18 @@ def test_killed_before_and_after_each_write_a_gpu_is_prepared_or_as_before(
         node.stop()
 
     assert moment > 20, "each write on the way is a moment"
+
+
+def traces(node: DrivenNode, claim: ClaimReference, address: str) -> tuple[str | None, str, list[str]]:
+    """Return what of a claim can be seen from outside: kernel driver, driver_override, CDI files."""
+    files = sorted(each.name for each in node.cdi_root.iterdir() if claim.uid in each.name)
+    return kernel_driver(node, address), override(node, address), files
+
+
+def settled(node: DrivenNode, claim: ClaimReference, address: str) -> bool:
+    driver, named, files = traces(node, claim, address)
+    whole = driver == named == "vfio-pci" and f"k8s.gpu.nvidia.com-claim_{claim.uid}.json" in files
+    return whole or (driver, named, files) == ("nvidia", "(null)", [])
 
 
 def _dies(node: DrivenNode, claim: ClaimReference) -> bool:

@@ -215,7 +215,7 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         await _watch(parts, settings, doors, watching, plugin)
         if not layout_known:
             await parts.enter_async_context(_in_background("layout", _learn_layout(doors, watching)))
-        sweeper = Sweeper(machine, doors.kube, settings.cdi_root, doors.clock)
+        sweeper = Sweeper(machine, doors.kube, settings.cdi_root, doors.clock, plugin.metadata_files)
         await parts.enter_async_context(_in_background("sweeper", _sweep(sweeper)))
         await _serve_probes(parts, settings, plugin, metrics)
         yield plugin

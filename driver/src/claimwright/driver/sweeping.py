@@ -1,4 +1,4 @@
-"""Sweeping: claims that the API server no longer has, and claim specs that no claim owns."""
+"""Sweeping: claims that the API server no longer has, and files that no claim owns."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from claimwright.dra.kube import RESOURCE_CLAIMS, Kube, KubeError, NotFound
+from claimwright.dra.plugin import MetadataFiles
 from claimwright.driver.entries import Entry, State
 from claimwright.driver.errors import DriverError
 from claimwright.driver.machine import Machine
@@ -20,11 +21,19 @@ INTERVAL_SECONDS = 600.0
 class Sweeper:
     """Releases what was forgotten: when the driver starts and every ten minutes."""
 
-    def __init__(self, machine: Machine, kube: Kube, cdi_folder: Path, clock: Clock) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        kube: Kube,
+        cdi_folder: Path,
+        clock: Clock,
+        metadata: MetadataFiles | None = None,
+    ) -> None:
         self._machine = machine
         self._kube = kube
         self._cdi_folder = cdi_folder
         self._clock = clock
+        self._metadata = metadata
 
     async def run(self) -> None:
         """Sweep for ever; cancel to stop."""
@@ -42,11 +51,13 @@ class Sweeper:
         self.remove_orphans()
 
     def remove_orphans(self) -> None:
-        """Remove claim specs whose claim this node does not hold, and what killed writers left."""
+        """Remove claim specs and metadata whose claim this node does not hold, and what killed writers left."""
         for uid, path in specs_in(self._cdi_folder):
             if self._machine.entry(uid) is None:
                 logger.info("removing CDI file of unknown claim: %s", path)
                 path.unlink(missing_ok=True)
+        if self._metadata is not None:
+            self._metadata.remove_orphans([entry.uid for entry in self._machine.entries])
 
     async def _is_stale(self, entry: Entry) -> bool:
         claim = entry.claim

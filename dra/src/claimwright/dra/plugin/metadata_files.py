@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -64,6 +65,25 @@ class MetadataFiles:
         for spec in self._cdi_dir.glob(f"{self._driver}_metadata_{_safe(claim.uid)}_*.json"):
             remove_durably(spec)
         shutil.rmtree(self._claim_folder(claim), ignore_errors=True)
+
+    def remove_orphans(self, held: Collection[str]) -> None:
+        """Remove specs and files of claims other than those `held`, by uid: what a killed driver could not remove."""
+        for spec in self._cdi_dir.glob(f"{self._driver}_metadata_*_*.json"):
+            uid = spec.name.removeprefix(f"{self._driver}_metadata_").partition("_")[0]
+            if uid not in held:
+                remove_durably(spec)
+        for path in self._folder.glob("*/*/metadata.json"):
+            if self._owner(path) not in (None, *held):
+                shutil.rmtree(path.parent, ignore_errors=True)
+                with suppress(OSError):  # another request's folder is still in it
+                    path.parent.parent.rmdir()
+
+    def _owner(self, path: Path) -> str | None:
+        """Return the uid of the claim that a file is of; None when only another version can tell."""
+        try:
+            return metadata.read(path, known=self._versions).uid
+        except (OSError, metadata.MalformedMetadata):
+            return None
 
     @property
     def _kind(self) -> str:
