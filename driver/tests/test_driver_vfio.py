@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -16,8 +17,7 @@ from claimwright.driver.entries import Entry
 from claimwright.driver.errors import StepFailed
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.gpu_plugin import recipes
-from claimwright.driver.inventory import Inventory, discover, read_function
-from claimwright.driver.inventory.passing_through import keep_passed_through
+from claimwright.driver.inventory import Inventory, discover, keep_known, read_function
 from claimwright.driver.planning import Planner
 from claimwright.driver.ports import ComputeInstance, MigReading, Partition, Placement
 from claimwright.driver.publishing import pool_of
@@ -193,10 +193,18 @@ def test_a_gpu_that_a_claim_took_stays_in_stock_and_one_that_is_given_away_does_
     _bind(host, SECOND)
     now = seen(host)
 
-    kept = keep_passed_through(now, before, {FIRST})
+    kept = keep_known(now, before, host, {FIRST})
 
     assert [gpu.pci_bus_id for gpu in kept.gpus] == [FIRST]
-    assert keep_passed_through(before, before, {FIRST}) is before
+    assert not kept.gpus[0].lost
+
+
+def test_a_gpu_that_comes_back_while_nvml_is_read_does_not_flicker() -> None:
+    host = bus()
+    before = seen(host)
+    now = replace(before, gpus=before.gpus[1:])
+
+    assert keep_known(now, before, host, {FIRST}).gpus == before.gpus
 
 
 def _bind(host: MemoryPciBus, address: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claimwright.driver.adapters import HostTree
+from claimwright.driver.adapters import HostTree, NvmlSession
 from claimwright.driver.errors import StepFailed, StepRefused
 from claimwright.driver.inventory.vfio_drivers import cannot_load, is_vfio, module_for
 from claimwright.driver.ports import Finished, GpuClient
@@ -281,12 +283,52 @@ def test_an_open_file_is_use_though_nvml_knows_nothing_of_it(world: World) -> No
         world.begin()
 
 
-def test_the_open_files_of_real_processes_are_found() -> None:
+def test_the_open_files_of_real_processes_are_found_but_for_our_own() -> None:
     users = DeviceUsers(HostTree(Path("/")), MemoryUsage())
-    with Path("/dev/full").open():
+    with Path("/dev/full").open() as file, subprocess.Popen(["/bin/sleep", "600"], stdin=file) as other:
         found = {client.pid for client in users._openers([PurePosixPath("/dev/full")])}
+        other.kill()
 
-    assert os.getpid() in found
+    assert other.pid in found
+    assert os.getpid() not in found
+
+
+def test_the_driver_itself_lets_go_of_the_gpu_while_it_changes_drivers(world: World) -> None:
+    aside = []
+    world.bus.at_write = lambda: aside.append(world.usage.stands_aside)
+
+    world.begin()
+
+    assert set(aside) == {True}
+    assert not world.usage.stands_aside
+
+
+def test_a_watch_for_events_ends_when_a_gpu_has_to_go_and_begins_again_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = NvmlSession(lambda: Path("/nowhere"))
+    monkeypatch.setattr(session, "_initialise", lambda: None)
+    monkeypatch.setattr("claimwright.driver.adapters.nvml.session._shut_down", lambda: None)
+    told: list[str] = []
+    turns = [threading.Event() for _ in range(2)]
+
+    def watch() -> None:
+        for turn in turns:
+            with session.watch():
+                told.append("watches")
+                turn.set()
+                while not session.gives_way and turn is not turns[-1]:
+                    time.sleep(0.001)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    assert turns[0].wait(10)
+    with session.aside():
+        told.append("aside")
+        assert not turns[1].is_set()
+    thread.join(10)
+
+    assert told == ["watches", "aside", "watches"]
 
 
 def test_a_virtual_machine_that_still_runs_keeps_its_gpu(world: World) -> None:

@@ -295,11 +295,31 @@ def test_a_restarted_driver_answers_the_same_and_gives_the_gpu_back(node: Driven
     node.kill()
 
     node.start(GATES)
+    node.wait_devices(lambda found: "gpu-vfio-0" in found)
 
     assert node.prepared(claim) == first
     assert node.edits(first) == content
+    assert "gpu-0" not in node.devices(), "this process never saw it"
     node.released(claim)
     assert kernel_driver(node, address) == "nvidia"
+    node.wait_devices(
+        lambda found: (
+            "gpu-0" in found
+            and found["gpu-0"].consumes_counters == found["gpu-vfio-0"].consumes_counters != ()
+        )
+    )
+
+
+def test_with_every_gate_on_events_are_heard_and_a_gpu_changes_drivers_all_the_same(node: DrivenNode) -> None:
+    node.start("AllAlpha=true,AllBeta=true")
+    node.wait_devices(lambda found: "gpu-vfio-1" in found)
+    claim = node.claim("vm", ["gpu-vfio-1"])
+
+    for _ in range(3):
+        node.prepared(claim)
+        node.released(claim)
+
+    assert kernel_driver(node, address_of(node, "gpu-vfio-1")) == "nvidia"
 
 
 def test_the_sound_function_of_a_board_goes_with_it_and_comes_back() -> None:

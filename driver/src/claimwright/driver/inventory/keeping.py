@@ -18,7 +18,8 @@ def keep_known(now: Inventory, before: Inventory, host: Host, held: Collection[s
 
     Those that the NVIDIA driver has and NVML cannot read are marked so. Those that claims hold (`held`, by PCI
     address) under another driver were given to a virtual machine: they are as well as before, and their counters keep
-    their other forms from being given away. A GPU that is not on the bus was pulled out, and is gone.
+    their other forms from being given away, also when they come back while NVML is read. A GPU that is not on the bus
+    was pulled out, and is gone.
     """
     known = {gpu.pci_bus_id for gpu in now.gpus}
     missing = sorted(
@@ -29,7 +30,8 @@ def keep_known(now: Inventory, before: Inventory, host: Host, held: Collection[s
         return now
     silent = [gpu for gpu in missing if driver_of(host, gpu.pci_bus_id) == _DRIVER]
     away = [gpu for gpu in missing if gpu not in silent and gpu.pci_bus_id in held]
-    kept = [*_marked(silent, now.unreadable), *away]
+    back = [gpu for gpu in silent if gpu.pci_bus_id in held and not now.unreadable]
+    kept = [*_marked(silent, now.unreadable), *away, *back]
     return replace(now, gpus=tuple(sorted((*now.gpus, *kept), key=lambda gpu: gpu.minor)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +24,10 @@ class Usage(Protocol):
 
     def persistence(self, address: str) -> bool | None:
         """Tell whether persistence mode is on; None when NVML does not see the GPU, or the GPU has no such mode."""
+        ...
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Keep this process itself from holding GPUs within the context."""
         ...
 
     def set_persistence(self, address: str, *, enabled: bool) -> None:

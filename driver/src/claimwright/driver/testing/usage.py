@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from claimwright.driver.errors import StepFailed
 from claimwright.driver.ports import GpuClient
@@ -14,6 +15,7 @@ class MemoryUsage:
     def __init__(self, modes: Mapping[str, bool] | None = None) -> None:
         self.modes = dict(modes or {})
         self.users: dict[str, list[GpuClient]] = {}
+        self.stands_aside = False
 
     def use(self, address: str, *clients: GpuClient) -> None:
         """Let processes use a GPU, instead of those before."""
@@ -26,6 +28,15 @@ class MemoryUsage:
     def persistence(self, address: str) -> bool | None:
         """Return the mode."""
         return self.modes.get(address)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Note that this process holds no GPU within the context."""
+        self.stands_aside = True
+        try:
+            yield
+        finally:
+            self.stands_aside = False
 
     def set_persistence(self, address: str, *, enabled: bool) -> None:
         """Switch the mode of a GPU that is there."""

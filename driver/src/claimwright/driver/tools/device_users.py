@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
@@ -21,7 +22,7 @@ _SHOWN: Final = 5
 
 @dataclass(frozen=True)
 class DeviceUsers:
-    """Looks at the open files of all the host's processes, and asks NVML."""
+    """Looks at the open files of all the host's processes but this one, and asks NVML."""
 
     host: Host
     usage: Usage
@@ -31,6 +32,10 @@ class DeviceUsers:
         minor = self._minor(address)
         nodes = [] if minor is None else [PurePosixPath(f"/dev/nvidia{minor}")]
         return self._named((*self._openers(nodes), *self.usage.clients(address)))
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Keep this process from being a user itself."""
+        return self.usage.aside()
 
     def of_vfio(self, address: str, group: str | None) -> tuple[str, ...]:
         """Name the processes, virtual machines mostly, that have a function's VFIO nodes open."""
@@ -51,8 +56,9 @@ class DeviceUsers:
         wanted = {kind for node in nodes if (kind := self.host.kind(node)) and kind.is_character_device}
         if not wanted:
             return
+        ourselves = self.host.read_link(_PROC / "self")
         for pid in self.host.entries(_PROC):
-            if pid.isdecimal() and self._has_open(_PROC / pid / "fd", wanted):
+            if pid.isdecimal() and pid != ourselves and self._has_open(_PROC / pid / "fd", wanted):
                 yield GpuClient(int(pid))
 
     def _has_open(self, folder: PurePosixPath, wanted: set[FileKind]) -> bool:

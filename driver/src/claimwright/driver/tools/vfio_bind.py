@@ -87,11 +87,12 @@ class VfioBindTool:
         gpu, target = self._gpu(step), str(step.arguments["driver"])
         self._drivers.check_settled(gpu.address)
         self._refuse_unfit(gpu, target)
-        if not is_vfio(gpu.driver):
-            self._refuse_users(gpu)
-        for each in _functions(step):
-            if not is_vfio(self._drivers.driver(each.address)):
-                self._drivers.give(each.address, target)
+        with self._users.aside():
+            if not is_vfio(gpu.driver):
+                self._refuse_users(gpu)
+            for each in _functions(step):
+                if not is_vfio(self._drivers.driver(each.address)):
+                    self._drivers.give(each.address, target)
 
     def undo(self, step: Step) -> None:
         """Bring each back; StepFailed while a virtual machine still has the GPU."""

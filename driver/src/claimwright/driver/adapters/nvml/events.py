@@ -38,7 +38,7 @@ class NvmlEvents:
     @contextmanager
     def watch(self) -> Iterator[Watch]:
         """Watch all GPUs that answer now."""
-        with self._session.open():
+        with self._session.watch():
             try:
                 events = pynvml.nvmlEventSetCreate()
                 count = int(pynvml.nvmlDeviceGetCount())
@@ -46,7 +46,9 @@ class NvmlEvents:
                 raise nvml_unusable(f"NVML cannot report events: {error}", error) from error
             try:
                 yield _EventSet(
-                    events, dict(filter(None, (_register(events, index) for index in range(count))))
+                    self._session,
+                    events,
+                    dict(filter(None, (_register(events, index) for index in range(count)))),
                 )
             finally:
                 with suppress(pynvml.NVMLError):
@@ -54,11 +56,19 @@ class NvmlEvents:
 
 
 class _EventSet:
-    def __init__(self, events: Any, outcomes: Mapping[str, str]) -> None:  # noqa: ANN401  an opaque C pointer
+    def __init__(
+        self,
+        session: NvmlSession,
+        events: Any,  # noqa: ANN401  an opaque C pointer
+        outcomes: Mapping[str, str],
+    ) -> None:
+        self._session = session
         self._events = events
         self.unmonitored: Mapping[str, str] = {uuid: reason for uuid, reason in outcomes.items() if reason}
 
     def wait(self, timeout_seconds: float) -> GpuEvent | None:
+        if self._session.gives_way:
+            raise WatchEnded(_SET_IS_DEAD.format("a GPU is about to change its driver"))
         try:
             data = pynvml.nvmlEventSetWait_v2(self._events, int(timeout_seconds * 1000))
             uuid = pynvml.nvmlDeviceGetUUID(data.device)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import pynvml
 
@@ -23,6 +24,10 @@ _WORDS = {
     pynvml.NVML_ERROR_GPU_IS_LOST: "not-loaded",  # how a library speaks whose driver was unloaded under it
     pynvml.NVML_ERROR_UNINITIALIZED: "not-loaded",
 }
+
+
+# A watch waits for events a second at a time.
+_GIVE_WAY_SECONDS: Final = 3.0
 
 
 class NvmlSession:
@@ -37,6 +42,8 @@ class NvmlSession:
         self._find = find
         self._lock = threading.Lock()
         self._users = 0
+        self._watching = threading.Condition()
+        self._watches = self._asides = 0
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -52,6 +59,38 @@ class NvmlSession:
                 self._users -= 1
                 if self._users == 0:
                     _shut_down()
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Use NVML for as long as nobody wants it `aside`; begins when nobody does."""
+        with self._watching:
+            self._watching.wait_for(lambda: not self._asides)
+            self._watches += 1
+        try:
+            with self.open():
+                yield
+        finally:
+            with self._watching:
+                self._watches -= 1
+                self._watching.notify_all()
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether watches should end now."""
+        return self._asides > 0
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Have no watch within this context: what NVML keeps open would hold a GPU on the NVIDIA driver."""
+        with self._watching:
+            self._asides += 1
+            self._watching.wait_for(lambda: not self._watches, _GIVE_WAY_SECONDS)
+        try:
+            yield
+        finally:
+            with self._watching:
+                self._asides -= 1
+                self._watching.notify_all()
 
     def _initialise(self) -> None:
         library = self._find().resolve()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import pynvml
@@ -39,6 +39,10 @@ class NvmlUsage:
         with self._gpu(address, "read persistence mode") as handle:
             mode = _or_none(lambda: pynvml.nvmlDeviceGetPersistenceMode(handle)) if handle else None
         return None if mode is None else bool(mode)
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Keep this process itself from holding GPUs within the context."""
+        return self._session.aside()
 
     def set_persistence(self, address: str, *, enabled: bool) -> None:
         """Switch persistence mode."""
