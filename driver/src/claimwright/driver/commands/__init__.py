@@ -8,6 +8,7 @@ from claimwright.driver.commands.gpu_plugin import gpu_plugin
 from claimwright.driver.commands.image import image
 from claimwright.driver.commands.inventory import inventory
 from claimwright.driver.commands.manifests import manifests
+from claimwright.driver.commands.preflight import preflight
 from claimwright.driver.commands.schemas import schemas
 from claimwright.driver.commands.status import status
 from claimwright.driver.commands.webhook import webhook
@@ -20,5 +21,5 @@ def driver() -> None:
     """Run the GPU driver, look at what it works with, or print what a cluster needs for it."""
 
 
-for _command in (gpu_plugin, image, inventory, manifests, schemas, status, webhook):
+for _command in (gpu_plugin, image, inventory, manifests, preflight, schemas, status, webhook):
     driver.add_command(_command)
