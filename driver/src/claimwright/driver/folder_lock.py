@@ -1,28 +1,31 @@
-"""One driver process per plugin folder: two would write one journal."""
+"""One driver process at a time per plugin folder: two would write one journal."""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 from claimwright.driver.errors import NodeUnusable
 
 NAME: Final = "driver.lock"
-_POLL_SECONDS: Final = 0.1
+_POLL_SECONDS: Final = 0.02
 
 
 class FolderLock:
     """Held until `release` or the end of the process, however it ends."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+    def __init__(self, folder: Path, name: str = NAME) -> None:
+        self.path = folder / name
         self._descriptor = -1
 
-    async def acquire(self, *, timeout_seconds: float) -> None:
-        """Wait for the former process to end; NodeUnusable names it when it does not."""
+    async def acquire(
+        self, *, timeout_seconds: float, ask: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Wait for who has it, and `ask` again and again; NodeUnusable names it when it does not give it up."""
         try:
             self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -32,7 +35,7 @@ class FolderLock:
                 "see --kubelet-plugins-directory-path"
             ) from error
         try:
-            await self._lock(descriptor, timeout_seconds)
+            await self._lock(descriptor, timeout_seconds, ask)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except BaseException:
@@ -46,7 +49,9 @@ class FolderLock:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    async def _lock(self, descriptor: int, timeout_seconds: float) -> None:
+    async def _lock(
+        self, descriptor: int, timeout_seconds: float, ask: Callable[[], Awaitable[None]] | None
+    ) -> None:
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         while True:
             try:
@@ -59,6 +64,8 @@ class FolderLock:
                         f"for more than {timeout_seconds:g} s; stop it, or give this one another "
                         "--kubelet-plugins-directory-path"
                     ) from None
+                if ask is not None:
+                    await ask()
                 await asyncio.sleep(_POLL_SECONDS)
             else:
                 return

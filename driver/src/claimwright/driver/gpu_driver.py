@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeVar
 
 from claimwright.dra.claims import Claim, ClaimReference, ClaimUid
@@ -28,11 +29,13 @@ class GpuDriver:
         metrics: Metrics,
         *,
         on_failure: OnFailure = lambda _operation, _claim, _error: None,
+        held: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         self._planner = planner
         self._machine = machine
         self._metrics = metrics
         self._on_failure = on_failure
+        self._held = held
 
     async def prepare(
         self, claims: Sequence[Claim]
@@ -49,7 +52,8 @@ class GpuDriver:
     async def _prepare(self, claim: Claim) -> Sequence[PreparedDevice] | Exception:
         try:
             with self._metrics.request("prepare"):
-                entry = await self._machine.prepare(self._known(claim) or self._planner.plan(claim))
+                async with self._held():
+                    entry = await self._machine.prepare(self._known(claim) or self._planner.plan(claim))
         except DriverError as error:
             self._failed("prepare", claim.reference, error)
             return PrepareFailed(f"error preparing devices for claim {claim.reference}:{claim.uid}: {error}")
@@ -61,7 +65,8 @@ class GpuDriver:
     async def _release(self, claim: ClaimReference) -> Exception | None:
         try:
             with self._metrics.request("unprepare"):
-                await self._machine.release(claim.uid)
+                async with self._held():
+                    await self._machine.release(claim.uid)
         except DriverError as error:
             self._failed("unprepare", claim, error)
             return PrepareFailed(f"error unpreparing devices for claim {claim}:{claim.uid}: {error}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,7 @@ from claimwright.driver.adapters import (
     NvmlUsage,
     WallClock,
 )
+from claimwright.driver.custody import Custody
 from claimwright.driver.driver_root import DriverRoot, choose_device_root
 from claimwright.driver.edits import (
     EditBook,
@@ -44,7 +46,6 @@ from claimwright.driver.edits.vfio_node import VfioNode
 from claimwright.driver.entries import Entry
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.folder_lock import FolderLock
 from claimwright.driver.gpu_driver import GpuDriver
 from claimwright.driver.health import HealthBoard, Listener, Notices, Physician, XidBook, XidPolicy
 from claimwright.driver.http_endpoint import HttpEndpoint
@@ -70,7 +71,7 @@ from claimwright.driver.shares import NO_SHARES, Shares
 from claimwright.driver.steps import Toolbox
 from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
-from claimwright.driver.tools import mps_daemon
+from claimwright.driver.tools import community_mps, mps_daemon
 from claimwright.driver.tools.claim_spec import ClaimSpecTool
 from claimwright.driver.tools.community_mps import CommunityMpsTool
 from claimwright.driver.tools.compute_mode import ComputeModeTool
@@ -179,9 +180,9 @@ async def _unless_stopped(start: Coroutine[Any, Any, Plugin], stop: asyncio.Even
 async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report) -> AsyncIterator[Plugin]:
     """Run the plugin within this context: discover, recover, serve, publish; in reverse at the end."""
     async with AsyncExitStack() as parts:
-        lock = FolderLock(settings.plugin_dir)
-        await lock.acquire(timeout_seconds=_PREDECESSOR_SECONDS)
-        parts.callback(lock.release)
+        custody = Custody(settings.plugin_dir, shared=bool(settings.pod_uid))
+        parts.push_async_callback(custody.end)
+        await custody.begin(timeout_seconds=_PREDECESSOR_SECONDS)
         # Until the journal is read, any partition may be the driver's own where it makes some.
         dynamic = settings.feature_gates["DynamicMIG"]
         inventory = await asyncio.to_thread(_discover, doors, lambda _gpu, _partition: dynamic)
@@ -208,8 +209,10 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         watchers.append(lambda _entries: watching.claims_changed())
         layout_known = await _choose_layout(doors, watching)
         report = _reporter(metrics, recent, failure, watching)
-        driver = GpuDriver(planner, machine, metrics, on_failure=recent.add)
+        driver = GpuDriver(planner, machine, metrics, on_failure=recent.add, held=custody.held)
         plugin = _plugin(settings, doors, watching, driver, report)
+        gain = functools.partial(_go_on, settings, doors, planner, machine, reader=reader, watching=watching)
+        custody.settle(gain=gain, lose=machine.suspend)
         await plugin.start()
         parts.push_async_callback(plugin.stop, grace_seconds=_STOP_SECONDS)
         await _watch(parts, settings, doors, watching, plugin)
@@ -228,9 +231,44 @@ async def _machine(
     watchers: Sequence[Watcher],
     metrics: Metrics,
 ) -> Machine:
-    """Remember, open the journal anew with what is still true, and recover before anybody is served."""
-    boot_id = doors.host.read_text(_BOOT_ID) or ""
+    """Return what prepares and releases, recovered before anybody is served."""
     able = toolbox(settings, doors, planner.stock.inventory)
+    journal, entries = await _remembered(settings, doors, planner, able)
+    machine = Machine(journal, able, entries, on_change=_tell_all(watchers), on_step=metrics.step)
+    await _recover(settings, doors, machine)
+    return machine
+
+
+async def _go_on(
+    settings: GpuPluginSettings,
+    doors: Doors,
+    planner: Planner,
+    machine: Machine,
+    *,
+    reader: NodeReader,
+    watching: NodeWatch,
+) -> None:
+    """Go on with what another instance left: it may have prepared, released, cut and died."""
+    journal, entries = await _remembered(settings, doors, planner, machine.toolbox)
+    machine.resume(journal, entries)
+    await _recover(settings, doors, machine)
+    planner.stock.renew(await asyncio.to_thread(reader.read, planner.stock.inventory))
+    watching.poke()
+
+
+async def _recover(settings: GpuPluginSettings, doors: Doors, machine: Machine) -> None:
+    await machine.recover()
+    steps = [step for entry in machine.entries for step in entry.steps]
+    known = {*map(mps_daemon.group_of, steps), *map(community_mps.daemon_of, steps)}
+    await asyncio.to_thread(_mps_tool(settings, doors).sweep, known)
+    Sweeper(machine, doors.kube, settings.cdi_root, doors.clock).remove_orphans()
+
+
+async def _remembered(
+    settings: GpuPluginSettings, doors: Doors, planner: Planner, able: Toolbox
+) -> tuple[Journal, Mapping[str, Entry]]:
+    """Remember, and open the journal anew with what is still true."""
+    boot_id = doors.host.read_text(_BOOT_ID) or ""
     restorer = Restorer(
         settings.journal, settings.cdi_root, boot_id, planner, doors.kube, doors.clock, able.before
     )
@@ -239,13 +277,7 @@ async def _machine(
         now = doors.clock.now()
         await asyncio.to_thread(report_corruption, doors.kube, settings.node_name, remembered.problem, now)
     entries = tuple(remembered.entries.values())
-    journal = _open_journal(settings.journal, boot_id, entries)
-    machine = Machine(journal, able, remembered.entries, on_change=_tell_all(watchers), on_step=metrics.step)
-    await machine.recover()
-    groups = {mps_daemon.group_of(step) for entry in machine.entries for step in entry.steps}
-    await asyncio.to_thread(_mps_tool(settings, doors).sweep, groups)
-    Sweeper(machine, doors.kube, settings.cdi_root, doors.clock).remove_orphans()
-    return machine
+    return _open_journal(settings.journal, boot_id, entries), remembered.entries
 
 
 def recipes(gates: FeatureGates, shares: Shares = NO_SHARES) -> tuple[AnyRecipe, ...]:
@@ -336,6 +368,7 @@ def _plugin(
         folders=PluginFolders(settings.plugin_dir, settings.registry_dir, settings.cdi_root),
         publish=watching.first_pool(),
         health=watching.board if settings.feature_gates[_HEALTH] else None,
+        instance=settings.pod_uid or None,
         metadata=settings.feature_gates["DeviceMetadata"],
         serialize=False,  # the machine locks devices, so that claims for different ones run side by side
         on_error=report,

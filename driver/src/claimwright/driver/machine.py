@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from claimwright.driver.entries import Entry, HeldDevice, State
-from claimwright.driver.errors import ClaimRefused, DriverError, StepFailed, StepRefused
+from claimwright.driver.errors import ClaimRefused, DriverError, StepFailed, StepRefused, TryAgain
 from claimwright.driver.journal import Journal, Record, acting, begun, reached, released
 from claimwright.driver.locks import NamedLocks
 from claimwright.driver.steps import Probe, Remembering, Step, Tool, Toolbox
@@ -65,6 +65,7 @@ class Machine:
         self._lock_timeout_seconds = lock_timeout_seconds
         self._locks = NamedLocks()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._suspended = False
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -101,6 +102,27 @@ class Machine:
                 logger.exception("claim %s (%s) could not be recovered", entry.claim, entry.uid)
                 self._entries[entry.uid] = entry.at(State.RELEASING)
         self._on_change(self.entries)
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """What does the steps."""
+        return self._toolbox
+
+    @property
+    def in_charge(self) -> bool:
+        """Whether this machine may change the node, and what it says of the claims is true now."""
+        return not self._suspended
+
+    async def suspend(self) -> None:
+        """Let running work end and close the journal: another process goes on with it, this one knows what was."""
+        self._suspended = True
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.to_thread(self._journal.close)
+
+    def resume(self, journal: Journal, entries: Mapping[str, Entry]) -> None:
+        """Go on with what another process left in the journal; `recover` comes next."""
+        self._journal, self._entries, self._suspended = journal, dict(entries), False
 
     async def stop(self, *, timeout_seconds: float) -> None:
         """Let running work end, then close the journal."""
@@ -293,6 +315,9 @@ class Machine:
             self._on_step(step.tool, call.__name__, time.perf_counter() - started)
 
     async def _detached(self, work: Coroutine[Any, Any, Result]) -> Result:
+        if self._suspended:
+            work.close()
+            raise TryAgain("another instance of the driver has this node now")
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)

@@ -15,6 +15,7 @@ from claimwright.driver.shares import Shares
 
 GPU_DRIVER: Final = "gpu.nvidia.com"
 _NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_POD_UID: Final = re.compile(r"[A-Za-z0-9-]{0,128}")
 _NO_PLACE_FOR_FILES: Final = (("proc",), ("sys",))
 
 
@@ -35,6 +36,7 @@ class GpuPluginSettings:
     image_pull_policy: str
     service_account_name: str
     registry_dir: Path
+    pod_uid: str
     plugins_dir: Path
     healthcheck_port: int
     additional_xids_to_ignore: str
@@ -82,6 +84,10 @@ class GpuPluginSettings:
         if not _NODE_NAME.fullmatch(self.node_name) or len(self.node_name) > 253:
             raise NodeUnusable(
                 f"--node-name {self.node_name!r}: expected a Node's name: lower-case letters, digits, - and ."
+            )
+        if not _POD_UID.fullmatch(self.pod_uid):
+            raise NodeUnusable(
+                f"--pod-uid {self.pod_uid!r}: expected the uid of this pod, letters, digits and -"
             )
         if not self.host_root.is_dir():
             raise NodeUnusable(

@@ -12,7 +12,7 @@ from claimwright.driver.entries import Entry, State
 from claimwright.driver.errors import DriverError
 from claimwright.driver.machine import Machine
 from claimwright.driver.ports import Clock
-from claimwright.driver.tools.claim_spec import specs_in
+from claimwright.driver.tools.claim_spec import LEFTOVERS, specs_in
 
 logger = logging.getLogger(__name__)
 INTERVAL_SECONDS = 600.0
@@ -44,6 +44,8 @@ class Sweeper:
     async def sweep(self) -> None:
         """Sweep once; what cannot be decided or released now waits for the next time."""
         for entry in self._machine.entries:
+            if not self._machine.in_charge:
+                return
             if await self._is_stale(entry):
                 await self._release(entry)
             elif entry.state is not State.PREPARED:
@@ -52,6 +54,10 @@ class Sweeper:
 
     def remove_orphans(self) -> None:
         """Remove claim specs and metadata whose claim this node does not hold, and what killed writers left."""
+        if not self._machine.in_charge:
+            return  # its claims are those of another instance
+        for path in self._cdi_folder.glob(LEFTOVERS):
+            path.unlink(missing_ok=True)
         for uid, path in specs_in(self._cdi_folder):
             if self._machine.entry(uid) is None:
                 logger.info("removing CDI file of unknown claim: %s", path)

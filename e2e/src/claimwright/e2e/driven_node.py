@@ -23,9 +23,11 @@ from claimwright.dra.cdi import ContainerEdits, load_specs
 from claimwright.dra.claims import ClaimReference, ClaimUid
 from claimwright.dra.kube import NODES, RESOURCE_CLAIMS, RESOURCE_SLICES
 from claimwright.dra.kubelet import PluginClient, wait_for_plugin
+from claimwright.dra.plugin import dra_socket
 from claimwright.dra.prepared import PreparedDevice
 from claimwright.dra.slices import Device, Slice
 from claimwright.dra.testing import FakeApi, allocated_claim
+from claimwright.dra.wire import DraVersion
 from claimwright.e2e.deadlines import wait_until
 from claimwright.e2e.driver_process import DriverProcess
 from claimwright.emulator import running
@@ -90,6 +92,26 @@ class DrivenNode:
         self.process.start()
         self._ask(self._info())
 
+    def instance(self, pod_uid: str, gates: str = "", *flags: str) -> DriverProcess:
+        """Start one of several drivers on the node, with sockets named by its pod; ask it with `at=pod_uid`."""
+        process = DriverProcess(
+            [str(PROGRAM), "driver", "gpu-plugin", "--feature-gates", gates, "--pod-uid", pod_uid, *flags],
+            environment=self._environment(),
+            log=self.folder / f"{pod_uid}.log",
+        )
+        self._parts.callback(process.kill)
+        process.start()
+        return process
+
+    def serves(self, pod_uid: str) -> None:
+        """Wait until an instance answers on its own socket."""
+        wait_until(
+            f"instance {pod_uid}",
+            lambda: dra_socket(self.plugins / DRIVER, pod_uid).exists(),
+            seconds=START_SECONDS,
+            seen=lambda: (self.folder / f"{pod_uid}.log").read_text()[-3000:],
+        )
+
     def kill(self) -> None:
         """`kill -9` the driver."""
         assert self.process is not None
@@ -131,17 +153,21 @@ class DrivenNode:
         stored = self.api.put(RESOURCE_CLAIMS, item)
         return ClaimReference("default", name, ClaimUid(stored["metadata"]["uid"]))
 
-    def prepare(self, *claims: ClaimReference) -> list[Answer]:
-        """Ask the driver to prepare, as the kubelet does; one answer per claim."""
-        answers = self._ask(self._call("prepare", claims))
+    def prepare(
+        self, *claims: ClaimReference, at: str | None = None, version: DraVersion = "v1"
+    ) -> list[Answer]:
+        """Ask the driver (an instance with `at`) to prepare, as the kubelet does; one answer per claim."""
+        answers = self._ask(self._call("prepare", claims, at, version))
         return [
             Answer(error=found) if isinstance(found, str) else Answer(tuple(found))
             for found in (answers[claim.uid] for claim in claims)
         ]
 
-    def release(self, *claims: ClaimReference) -> list[str]:
-        """Ask the driver to release; an empty text per claim that went well."""
-        answers = self._ask(self._call("release", claims))
+    def release(
+        self, *claims: ClaimReference, at: str | None = None, version: DraVersion = "v1"
+    ) -> list[str]:
+        """Ask the driver (an instance with `at`) to release; an empty text per claim that went well."""
+        answers = self._ask(self._call("release", claims, at, version))
         return [answers[claim.uid] for claim in claims]
 
     def prepared(self, claim: ClaimReference) -> tuple[PreparedDevice, ...]:
@@ -214,8 +240,11 @@ class DrivenNode:
                 raise RuntimeError(f"the driver ended:\n{self.log_end()}")
         return (await looking).endpoint
 
-    async def _call(self, verb: str, claims: Sequence[ClaimReference]) -> Mapping[str, Any]:
-        client = PluginClient(await self._info(), "v1")
+    async def _call(
+        self, verb: str, claims: Sequence[ClaimReference], at: str | None, version: DraVersion
+    ) -> Mapping[str, Any]:
+        endpoint = await self._info() if at is None else str(dra_socket(self.plugins / DRIVER, at))
+        client = PluginClient(endpoint, version)
         try:
             found: Mapping[str, Any] = await getattr(client, verb)(list(claims))
             return found

@@ -40,6 +40,12 @@ _FLAGS = (
     flags.REGISTRY_DIR,
     flags.PLUGINS_DIR,
     click.option(
+        "--pod-uid",
+        envvar="POD_UID",
+        default="",
+        help="Uid of this pod: lets the next version start beside this one and take over without a gap.",
+    ),
+    click.option(
         "--healthcheck-port",
         envvar="HEALTHCHECK_PORT",
         type=int,
@@ -147,6 +153,7 @@ def settings_of(given: dict[str, Any]) -> Any:  # noqa: ANN401  imported late
         image_pull_policy=given["image_pull_policy"],
         service_account_name=given["service_account_name"],
         registry_dir=given["registry_dir"],
+        pod_uid=given["pod_uid"],
         plugins_dir=given["plugins_dir"],
         healthcheck_port=given["healthcheck_port"],
         additional_xids_to_ignore=given["additional_xids_to_ignore"],

@@ -28,6 +28,8 @@ TOOL: Final = "claim-spec"
 KIND: Final = "k8s.gpu.nvidia.com/claim"
 Format: TypeAlias = Literal["json", "yaml"]
 _FORMATS: Final[tuple[Format, ...]] = ("json", "yaml")
+# What `write_atomically` leaves when it is killed.
+LEFTOVERS: Final = ".k8s.gpu.nvidia.com-claim_*.tmp"
 _FILE = re.compile(r"k8s\.gpu\.nvidia\.com-claim_(?P<uid>.+)\.(?:json|yaml)")
 
 

@@ -26,6 +26,11 @@ def community_mps(daemon: str, gpu_uuids: Sequence[str]) -> Step:
     return Step(TOOL, {"daemon": daemon, "gpus": list(gpu_uuids)})
 
 
+def daemon_of(step: Step) -> str | None:
+    """Return the daemon that the step names, None when it names none."""
+    return str(step.arguments["daemon"]) if step.tool == TOOL else None
+
+
 class CommunityMpsTool:
     """Removes the Deployment, the folders and the compute mode."""
 
