@@ -298,3 +298,15 @@ def test_a_partition_for_two_shares_is_cut_once_and_goes_with_the_last(node: Dri
 
 def partitions(node: DrivenNode) -> list[str]:
     return [line for line in smi(node, "-L") if "MIG-" in line]
+
+
+@pytest.mark.parametrize("config", [slicing("Long"), mps()], ids=["time-slicing", "MPS"])
+def test_a_claim_whose_gpu_fell_off_the_bus_can_be_released(node: DrivenNode, config: dict[str, Any]) -> None:
+    node.start(GATES)
+    claim = node.claim("a", ["gpu-0"], configs=[config])
+    node.prepared(claim)
+
+    node.node.call("lose", gpu=0)
+
+    node.released(claim)
+    assert nothing_left(node)

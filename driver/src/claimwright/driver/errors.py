@@ -52,5 +52,9 @@ class StepFailed(TryAgain):
     """One step of a prepare or release failed; what had been done before it was undone."""
 
 
+class GpuGone(StepFailed):
+    """A step's GPU is not there or does not answer any more; what it had been set to is gone with it."""
+
+
 class StepRefused(StepFailed):
     """A step found somebody else's work in its place and did nothing; there is nothing of it to undo."""

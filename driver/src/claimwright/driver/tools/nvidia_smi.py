@@ -6,10 +6,17 @@ import os
 from typing import Final
 
 from claimwright.driver.driver_root import PROGRAM_FOLDERS, DriverRoot
-from claimwright.driver.errors import StepFailed
+from claimwright.driver.errors import GpuGone, StepFailed
 from claimwright.driver.ports import Processes
 
 _TIMEOUT_SECONDS: Final = 10.0
+# nvidia-smi(1), "Return value".
+_NOT_AVAILABLE: Final = 3
+_GONE: Final = frozenset({6, 15})
+
+
+class NotAvailable(StepFailed):
+    """This GPU has no such setting."""
 
 
 class NvidiaSmi:
@@ -20,7 +27,10 @@ class NvidiaSmi:
         self._processes = processes
 
     def __call__(self, *arguments: str) -> str:
-        """Run it and return what it says; StepFailed with that when it ends with an error."""
+        """Run it and return what it says; StepFailed with that when it ends with an error.
+
+        NotAvailable and GpuGone, which are StepFailed too, where its status says so.
+        """
         program = self._root.program("nvidia-smi")
         if program is None:
             searched = ", ".join(str(folder) for folder in PROGRAM_FOLDERS)
@@ -34,5 +44,7 @@ class NvidiaSmi:
             command, environment={"LD_PRELOAD": preload}, timeout_seconds=_TIMEOUT_SECONDS
         )
         if ended.status != 0:
-            raise StepFailed(f"{' '.join(command)} ended with status {ended.status}: {ended.output.strip()}")
+            kind = NotAvailable if ended.status == _NOT_AVAILABLE else StepFailed
+            kind = GpuGone if ended.status in _GONE else kind
+            raise kind(f"{' '.join(command)} ended with status {ended.status}: {ended.output.strip()}")
         return ended.output.strip()

@@ -6,11 +6,13 @@ driver configured are reset.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
+from claimwright.driver.errors import GpuGone, StepRefused
 from claimwright.driver.steps import Probe, Step
 from claimwright.driver.strategies import INTERVALS
-from claimwright.driver.tools.nvidia_smi import NvidiaSmi
+from claimwright.driver.tools.nvidia_smi import NotAvailable, NvidiaSmi
 
 TOOL: Final = "time-slice"
 
@@ -33,12 +35,19 @@ class TimeSliceTool:
         self._nvidia_smi = nvidia_smi
 
     def do(self, step: Step) -> None:
-        """Set compute mode and interval of the GPU; StepFailed with what nvidia-smi said."""
-        self._set(str(step.arguments["uuid"]), int(step.arguments["interval"]))
+        """Set compute mode and interval of the GPU; StepFailed with what nvidia-smi said.
+
+        StepRefused where the GPU has no time slices: there is nothing to go back to, and going back would fail too.
+        """
+        try:
+            self._set(str(step.arguments["uuid"]), int(step.arguments["interval"]))
+        except NotAvailable as error:
+            raise StepRefused(str(error)) from error
 
     def undo(self, step: Step) -> None:
-        """Set the default interval again."""
-        self._set(str(step.arguments["uuid"]), INTERVALS["Default"])
+        """Set the default interval again; a GPU that is gone has no setting left."""
+        with suppress(NotAvailable, GpuGone):
+            self._set(str(step.arguments["uuid"]), INTERVALS["Default"])
 
     def probe(self, step: Step) -> Probe:  # noqa: ARG002  the shape of a tool
         """Say that the hardware does not show it."""

@@ -11,7 +11,7 @@ import pynvml
 
 from claimwright.driver.adapters.nvml.migs import gpu_profiles, mig_of
 from claimwright.driver.adapters.nvml.session import NvmlSession
-from claimwright.driver.errors import StepFailed
+from claimwright.driver.errors import GpuGone, StepFailed
 from claimwright.driver.ports import MigReading, Partition, Placement
 
 # nvml.h: the compute instance profile that fills a GPU instance of so many compute slices.
@@ -77,7 +77,8 @@ class NvmlPartitions:
             try:
                 yield pynvml.nvmlDeviceGetHandleByUUID(uuid)
             except pynvml.NVMLError as error:
-                raise StepFailed(f"GPU {uuid}: NVML could not {what}: {error}") from error
+                kind = GpuGone if error.value == pynvml.NVML_ERROR_GPU_IS_LOST else StepFailed
+                raise kind(f"GPU {uuid}: NVML could not {what}: {error}") from error
 
 
 def _filling(handle: Any, profile_id: int, instance: Any) -> int:  # noqa: ANN401  opaque C pointers
