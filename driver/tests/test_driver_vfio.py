@@ -32,7 +32,7 @@ GOLDEN = {
     "attributes": {
         "type": {"string": "vfio"},
         "uuid": {"string": "90d1ede6-4660-56ab-bea3-b9875fe7e5eb"},
-        "productName": {"string": "NVIDIA H100 80GB HBM3"},
+        "productName": {"string": "GH100 [H100 SXM5 80GB]"},
         "deviceID": {"string": "0x2330"},
         "vendorID": {"string": "0x10de"},
         "iommuFDEnabled": {"bool": True},
@@ -168,6 +168,32 @@ def test_virtual_functions_and_other_devices_are_no_gpus_of_their_own() -> None:
     host.add("0000:50:00.0", group=10, vendor=0x15B3, class_code=0x020700)
 
     assert [name for name in offered(host) if "vfio" in name] == ["gpu-vfio-0", "gpu-vfio-1"]
+
+
+PCI_IDS = """\
+# a comment
+10dd  Enertech
+\t2684  Something else
+10de  NVIDIA Corporation
+\t2684  AD102 [GeForce RTX 4090]
+\t\t1462 5103  RTX 4090 SUPRIM
+10df  Emulex
+\t2bff  Not a GPU
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [(0x2331, "GH100 [H100 PCIe]"), (0x2684, "AD102 [GeForce RTX 4090]"), (0x2BFF, "UNKNOWN_DEVICE")],
+)
+def test_a_product_is_called_as_the_pci_bus_calls_it_whether_nvml_sees_it_or_not(
+    device: int, name: str
+) -> None:
+    for driver in ("nvidia", "vfio-pci"):
+        host = bus(device=device, driver=driver)
+        host.files[PurePosixPath("/usr/share/misc/pci.ids")] = PCI_IDS
+
+        assert offered(host)["gpu-vfio-0"].attributes["productName"] == name
 
 
 def test_only_memory_with_64_bit_addresses_counts_as_addressable() -> None:

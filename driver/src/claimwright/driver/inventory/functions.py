@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Final
 
+from claimwright.driver.inventory.pci_names import product_name
 from claimwright.driver.inventory.vfio_drivers import GENERIC, cannot_load
 from claimwright.driver.ports import Host
 
@@ -26,7 +27,7 @@ class PciFunction:
     """One function of the bus; None where there is none. `iommu_group` is the group's number, as text.
 
     `bars` are the sizes in bytes of the memory regions with 64-bit addresses. `mates` are the other functions of
-    the IOMMU group, which user space gets with this one or not at all.
+    the IOMMU group, which user space gets with this one or not at all; `product` is what pci.ids calls a GPU.
     """
 
     address: str
@@ -35,6 +36,7 @@ class PciFunction:
     class_code: int
     driver: str | None = None
     modalias: str = ""
+    product: str | None = None
     iommu_group: str | None = None
     numa_node: int | None = None
     pcie_root: str | None = None
@@ -111,7 +113,7 @@ def _gpu_functions(host: Host) -> Iterator[PciFunction]:
         if is_gpu and host.read_link(folder / "physfn") is None:
             found = read_function(host, address)
             if found is not None:
-                yield found
+                yield replace(found, product=product_name(host, found.device))
 
 
 def _alone(host: Host, address: str) -> PciFunction | None:

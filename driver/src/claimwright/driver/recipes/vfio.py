@@ -104,7 +104,7 @@ def describe(device: VfioDevice, inventory: Inventory, *, list_numa: bool) -> De
     attributes: dict[str, Attribute] = {
         "type": TYPE,
         "uuid": str(uuid.uuid5(uuid.NAMESPACE_DNS, function.address)),
-        "productName": _UNKNOWN_PRODUCT if gpu is None else gpu.product_name,
+        "productName": function.product or _UNKNOWN_PRODUCT,
         "deviceID": f"0x{function.device:04x}",
         "vendorID": f"0x{function.vendor:04x}",
         "iommuFDEnabled": inventory.iommu.iommufd,
