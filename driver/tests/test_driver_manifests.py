@@ -46,10 +46,11 @@ def objects(*parts: str, **changes: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.capability("002-14")
-def test_the_device_classes_are_those_of_the_community_driver() -> None:
+def test_the_device_classes_are_those_of_the_community_driver_and_one_for_vgpus() -> None:
     classes = {item["metadata"]["name"]: item["spec"] for item in objects("deviceclasses")}
 
-    assert set(classes) == {"gpu.nvidia.com", "mig.nvidia.com", "vfio.gpu.nvidia.com"}
+    communitys = {"gpu.nvidia.com", "mig.nvidia.com", "vfio.gpu.nvidia.com"}
+    assert set(classes) == communitys | {"vgpu.gpu.nvidia.com"}
     assert classes["gpu.nvidia.com"]["selectors"][0]["cel"]["expression"] == (
         "device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com'].type == 'gpu'"
     )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from claimwright.emulator.errors import KernelRefused
 from claimwright.emulator.model import (
     NodeModel,
     NodeState,
@@ -19,7 +20,9 @@ from claimwright.emulator.model import (
     load_board,
     load_node_profile,
 )
+from claimwright.emulator.model.bus import groups, mediating, vfio
 from claimwright.emulator.model.operations import bus, gpus, vgpu
+from claimwright.emulator.model.pci import PciAddress
 from claimwright.emulator.model.vgpu import VgpuSpec, types_of
 from claimwright.emulator.model.vgpu.capacity import Placed, creatable_types, placement_size, slots_of
 
@@ -95,6 +98,38 @@ def test_mixed_sizes_share_the_row_of_slots(model: NodeModel) -> None:
     assert made.placement == 2
     with pytest.raises(OperationRefused, match="INSUFFICIENT_RESOURCES"):
         model.perform(vgpu.create_vgpu, 0, named("L4-12C"), VFS[2])
+
+
+def test_a_vgpu_moves_to_a_free_place_until_a_machine_runs_on_it(model: NodeModel) -> None:
+    model.perform(vgpu.set_mixed_sizes, 0, enabled=True)
+    model.perform(vgpu.create_vgpu, 0, named("L4-6Q"), VFS[0])
+    model.perform(vgpu.create_vgpu, 0, named("L4-6Q"), VFS[1])
+    assert model.perform(vgpu.place_vgpu, VFS[1], 3).placement == 3
+    with pytest.raises(OperationRefused, match="INVALID_ARGUMENT"):
+        model.perform(vgpu.place_vgpu, VFS[1], 0)
+    model.perform(vgpu.start_vm, VFS[1], VMS[0], 4711)
+    with pytest.raises(OperationRefused, match="IN_USE"):
+        model.perform(vgpu.place_vgpu, VFS[1], 2)
+
+
+def test_virtual_functions_of_a_vgpu_host_are_vfio_devices_on_the_nvidia_driver(model: NodeModel) -> None:
+    state = model.snapshot()
+    functions = [present for address, present in state.bus.functions.items() if str(address) in VFS]
+    numbers = [present.vfio_device for present in functions]
+    assert {present.driver for present in functions} == {"nvidia"}
+    assert sorted(number for number in numbers if number is not None) == list(range(24))
+    assert all(groups.is_viable(state.bus, present.iommu_group or 0) for present in functions)
+
+
+def test_a_type_stays_while_its_function_is_open(model: NodeModel) -> None:
+    model.perform(vgpu.create_vgpu, 0, named("L4-6Q"), VFS[0])
+    state, address = model.snapshot(), PciAddress.parse(VFS[0])
+    number = state.bus.functions[address].vfio_device
+    assert number is not None
+    opened = vfio.device_opened(state, number, 4711)
+    with pytest.raises(KernelRefused, match="4711"):
+        mediating.type_assigned(opened, address, 0)
+    assert mediating.type_assigned(state, address, 0).vgpus == ()
 
 
 def test_how_vgpus_share_a_gpu_cannot_change_while_there_are_any(model: NodeModel) -> None:

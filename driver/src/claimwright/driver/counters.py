@@ -12,15 +12,17 @@ from typing import Final
 
 from claimwright.dra.quantities import Quantity
 from claimwright.dra.slices import CounterConsumption, CounterSet
-from claimwright.driver.inventory import Gpu
-from claimwright.driver.ports import PartitionProfile, Placement
+from claimwright.driver.inventory import Gpu, VgpuHost
+from claimwright.driver.ports import PartitionProfile, Placement, VgpuPlace
 
-# A GPU without partitions is in one mode at a time: in a container, or in a virtual machine.
+# A GPU without partitions is in one mode at a time: in a container, or in virtual machines.
 _ONE_MODE: Final = {"mode": Quantity.parse("1")}
 
 
 def counter_set(gpu: Gpu) -> CounterSet:
     """Return the GPU's set; one that cannot be partitioned has a single counter, for the whole of it."""
+    if gpu.vgpus is not None and gpu.vgpus.mixed_sizes:
+        return CounterSet(_set_name(gpu), _vgpu_slots(range(len(slot_edges(gpu.vgpus)) - 1)))
     if gpu.mig is None or not gpu.mig.profiles:
         return CounterSet(_set_name(gpu), _ONE_MODE)
     slices = max(where.start + where.size for profile in gpu.mig.profiles for where in profile.placements)
@@ -40,6 +42,23 @@ def part(gpu: Gpu, profile: PartitionProfile, placement: Placement) -> tuple[Cou
     """Return what a partition consumes."""
     counters = {**_engine_quantities(engines(profile)), **_memory_slices(placement.slices)}
     return (CounterConsumption(_set_name(gpu), counters),)
+
+
+def vgpu_slots(gpu: Gpu, place: VgpuPlace) -> tuple[CounterConsumption, ...]:
+    """Return what a vGPU at its place consumes, where several sizes may share the GPU."""
+    return (CounterConsumption(_set_name(gpu), _vgpu_slots(slots_at(gpu, place))),)
+
+
+def slots_at(gpu: Gpu, place: VgpuPlace) -> range:
+    """Return the numbers of the slots that a place covers; a slot is what no place of the board divides."""
+    edges = slot_edges(gpu.vgpus) if gpu.vgpus is not None else ()
+    return range(edges.index(place.start), edges.index(place.start + place.size))
+
+
+def slot_edges(host: VgpuHost) -> tuple[int, ...]:
+    """Return where places begin and end, in NVML's units, which may be finer than any vGPU."""
+    places = {place for kind in host.types for place in kind.places}
+    return tuple(sorted({edge for place in places for edge in (place.start, place.start + place.size)}))
 
 
 def engines(profile: PartitionProfile) -> dict[str, int]:
@@ -81,6 +100,10 @@ def _engine_quantities(amounts: dict[str, int]) -> dict[str, Quantity]:
         name: Quantity.of_bytes(amount) if name == "memory" else Quantity.parse(str(amount))
         for name, amount in amounts.items()
     }
+
+
+def _vgpu_slots(slots: range) -> dict[str, Quantity]:
+    return {f"vgpu-slot-{number}": Quantity.parse("1") for number in slots}
 
 
 def _memory_slices(slices: range) -> dict[str, Quantity]:

@@ -47,6 +47,8 @@ class HeldDevice:
             return False
         if self.shares_with(other):
             return self.config != other.config
+        if self.kind != other.kind:
+            return True  # parts are in words of one kind: vGPUs and partitions do not share a GPU
         return not (self.parts and other.parts) or not self.parts.isdisjoint(other.parts)
 
     def shares_with(self, other: HeldDevice) -> bool:

@@ -1,4 +1,4 @@
-"""Feature gates: the community driver's names, stages and defaults, read from `A=true,B=false`.
+"""Feature gates: the community driver's names, stages and defaults, read from `A=true,B=false`; VGPUSupport is our own.
 
 All may be on at once. The community driver refuses some pairs (dynamic MIG with passthrough, MPS or health checks);
 here what excludes what is a matter of one GPU's state, not of the node's configuration.
@@ -27,6 +27,7 @@ DEFAULTS: Mapping[str, bool] = MappingProxyType(
         "NVMLDeviceHealthCheck": False,
         "PassthroughSupport": False,
         "TimeSlicingSettings": False,
+        "VGPUSupport": False,
     }
 )
 IMPLEMENTED = frozenset(
@@ -39,6 +40,7 @@ IMPLEMENTED = frozenset(
         "NVMLDeviceHealthCheck",
         "PassthroughSupport",
         "TimeSlicingSettings",
+        "VGPUSupport",
     }
 )
 # Gates of the logging library that the community driver accepts; harmless here.

@@ -25,6 +25,7 @@ from claimwright.driver.adapters import (
     NvmlPartitions,
     NvmlSession,
     NvmlUsage,
+    NvmlVgpus,
     WallClock,
 )
 from claimwright.driver.custody import Custody
@@ -37,19 +38,23 @@ from claimwright.driver.edits import (
     mig_node,
     mps_client,
     vfio_node,
+    vgpu_node,
 )
 from claimwright.driver.edits.driver_files import DriverFiles
 from claimwright.driver.edits.gpu_node import GpuNode
 from claimwright.driver.edits.mig_node import MigNode
 from claimwright.driver.edits.mps_client import MpsClient
 from claimwright.driver.edits.vfio_node import VfioNode
+from claimwright.driver.edits.vgpu_node import VgpuNode
 from claimwright.driver.entries import Entry
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.free_functions import FreeFunctions
 from claimwright.driver.gpu_driver import GpuDriver
 from claimwright.driver.health import HealthBoard, Listener, Notices, Physician, XidBook, XidPolicy
+from claimwright.driver.holdings import Holdings
 from claimwright.driver.http_endpoint import HttpEndpoint
-from claimwright.driver.inventory import Inventory, IsOwn, discover, keep_known, signature
+from claimwright.driver.inventory import Inventory, IsOwn, IsOwnVgpu, discover, keep_known, signature
 from claimwright.driver.journal import Journal
 from claimwright.driver.layout import Layout
 from claimwright.driver.machine import Machine, Watcher
@@ -58,11 +63,11 @@ from claimwright.driver.mps.daemon import MpsDaemons
 from claimwright.driver.mps.supervising import MpsSupervisor
 from claimwright.driver.ownership import Ownership
 from claimwright.driver.planning import Planner
-from claimwright.driver.ports import Clock, GpuEvents, Host, Mounts, Nvml, Partitions, Processes, Usage
+from claimwright.driver.ports import Clock, GpuEvents, Host, Mounts, Nvml, Partitions, Processes, Usage, Vgpus
 from claimwright.driver.probe_service import HealthServer
 from claimwright.driver.probing import probe_sockets
 from claimwright.driver.recent_errors import RecentErrors
-from claimwright.driver.recipes import DynamicMig, FullGpus, StaticMig, VfioGpus
+from claimwright.driver.recipes import DynamicMig, FullGpus, MdevVgpus, SriovVgpus, StaticMig, VfioGpus
 from claimwright.driver.recipes.recipe import AnyRecipe
 from claimwright.driver.resident_memory import give_back
 from claimwright.driver.restoring import Restorer, report_corruption
@@ -72,19 +77,23 @@ from claimwright.driver.steps import Toolbox
 from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
 from claimwright.driver.tools import community_mps, mps_daemon
-from claimwright.driver.tools.claim_spec import ClaimSpecTool
+from claimwright.driver.tools.claim_spec import ClaimSpecTool, nodes_in
 from claimwright.driver.tools.community_mps import CommunityMpsTool
 from claimwright.driver.tools.compute_mode import ComputeModeTool
 from claimwright.driver.tools.device_users import DeviceUsers
+from claimwright.driver.tools.mdev import MdevTool
 from claimwright.driver.tools.mig_mode import MigModeTool
 from claimwright.driver.tools.mig_partition import MigPartitionTool
 from claimwright.driver.tools.mps_daemon import MpsDaemonTool
 from claimwright.driver.tools.nvidia_smi import NvidiaSmi
 from claimwright.driver.tools.pci_drivers import PciDrivers
 from claimwright.driver.tools.persistence import PersistenceTool
+from claimwright.driver.tools.sriov_functions import SriovFunctionsTool
 from claimwright.driver.tools.time_slice import TimeSliceTool
 from claimwright.driver.tools.vfio_bind import VfioBindTool
 from claimwright.driver.tools.vfio_modules import VfioModules
+from claimwright.driver.tools.vgpu_type import VgpuTypeTool
+from claimwright.driver.tools.vgpu_users import VgpuUsers
 from claimwright.driver.watching import NodeWatch
 
 logger = logging.getLogger(__name__)
@@ -105,6 +114,7 @@ class Doors:
     events: GpuEvents
     partitions: Partitions
     usage: Usage
+    vgpus: Vgpus
     host: Host
     root: DriverRoot
     kube: Kube
@@ -123,6 +133,7 @@ def open_doors(settings: GpuPluginSettings) -> Doors:
         events=NvmlEvents(session),
         partitions=NvmlPartitions(session),
         usage=NvmlUsage(session),
+        vgpus=NvmlVgpus(session),
         host=HostTree(settings.host_root),
         root=root,
         kube=Kube.connect(settings.kubeconfig, user_agent=GPU_DRIVER),
@@ -185,14 +196,21 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         await custody.begin(timeout_seconds=_PREDECESSOR_SECONDS)
         # Until the journal is read, any partition may be the driver's own where it makes some.
         dynamic = settings.feature_gates["DynamicMIG"]
-        inventory = await asyncio.to_thread(_discover, doors, lambda _gpu, _partition: dynamic)
+        vgpus = settings.feature_gates["VGPUSupport"]
+        inventory = await asyncio.to_thread(
+            _discover, doors, lambda _gpu, _partition: dynamic, (lambda _carrier: True) if vgpus else None
+        )
         _log_inventory(inventory)
         metrics = Metrics(GPU_DRIVER, settings.node_name)
-        stock = Stock(recipes(settings.feature_gates, settings.shares), inventory)
+        holdings = Holdings()
+        functions = FreeFunctions(
+            doors.host, doors.clock, holdings, functools.partial(nodes_in, settings.cdi_root)
+        )
+        stock = Stock(recipes(settings.feature_gates, settings.shares, functions), inventory)
         planner = Planner(GPU_DRIVER, settings.node_name, stock, settings.feature_gates)
         watchers: list[Watcher] = [metrics.count_devices]
-        machine = await _machine(settings, doors, planner, watchers, metrics)
-        reader = NodeReader(doors, Ownership(lambda: machine.entries))
+        machine = await _machine(settings, doors, planner, watchers, metrics, holdings=holdings)
+        reader = NodeReader(doors, Ownership(lambda: machine.entries), vgpus=vgpus)
         watchers.append(reader.ownership.changed)
         stock.renew(await asyncio.to_thread(reader.read, stock.inventory))
         for gpu in stock.unoffered():
@@ -230,11 +248,14 @@ async def _machine(
     planner: Planner,
     watchers: Sequence[Watcher],
     metrics: Metrics,
+    *,
+    holdings: Holdings,
 ) -> Machine:
     """Return what prepares and releases, recovered before anybody is served."""
-    able = toolbox(settings, doors, planner.stock.inventory)
+    able = toolbox(settings, doors, planner.stock.inventory, holdings)
     journal, entries = await _remembered(settings, doors, planner, able)
     machine = Machine(journal, able, entries, on_change=_tell_all(watchers), on_step=metrics.step)
+    holdings.entries = lambda: machine.entries
     await _recover(settings, doors, machine)
     return machine
 
@@ -280,9 +301,22 @@ async def _remembered(
     return _open_journal(settings.journal, boot_id, entries), remembered.entries
 
 
-def recipes(gates: FeatureGates, shares: Shares = NO_SHARES) -> tuple[AnyRecipe, ...]:
-    """Return the recipes of this driver; devices are published in their order."""
-    return (FullGpus(gates, shares), StaticMig(gates, shares), DynamicMig(gates, shares), VfioGpus(gates))
+def recipes(
+    gates: FeatureGates, shares: Shares = NO_SHARES, functions: FreeFunctions | None = None
+) -> tuple[AnyRecipe, ...]:
+    """Return the recipes of this driver; devices are published in their order.
+
+    Without `functions` to choose from there are no vGPUs on virtual functions.
+    """
+    on_functions = () if functions is None else (SriovVgpus(gates, functions),)
+    return (
+        FullGpus(gates, shares),
+        StaticMig(gates, shares),
+        DynamicMig(gates, shares),
+        MdevVgpus(gates),
+        *on_functions,
+        VfioGpus(gates),
+    )
 
 
 def edits(installation: Installation, partitions: Partitions, clock: Clock, mps_dir: Path) -> EditBook:
@@ -294,30 +328,38 @@ def edits(installation: Installation, partitions: Partitions, clock: Clock, mps_
             mig_node.NAME: MigNode(installation, partitions),
             vfio_node.NAME: VfioNode(installation.host),
             mps_client.NAME: MpsClient(mps_dir),
+            vgpu_node.NAME: VgpuNode(installation.host),
         }
     )
 
 
-def toolbox(settings: GpuPluginSettings, doors: Doors, inventory: Inventory) -> Toolbox:
-    """Return what does the steps on this node."""
+def toolbox(
+    settings: GpuPluginSettings, doors: Doors, inventory: Inventory, holdings: Holdings | None = None
+) -> Toolbox:
+    """Return what does the steps on this node; `holdings` tells what claims hold already."""
     installation = _installation(settings, doors, inventory)
-    return tools(settings, doors, edits(installation, doors.partitions, doors.clock, settings.mps_dir))
+    book = edits(installation, doors.partitions, doors.clock, settings.mps_dir)
+    return tools(settings, doors, book, holdings or Holdings())
 
 
-def tools(settings: GpuPluginSettings, doors: Doors, book: EditBook) -> Toolbox:
+def tools(settings: GpuPluginSettings, doors: Doors, book: EditBook, holdings: Holdings) -> Toolbox:
     """Return what does the steps."""
     modules = VfioModules(doors.host, doors.processes, settings.host_root)
     users = DeviceUsers(doors.host, doors.usage)
     nvidia_smi = NvidiaSmi(doors.root, doors.processes)
+    vgpu_users = VgpuUsers(doors.vgpus, users)
     return Toolbox(
         ClaimSpecTool(settings.cdi_root, book),
         ComputeModeTool(nvidia_smi),
+        MdevTool(doors.host, vgpu_users),
         MigModeTool(doors.partitions),
         MigPartitionTool(doors.partitions),
         TimeSliceTool(nvidia_smi),
         PersistenceTool(doors.usage),
         _mps_tool(settings, doors),
+        SriovFunctionsTool(doors.host, holdings),
         VfioBindTool(doors.host, PciDrivers(doors.host), modules, users),
+        VgpuTypeTool(doors.host, vgpu_users),
         CommunityMpsTool(doors.kube, settings.namespace, settings.mps_dir, doors.processes, nvidia_smi),
     )
 
@@ -410,17 +452,18 @@ async def _in_background(name: str, work: Coroutine[Any, Any, None]) -> AsyncIte
 
 
 class NodeReader:
-    """Reads this node, with what the driver knows of its own partitions."""
+    """Reads this node, with what the driver knows of its own partitions and vGPUs."""
 
-    def __init__(self, doors: Doors, ownership: Ownership) -> None:
+    def __init__(self, doors: Doors, ownership: Ownership, *, vgpus: bool) -> None:
         self._doors = doors
+        self._vgpus = vgpus
         self.ownership = ownership
 
     def read(self, before: Inventory) -> Inventory:
         """Read the node; GPUs of `before` that are here and that NVML does not describe stay in."""
         held = self.ownership.hardware()
-        with self.ownership.window() as is_own:
-            now = _discover(self._doors, is_own)
+        with self.ownership.window() as own:
+            now = _discover(self._doors, own.partition, own.vgpu if self._vgpus else None)
         return keep_known(now, before, self._doors.host, held | self.ownership.hardware())
 
     def signature(self) -> tuple[str, ...]:
@@ -499,8 +542,8 @@ def _listener(events: GpuEvents, watching: NodeWatch) -> Listener:
     )
 
 
-def _discover(doors: Doors, is_own: IsOwn) -> Inventory:
-    return discover(doors.nvml, doors.host, is_own)
+def _discover(doors: Doors, is_own: IsOwn, is_own_vgpu: IsOwnVgpu | None) -> Inventory:
+    return discover(doors.nvml, doors.host, is_own, is_own_vgpu)
 
 
 def _log_inventory(inventory: Inventory) -> None:

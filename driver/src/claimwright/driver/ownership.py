@@ -1,24 +1,36 @@
-"""Whose partitions are whose, while the hardware is read and claims come and go."""
+"""Whose partitions and vGPUs are whose, while the hardware is read and claims come and go."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
 
 from claimwright.driver.entries import Entry
-from claimwright.driver.inventory import IsOwn
+from claimwright.driver.inventory import IsOwn, IsOwnVgpu
 from claimwright.driver.ports import Partition
-from claimwright.driver.tools import mig_partition
+from claimwright.driver.tools import mdev, mig_partition, vgpu_type
 from claimwright.driver.tools.mig_partition import made_by
 
-_Made = tuple[str, int, int]
+# A partition by GPU, profile and place; a vGPU by the uuid or virtual function that carries it.
+_Made = tuple[str, int, int] | str
+_CARRIERS: Final = {mdev.TOOL: "uuid", vgpu_type.TOOL: "function"}
+
+
+@dataclass(frozen=True)
+class Own:
+    """Tells what is the driver's own."""
+
+    partition: IsOwn
+    vgpu: IsOwnVgpu
 
 
 class Ownership:
-    """Knows the driver's own partitions by the steps of the claims that it holds.
+    """Knows the driver's own partitions and vGPUs by the steps of the claims that it holds.
 
     A reading takes a while: a partition that a claim made or left in that time must not pass for somebody else's.
-    So within a `window` every partition counts as own that was so at any moment of it.
+    So within a `window` every one counts as own that was so at any moment of it.
     """
 
     def __init__(self, entries: Callable[[], Iterable[Entry]]) -> None:
@@ -37,17 +49,16 @@ class Ownership:
         return frozenset(held.hardware for entry in self._entries() for held in entry.devices)
 
     @contextmanager
-    def window(self) -> Iterator[IsOwn]:
-        """Tell own partitions while the hardware is read."""
+    def window(self) -> Iterator[Own]:
+        """Tell own partitions and vGPUs while the hardware is read."""
         seen = _made(self._entries())
         self._windows.append(seen)
 
-        def was_own(gpu: str, partition: Partition) -> bool:
-            key = (gpu, partition.profile_id, partition.placement.start)
+        def was_own(key: _Made) -> bool:
             return key in seen or key in _made(self._entries())
 
         try:
-            yield was_own
+            yield Own(lambda gpu, partition: was_own(_key(gpu, partition)), was_own)
         finally:
             self._windows.remove(seen)
 
@@ -55,8 +66,22 @@ class Ownership:
 def is_own(entries: Iterable[Entry]) -> IsOwn:
     """Tell own partitions by the steps of the claims that are held now."""
     made = _made(entries)
-    return lambda gpu, partition: (gpu, partition.profile_id, partition.placement.start) in made
+    return lambda gpu, partition: _key(gpu, partition) in made
+
+
+def is_own_vgpu(entries: Iterable[Entry]) -> IsOwnVgpu:
+    """Tell own vGPUs likewise."""
+    made = _made(entries)
+    return lambda carrier: carrier in made
+
+
+def _key(gpu: str, partition: Partition) -> _Made:
+    return gpu, partition.profile_id, partition.placement.start
 
 
 def _made(entries: Iterable[Entry]) -> set[_Made]:
-    return {made_by(step) for entry in entries for step in entry.steps if step.tool == mig_partition.TOOL}
+    steps = [step for entry in entries for step in entry.steps]
+    partitions = {made_by(step) for step in steps if step.tool == mig_partition.TOOL}
+    return partitions | {
+        str(step.arguments[_CARRIERS[step.tool]]) for step in steps if step.tool in _CARRIERS
+    }

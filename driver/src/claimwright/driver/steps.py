@@ -31,7 +31,10 @@ class Step:
     arguments: Mapping[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.tool}({', '.join(f'{name}={value}' for name, value in self.arguments.items())})"
+        # By name: steps are compared as text, and the journal gives arguments back in its own order.
+        return (
+            f"{self.tool}({', '.join(f'{name}={value}' for name, value in sorted(self.arguments.items()))})"
+        )
 
 
 class Tool(Protocol):

@@ -3,7 +3,14 @@
 from claimwright.driver.adapters.clock import WallClock
 from claimwright.driver.adapters.host import HostTree
 from claimwright.driver.adapters.mounts import KernelMounts
-from claimwright.driver.adapters.nvml import NvmlEvents, NvmlLibrary, NvmlPartitions, NvmlSession, NvmlUsage
+from claimwright.driver.adapters.nvml import (
+    NvmlEvents,
+    NvmlLibrary,
+    NvmlPartitions,
+    NvmlSession,
+    NvmlUsage,
+    NvmlVgpus,
+)
 from claimwright.driver.adapters.processes import ChildProcesses
 
 __all__ = [
@@ -15,5 +22,6 @@ __all__ = [
     "NvmlPartitions",
     "NvmlSession",
     "NvmlUsage",
+    "NvmlVgpus",
     "WallClock",
 ]

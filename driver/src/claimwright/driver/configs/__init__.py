@@ -12,6 +12,7 @@ from claimwright.driver.configs.kinds import DRIVERS, KINDS, decode
 from claimwright.driver.configs.mig import MigDeviceConfig
 from claimwright.driver.configs.selection import Offered, config_for, offered_by
 from claimwright.driver.configs.vfio import VfioDeviceConfig
+from claimwright.driver.configs.vgpu import VgpuDeviceConfig
 
 __all__ = [
     "DRIVERS",
@@ -23,6 +24,7 @@ __all__ = [
     "MigDeviceConfig",
     "Offered",
     "VfioDeviceConfig",
+    "VgpuDeviceConfig",
     "config_for",
     "decode",
     "keep_duplicates",

@@ -12,6 +12,7 @@ from claimwright.driver.configs.gpu import GpuConfig
 from claimwright.driver.configs.mig import MigDeviceConfig
 from claimwright.driver.configs.quoting import shown
 from claimwright.driver.configs.vfio import VfioDeviceConfig
+from claimwright.driver.configs.vgpu import VgpuDeviceConfig
 from claimwright.driver.errors import ClaimRefused
 
 KINDS: Final[Mapping[str, type[Config]]] = {
@@ -20,6 +21,7 @@ KINDS: Final[Mapping[str, type[Config]]] = {
         GpuConfig,
         MigDeviceConfig,
         VfioDeviceConfig,
+        VgpuDeviceConfig,
         ComputeDomainChannelConfig,
         ComputeDomainDaemonConfig,
     )

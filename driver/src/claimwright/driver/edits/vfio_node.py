@@ -35,35 +35,41 @@ class VfioNode:
     host: Host
 
     def __call__(self, call: EditCall) -> ContainerEdits:
-        """Return the nodes; StepFailed when one is not there.
-
-        Who prefers IOMMUFD gets the older interface where the kernel, or this GPU's driver, has no IOMMUFD.
-        """
+        """Return the nodes; StepFailed when one is not there."""
         address = str(call["address"])
-        cdev = self._cdev(address) if call["iommufd"] and self.host.kind(_IOMMU) is not None else None
-        paths = [self._group(address) if cdev is None else cdev]
-        if call["api"]:
-            paths.insert(0, _VFIO / "vfio" if cdev is None else _IOMMU)
-        return ContainerEdits(
-            env=("NVIDIA_VISIBLE_DEVICES=void",),
-            device_nodes=tuple(self._node(path, address) for path in paths),
+        return vfio_edits(self.host, PCI_DEVICES / address, call, f"GPU {address}")
+
+
+def vfio_edits(host: Host, folder: PurePosixPath, call: EditCall, what: str) -> ContainerEdits:
+    """Return the nodes of the device with this sysfs folder, called `what` in errors.
+
+    Who prefers IOMMUFD gets the older interface where the kernel, or this device's driver, has no IOMMUFD.
+    """
+    cdev = _cdev(host, folder) if call["iommufd"] and host.kind(_IOMMU) is not None else None
+    paths = [_group(host, folder, what) if cdev is None else cdev]
+    if call["api"]:
+        paths.insert(0, _VFIO / "vfio" if cdev is None else _IOMMU)
+    nodes = tuple(_node(host, path, what) for path in paths)
+    return ContainerEdits(env=("NVIDIA_VISIBLE_DEVICES=void",), device_nodes=nodes)
+
+
+def _cdev(host: Host, folder: PurePosixPath) -> PurePosixPath | None:
+    names = host.entries(folder / "vfio-dev")
+    return _VFIO / "devices" / names[0] if names else None
+
+
+def _group(host: Host, folder: PurePosixPath, what: str) -> PurePosixPath:
+    link = host.read_link(folder / "iommu_group")
+    if link is None:
+        raise StepFailed(f"{what} is in no IOMMU group; is the IOMMU enabled in the kernel?")
+    return _VFIO / link.rpartition("/")[2]
+
+
+def _node(host: Host, path: PurePosixPath, what: str) -> DeviceNode:
+    kind = host.kind(path)
+    if kind is None or not kind.is_character_device:
+        raise StepFailed(
+            f"device node {path} of {what} does not exist: no virtual machine could open it. Are the kernel modules "
+            "that make it loaded (vfio_pci, or nvidia_vgpu_vfio for vGPUs), and does the driver see the host's /dev?"
         )
-
-    def _cdev(self, address: str) -> PurePosixPath | None:
-        names = self.host.entries(PCI_DEVICES / address / "vfio-dev")
-        return _VFIO / "devices" / names[0] if names else None
-
-    def _group(self, address: str) -> PurePosixPath:
-        link = self.host.read_link(PCI_DEVICES / address / "iommu_group")
-        if link is None:
-            raise StepFailed(f"GPU {address} is in no IOMMU group; is the IOMMU enabled in the kernel?")
-        return _VFIO / link.rpartition("/")[2]
-
-    def _node(self, path: PurePosixPath, address: str) -> DeviceNode:
-        kind = self.host.kind(path)
-        if kind is None or not kind.is_character_device:
-            raise StepFailed(
-                f"device node {path} of GPU {address} does not exist: no virtual machine could open the GPU. Is the "
-                "kernel module vfio_pci loaded with its parts, and does the driver see the host's /dev?"
-            )
-        return DeviceNode(str(path), type="c", major=kind.major, minor=kind.minor)
+    return DeviceNode(str(path), type="c", major=kind.major, minor=kind.minor)

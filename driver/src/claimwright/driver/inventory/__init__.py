@@ -16,16 +16,20 @@ from claimwright.driver.inventory.gpus import Gpu, Inventory, LeftOut, NearestNi
 from claimwright.driver.inventory.keeping import keep_known
 from claimwright.driver.inventory.signature import signature
 from claimwright.driver.inventory.spellings import pci_address, semantic_version
+from claimwright.driver.inventory.vgpus import ExistingVgpu, IsOwnVgpu, VgpuHost
 
 __all__ = [
     "PCI_DEVICES",
+    "ExistingVgpu",
     "Gpu",
     "Inventory",
     "Iommu",
     "IsOwn",
+    "IsOwnVgpu",
     "LeftOut",
     "NearestNic",
     "PciFunction",
+    "VgpuHost",
     "discover",
     "driver_of",
     "gpu_functions",

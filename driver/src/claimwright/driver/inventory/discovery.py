@@ -21,6 +21,7 @@ from claimwright.driver.inventory.spellings import (
     semantic_version,
 )
 from claimwright.driver.inventory.topology import nearest_nic, network_cards
+from claimwright.driver.inventory.vgpus import IsOwnVgpu, vgpu_host
 from claimwright.driver.ports import GpuReading, Host, NodeReading, Nvml, Partition, UnreadableGpu
 
 # A DGX Station drives its screen with a GPU that takes no compute work.
@@ -30,10 +31,17 @@ _DISPLAY_ADAPTERS = ("DGX Display", "NVIDIA DGX Display")
 IsOwn: TypeAlias = Callable[[str, Partition], bool]
 
 
-def discover(nvml: Nvml, host: Host, is_own: IsOwn = lambda _gpu, _partition: False) -> Inventory:
+def discover(
+    nvml: Nvml,
+    host: Host,
+    is_own: IsOwn = lambda _gpu, _partition: False,
+    is_own_vgpu: IsOwnVgpu | None = None,
+) -> Inventory:
     """Read the node once; NodeUnusable when NVML is unusable or names an impossible PCI address.
 
-    `is_own` tells, by the uuid of the GPU, whether a partition that exists was made by this driver.
+    `is_own` tells, by the uuid of the GPU, whether a partition that exists was made by this driver; `is_own_vgpu` does
+    so for a vGPU, by the uuid of its mediated device or the address of its virtual function; without it nobody looks
+    for vGPUs.
     """
     reading = nvml.read()
     offered = [gpu for gpu in reading.gpus if isinstance(gpu, GpuReading) and _why_not(gpu) is None]
@@ -41,7 +49,9 @@ def discover(nvml: Nvml, host: Host, is_own: IsOwn = lambda _gpu, _partition: Fa
     return Inventory(
         driver_version=reading.driver_version,
         cuda_driver_version=_cuda_version(reading.cuda_driver_version),
-        gpus=tuple(_place(gpu, host, is_own, nics) for gpu in sorted(offered, key=lambda gpu: gpu.minor)),
+        gpus=tuple(
+            _place(gpu, host, is_own, is_own_vgpu, nics) for gpu in sorted(offered, key=lambda gpu: gpu.minor)
+        ),
         left_out=_left_out(reading),
         functions=gpu_functions(host),
         iommu=read_iommu(host),
@@ -49,7 +59,9 @@ def discover(nvml: Nvml, host: Host, is_own: IsOwn = lambda _gpu, _partition: Fa
     )
 
 
-def _place(gpu: GpuReading, host: Host, is_own: IsOwn, nics: Mapping[str, str]) -> Gpu:
+def _place(
+    gpu: GpuReading, host: Host, is_own: IsOwn, is_own_vgpu: IsOwnVgpu | None, nics: Mapping[str, str]
+) -> Gpu:
     address = pci_address(gpu.pci_bus_id)
     link = host.read_link(PCI_DEVICES / address)
     mode = gpu.addressing_mode
@@ -68,6 +80,7 @@ def _place(gpu: GpuReading, host: Host, is_own: IsOwn, nics: Mapping[str, str]) 
         addressing_mode=None if mode is None else ADDRESSING_MODES.get(mode),
         mig=gpu.mig,
         foreign=tuple(partition for partition in partitions if not is_own(gpu.uuid, partition)),
+        vgpus=vgpu_host(host, address, gpu, is_own_vgpu),
         fabric=gpu.fabric,
         nvlink_group=min((address, *map(pci_address, gpu.nvlink_peers))) if gpu.nvlink_peers else None,
         nearest_nic=nearest_nic(link, nics),

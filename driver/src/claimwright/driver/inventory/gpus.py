@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from claimwright.driver.inventory.functions import Iommu, PciFunction
+from claimwright.driver.inventory.vgpus import VgpuHost
 from claimwright.driver.ports import ConditionReading, FabricReading, MigReading, Partition, UnreadableGpu
 
 _RESET_TO_SWITCH: Final = ("Ampere",)
@@ -39,6 +40,7 @@ class Gpu:
     mig: MigReading | None = None
     # Partitions that somebody else made; this driver neither gives their place away nor removes them.
     foreign: tuple[Partition, ...] = ()
+    vgpus: VgpuHost | None = None
     # Where it is: its NVLink fabric, the GPUs that it reaches over NVLink (named by their first), its network card.
     fabric: FabricReading | None = None
     nvlink_group: str | None = None
@@ -64,6 +66,11 @@ class Gpu:
     def switches_mig(self) -> bool:
         """Whether MIG mode changes at once; before Hopper it takes a reset of the GPU."""
         return self.mig is not None and self.architecture not in _RESET_TO_SWITCH
+
+    @property
+    def carries_foreign_vgpus(self) -> bool:
+        """Whether somebody else has put vGPUs on it, which leaves neither the whole GPU nor partitions to give."""
+        return self.vgpus is not None and bool(self.vgpus.foreign)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from claimwright.driver.inventory.functions import PCI_DEVICES
+from claimwright.driver.inventory.vgpus import MDEV_DEVICES
 from claimwright.driver.ports import Host
 
 _PROC: Final = PurePosixPath("/proc/driver/nvidia")
@@ -19,7 +20,7 @@ _DRIVERS: Final = PurePosixPath("/sys/bus/pci/drivers")
 
 
 def signature(host: Host) -> tuple[str, ...]:
-    """Return words that change when a GPU comes or goes, changes its driver, or is cut; else they stay."""
+    """Return words that change when a GPU comes or goes, changes its driver, is cut or hosts; else they stay."""
     return tuple(_words(host))
 
 
@@ -30,6 +31,7 @@ def _words(host: Host) -> Iterator[str]:
     yield from host.entries(_DRIVERS / "nvidia")
     yield from host.entries(_DRIVERS / "vfio-pci")
     yield from host.entries(_PROC / "gpus")
+    yield from host.entries(MDEV_DEVICES)
     for gpu in host.entries(_CAPABILITIES):
         if gpu.startswith("gpu"):
             for instance in host.entries(_CAPABILITIES / gpu / "mig"):

@@ -26,6 +26,7 @@ from claimwright.driver.ports.partitions import (
 )
 from claimwright.driver.ports.processes import Finished, Processes, ProcessId, View
 from claimwright.driver.ports.usage import GpuClient, Usage
+from claimwright.driver.ports.vgpus import RunningVgpu, VgpuPlace, VgpuReading, Vgpus, VgpuType
 
 __all__ = [
     "Clock",
@@ -50,8 +51,13 @@ __all__ = [
     "Placement",
     "ProcessId",
     "Processes",
+    "RunningVgpu",
     "UnreadableGpu",
     "Usage",
+    "VgpuPlace",
+    "VgpuReading",
+    "VgpuType",
+    "Vgpus",
     "View",
     "Watch",
 ]

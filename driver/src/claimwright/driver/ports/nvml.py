@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from claimwright.driver.ports.partitions import MigReading
+from claimwright.driver.ports.vgpus import VgpuReading
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class GpuReading:
 
     `brand` and `architecture` are nvml.h's enumerators, `pci_bus_id` is NVML's own spelling
     (eight hexadecimal digits of domain), `memory_bytes` the total including what is reserved; `mig` is None on
-    GPUs that cannot be partitioned. `nvlink_peers` are the GPUs that it reaches over NVLink, spelled likewise.
+    GPUs that cannot be partitioned, `vgpus` on GPUs that
+    host none. `nvlink_peers` are the GPUs that it reaches over NVLink, spelled likewise.
     """
 
     minor: int
@@ -60,6 +62,7 @@ class GpuReading:
     memory_bytes: int | None = None
     addressing_mode: int | None = None
     mig: MigReading | None = None
+    vgpus: VgpuReading | None = None
     fabric: FabricReading | None = None
     nvlink_peers: tuple[str, ...] = ()
     condition: ConditionReading = ConditionReading()

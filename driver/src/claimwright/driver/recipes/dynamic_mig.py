@@ -68,13 +68,18 @@ class DynamicMig:
 
 
 def _places(gpu: Gpu) -> Iterator[MigDevice]:
-    if gpu.mig is None or not (gpu.switches_mig or gpu.mig.enabled):
+    if gpu.mig is None or not (gpu.switches_mig or gpu.mig.enabled) or _is_for_vgpus(gpu):
         return
     taken = {number for partition in gpu.foreign for number in partition.placement.slices}
     for profile in gpu.mig.profiles:
         for placement in profile.placements:
             if taken.isdisjoint(placement.slices):
                 yield MigDevice(gpu, profile, placement)
+
+
+def _is_for_vgpus(gpu: Gpu) -> bool:
+    """Whether it carries vGPUs of others, or an administrator lets several sizes share it, which counts in slots."""
+    return gpu.carries_foreign_vgpus or (gpu.vgpus is not None and gpu.vgpus.mixed_sizes)
 
 
 def _cut(device: MigDevice) -> Iterator[Step]:

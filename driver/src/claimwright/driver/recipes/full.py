@@ -52,7 +52,7 @@ class FullGpus:
                 device = describe(
                     gpu, inventory, list_numa=self._list_numa, partitionable=self._partitions(gpu)
                 )
-                if self._partitions(gpu) or self._passed_through:
+                if self._partitions(gpu) or self._passed_through or gpu.vgpus is not None:
                     device = replace(device, consumes_counters=counters.whole(gpu))
                 yield Offer(self._shares.of(device), self, hardware=gpu.pci_bus_id, source=gpu)
 
@@ -76,6 +76,8 @@ class FullGpus:
         return self._dynamic and gpu.switches_mig
 
     def _is_available(self, gpu: Gpu) -> bool:
+        if gpu.carries_foreign_vgpus:
+            return False
         if self._partitions(gpu):
             return not gpu.foreign
         return gpu.mig is None or not gpu.mig.enabled

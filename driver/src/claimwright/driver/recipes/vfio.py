@@ -140,4 +140,6 @@ def _obstacle(device: VfioDevice, inventory: Inventory) -> str | None:
     gpu: Gpu | None = inventory.gpu_at(device.function.address)
     if gpu is not None and gpu.foreign:
         return f"{gpu.device_name} has partitions that this driver did not make"
+    if gpu is not None and gpu.carries_foreign_vgpus:
+        return f"{gpu.device_name} carries vGPUs that this driver did not make"
     return obstacle(device.function, inventory.iommu)

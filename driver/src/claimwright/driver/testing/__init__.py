@@ -15,6 +15,7 @@ from claimwright.driver.testing.pci_bus import MemoryPciBus
 from claimwright.driver.testing.processes import ScriptedProcesses
 from claimwright.driver.testing.stub_node import StubNode, build_stub_node
 from claimwright.driver.testing.usage import MemoryUsage
+from claimwright.driver.testing.vgpus import MemoryVgpus, vgpu_types
 from claimwright.driver.testing.waiting import wait_until
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "MemoryPartitions",
     "MemoryPciBus",
     "MemoryUsage",
+    "MemoryVgpus",
     "ScriptedProcesses",
     "StubNode",
     "allocated_gpus",
@@ -35,5 +37,6 @@ __all__ = [
     "h100_profiles",
     "hgx_h100_host",
     "hgx_h100_nvml",
+    "vgpu_types",
     "wait_until",
 ]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from claimwright.dra.kube import DEPLOYMENTS, RESOURCE_CLAIMS
-from claimwright.driver.configs.decoding import API_VERSION
+from claimwright.driver.configs import KINDS
 from claimwright.driver.entries import Entry, State
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.journal import DiskFile
@@ -36,6 +36,9 @@ CONFIGS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     },
     "MigDeviceConfig": {
         "MPS": {"sharing": {"strategy": "MPS", "mpsConfig": {"defaultActiveThreadPercentage": 50}}},
+    },
+    "VgpuDeviceConfig": {
+        "API device": {"iommu": {"enableAPIDevice": True}},
     },
     "VfioDeviceConfig": {
         "IOMMUFD": {"iommu": {"backendPolicy": "PreferIommuFD", "enableAPIDevice": True}},
@@ -141,14 +144,16 @@ def _fits_beside(one: AnyOffer, other: AnyOffer) -> bool:
 def _configs(offer: AnyOffer) -> dict[str, Mapping[str, Any] | None]:
     kind = offer.recipe.config
     asked = CONFIGS.get(kind, {}).items()
-    return {"": None, **{name: {"apiVersion": API_VERSION, "kind": kind, **body} for name, body in asked}}
+    version = KINDS[kind].api_version
+    return {"": None, **{name: {"apiVersion": version, "kind": kind, **body} for name, body in asked}}
 
 
 def points(node: MemoryNode, scenario: Scenario) -> list[str]:
     """Return the points of a scenario in order; none when the claim is refused."""
     fate = Fate()
-    _hand_over(node, scenario)
     try:
+        asyncio.run(_neighbourhood(node, scenario))
+        _hand_over(node, scenario)
         asyncio.run(_live(node, scenario, fate))
     except ClaimRefused:
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 from claimwright.driver.ports import FileKind
@@ -22,6 +22,7 @@ class MemoryHost:
         self.files = {PurePosixPath(path): text for path, text in (files or {}).items()}
         self.links = {PurePosixPath(path): target for path, target in (links or {}).items()}
         self.devices = {PurePosixPath(path): numbers for path, numbers in (devices or {}).items()}
+        self._stores: dict[PurePosixPath, Callable[[str], None]] = {}
 
     def kind(self, path: PurePosixPath) -> FileKind | None:
         """Return what `path` is, following links; None when it does not exist."""
@@ -51,4 +52,11 @@ class MemoryHost:
         """Replace the text of a file that is there."""
         if path not in self.files:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
-        self.files[path] = text
+        if path in self._stores:
+            self._stores[path](text)
+        else:
+            self.files[path] = text
+
+    def on_write(self, path: PurePosixPath, store: Callable[[str], None]) -> None:
+        """Let a file act when it is written, as sysfs does: `store` changes the host, or raises OSError."""
+        self._stores[path] = store

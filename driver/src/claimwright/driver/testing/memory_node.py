@@ -10,7 +10,7 @@ import copy
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -21,10 +21,12 @@ from claimwright.driver import gpu_plugin
 from claimwright.driver.commands.gpu_plugin import gpu_plugin as command
 from claimwright.driver.commands.gpu_plugin import settings_of
 from claimwright.driver.driver_root import DriverRoot
-from claimwright.driver.inventory import Inventory, discover, pci_address
+from claimwright.driver.free_functions import FreeFunctions
+from claimwright.driver.holdings import Holdings
+from claimwright.driver.inventory import Inventory, IsOwn, IsOwnVgpu, discover, pci_address
 from claimwright.driver.journal import DiskFile, Journal, JournalFile
 from claimwright.driver.machine import Machine
-from claimwright.driver.ownership import is_own
+from claimwright.driver.ownership import is_own, is_own_vgpu
 from claimwright.driver.planning import Planner
 from claimwright.driver.ports import (
     ComputeInstance,
@@ -47,11 +49,16 @@ from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_ho
 from claimwright.driver.testing.partitions import MemoryPartitions, h100_profiles
 from claimwright.driver.testing.pci_bus import MemoryPciBus
 from claimwright.driver.testing.usage import MemoryUsage
+from claimwright.driver.testing.vgpus import MemoryVgpus, vgpu_types
 
 NODE: Final = "node-a"
 BOOT: Final = "6a1f0c5e-0000-4000-8000-000000000001"
-# GPU 2 was cut by an administrator, GPU 3 cannot be cut.
-CUTTABLE, CUT, PLAIN = (0, 1), 2, 3
+# GPU 2 was cut by an administrator, GPU 3 cannot be cut; GPU 4 hosts vGPUs on mediated devices, GPU 5 on functions.
+CUTTABLE, CUT, PLAIN, MEDIATED, VIRTUAL = (0, 1), 2, 3, 4, 5
+_VGPUS: Final = {
+    MEDIATED: replace(vgpu_types(), on_functions=False),
+    VIRTUAL: vgpu_types(mixed=True, first=400),
+}
 _CAPABILITY: Final = re.compile(r"/proc/driver/nvidia/capabilities/gpu(\d+)/mig/gi(\d+)(?:/ci(\d+))?/access")
 _ADMINS: Final = Partition(90, 9, Placement(4, 4), (ComputeInstance(0, "MIG-00000090"),))
 
@@ -107,14 +114,17 @@ class MemoryNode:
         file: Callable[[Path], JournalFile] = DiskFile,
     ) -> Started:
         """Start the driver without recovering: as a process that has just read its journal."""
-        planner = self._planner(lambda _gpu, _partition: True)
+        holdings = Holdings()
+        planner = self._planner(lambda _gpu, _partition: True, lambda _carrier: True, holdings)
         able = gpu_plugin.toolbox(self.settings, self.doors, planner.stock.inventory)
         remembered = await self._restorer(planner, able).remember()
         entries = tuple(remembered.entries.values())
-        planner = self._planner(is_own(entries))
+        planner = self._planner(is_own(entries), is_own_vgpu(entries), holdings)
         journal = Journal(file(self.settings.journal), driver=GPU_DRIVER, boot_id=BOOT, entries=entries)
-        toolbox = Toolbox(*map(wrap, gpu_plugin.toolbox(self.settings, self.doors, planner.stock.inventory)))
+        tools = gpu_plugin.toolbox(self.settings, self.doors, planner.stock.inventory, holdings)
+        toolbox = Toolbox(*map(wrap, tools))
         machine = Machine(journal, toolbox, remembered.entries)
+        holdings.entries = lambda: machine.entries
         return Started(machine, planner, toolbox, journal, remembered.problem)
 
     def sweep(self, started: Started) -> None:
@@ -152,9 +162,12 @@ class MemoryNode:
             "deployments": [item["metadata"]["name"] for item in self.api.objects(DEPLOYMENTS)],
         }
 
-    def _planner(self, is_own: Any) -> Planner:  # noqa: ANN401  see IsOwn
-        inventory: Inventory = discover(self.doors.nvml, self.doors.host, is_own)
-        stock = Stock(gpu_plugin.recipes(self.settings.feature_gates, self.settings.shares), inventory)
+    def _planner(self, partition: IsOwn, vgpu: IsOwnVgpu, holdings: Holdings) -> Planner:
+        inventory: Inventory = discover(self.doors.nvml, self.doors.host, partition, vgpu)
+        functions = FreeFunctions(self.doors.host, self.doors.clock, holdings)
+        stock = Stock(
+            gpu_plugin.recipes(self.settings.feature_gates, self.settings.shares, functions), inventory
+        )
         return Planner(GPU_DRIVER, NODE, stock, self.settings.feature_gates)
 
     def _restorer(self, planner: Planner, able: Toolbox) -> Restorer:
@@ -164,10 +177,13 @@ class MemoryNode:
 
 
 def _doors(folder: Path, api: FakeApi, smi: GpuPrograms) -> gpu_plugin.Doors:
-    gpus = [gpu_reading(minor) for minor in (*CUTTABLE, CUT, PLAIN)]
+    gpus = [gpu_reading(minor, vgpus=_VGPUS.get(minor)) for minor in (*CUTTABLE, CUT, PLAIN, *_VGPUS)]
     partitions = MemoryPartitions({gpus[n].uuid: MigReading(False, False, h100_profiles()) for n in CUTTABLE})
     partitions.gpus[gpus[CUT].uuid] = MigReading(True, True, h100_profiles(), (_ADMINS,))
     host = _host(partitions, gpus)
+    vgpus = MemoryVgpus(host)
+    vgpus.host_mdevs(_address(MEDIATED), _VGPUS[MEDIATED])
+    vgpus.host_functions(_address(VIRTUAL), _VGPUS[VIRTUAL])
     return gpu_plugin.Doors(
         nvml=MemoryNvml(
             gpus, partitions=partitions, sees=lambda gpu: host.driver(pci_address(gpu.pci_bus_id)) == "nvidia"
@@ -175,6 +191,7 @@ def _doors(folder: Path, api: FakeApi, smi: GpuPrograms) -> gpu_plugin.Doors:
         events=MemoryEvents(),
         partitions=partitions,
         usage=MemoryUsage({pci_address(gpu.pci_bus_id): True for gpu in gpus}),
+        vgpus=vgpus,
         host=host,
         root=_driver_root(folder / "driver"),
         kube=api.kube(),
@@ -182,6 +199,10 @@ def _doors(folder: Path, api: FakeApi, smi: GpuPrograms) -> gpu_plugin.Doors:
         mounts=MemoryMounts(),
         clock=HandClock(),
     )
+
+
+def _address(minor: int) -> str:
+    return pci_address(gpu_reading(minor).pci_bus_id)
 
 
 def _host(partitions: MemoryPartitions, gpus: Sequence[GpuReading]) -> CutHost:

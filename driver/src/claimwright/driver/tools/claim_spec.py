@@ -54,6 +54,17 @@ def specs_in(folder: Path) -> Iterator[tuple[str, Path]]:
             yield found["uid"], path
 
 
+def nodes_in(folder: Path, uid: str, device: str) -> frozenset[str]:
+    """Return the paths of the device nodes that a claim's CDI device gives, nothing when there is no such device."""
+    path = spec_path(folder, KIND, transient_id=uid, format="json")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["devices"]
+        edits = next(each["containerEdits"] for each in found if each["name"] == device)
+        return frozenset(str(node["path"]) for node in edits.get("deviceNodes", ()))
+    except (OSError, ValueError, LookupError, TypeError, StopIteration):
+        return frozenset()  # whatever is wrong with it, it is no memory
+
+
 class ClaimSpecTool:
     """Writes and removes claim specs in one CDI folder."""
 

@@ -39,10 +39,12 @@ class DeviceUsers:
 
     def of_vfio(self, address: str, group: str | None) -> tuple[str, ...]:
         """Name the processes, virtual machines mostly, that have a function's VFIO nodes open."""
-        nodes = [
-            PurePosixPath("/dev/vfio/devices") / name
-            for name in self.host.entries(PCI_DEVICES / address / "vfio-dev")
-        ]
+        return self.of_vfio_device(PCI_DEVICES / address, group)
+
+    def of_vfio_device(self, folder: PurePosixPath, group: str | None) -> tuple[str, ...]:
+        """Name them for any device with a VFIO driver, mediated ones as well, by its folder in sysfs."""
+        names = self.host.entries(folder / "vfio-dev")
+        nodes = [PurePosixPath("/dev/vfio/devices") / name for name in names]
         if group is not None:
             nodes.append(PurePosixPath("/dev/vfio") / group)
         return self._named(self._openers(nodes))

@@ -34,7 +34,7 @@ def told(state: NodeState) -> tuple[object, ...]:
         (gpu.uuid, gpu.minor, gpu.nvml_visible, gpu.lost, gpu.mig, len(gpu.processes), gpu.persistence_mode)
         for gpu in state.gpus
     )
-    vgpus = tuple((each.carrier, each.type_id, each.gpu_instance) for each in state.vgpus)
+    vgpus = tuple((each.carrier, each.type_id, each.gpu_instance, each.placement) for each in state.vgpus)
     return gpus, vgpus, state.functions, state.bus, state.mediated, state.hugepages, state.imex_channels
 
 

@@ -125,7 +125,7 @@ def _vendor(
         f"{folder}/creatable_vgpu_types": File(f"ID    : vGPU Name\n{listed}".encode()),
         f"{folder}/current_vgpu_type": text(type_id, 0o644, Acts("current_vgpu_type", name)),
         f"{folder}/gpu_instance_id": text(_or_none(instance), 0o644, Acts("vgpu_setting", name)),
-        f"{folder}/placement_id": text(_or_none(placement), 0o644, Acts("vgpu_setting", name)),
+        f"{folder}/placement_id": text(_or_none(placement), 0o644, Acts("placement_id", name)),
         f"{folder}/vgpu_params": text("", 0o644, Acts("vgpu_params", name)),
         f"{folder}/warm_update": text(0, 0o644, Acts("vgpu_setting", name)),
     }

@@ -12,6 +12,7 @@ from claimwright.driver.adapters.nvml.conditions import condition_of
 from claimwright.driver.adapters.nvml.fabric import fabric_of, nvlink_peers
 from claimwright.driver.adapters.nvml.migs import mig_of
 from claimwright.driver.adapters.nvml.session import NvmlSession, nvml_unusable
+from claimwright.driver.adapters.nvml.vgpus import vgpus_of
 from claimwright.driver.ports import GpuReading, NodeReading, UnreadableGpu
 
 _UNKNOWN_TO_THIS_GPU = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
@@ -71,6 +72,7 @@ def _read_gpu(handle: Any) -> GpuReading:  # noqa: ANN401  an opaque C pointer
         memory_bytes=_if_supported(lambda: int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)),
         addressing_mode=_if_supported(lambda: int(pynvml.nvmlDeviceGetAddressingMode(handle))),
         mig=mig_of(handle, profiles=True),
+        vgpus=vgpus_of(handle),
         fabric=fabric_of(handle),
     )
 

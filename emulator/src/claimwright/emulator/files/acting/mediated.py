@@ -9,6 +9,7 @@ from claimwright.emulator.files.acting.parsing import name, unsigned
 from claimwright.emulator.files.acting.stores import Store
 from claimwright.emulator.model import NodeState
 from claimwright.emulator.model.bus import mdev_life, mediating, presence
+from claimwright.emulator.model.operations import vgpu
 
 
 def _create(state: NodeState, subject: str, text: str) -> NodeState:
@@ -33,8 +34,13 @@ def _current_type(state: NodeState, subject: str, text: str) -> NodeState:
     return mediating.type_assigned(state, presence.require(state, subject), unsigned(text, 32))
 
 
+def _place(state: NodeState, subject: str, text: str) -> NodeState:
+    """Move the vGPU of a virtual function: EINVAL where it cannot be, EBUSY while a machine runs on it."""
+    return vgpu.place_vgpu(state, subject, unsigned(text, 32)).state
+
+
 def _fixed(_state: NodeState, subject: str, text: str) -> NodeState:
-    """Refuse what this node decides by itself: placements and instances are chosen when a type is assigned."""
+    """Refuse what this node decides by itself: GPU instances are chosen when a type is assigned."""
     raise KernelRefused(errno.EOPNOTSUPP, f"{subject}: {text.strip()!r} cannot be chosen on an emulated node")
 
 
@@ -44,6 +50,7 @@ STORES: dict[str, Store] = {
     "mdev_bind": _bind,
     "mdev_unbind": _unbind,
     "current_vgpu_type": _current_type,
+    "placement_id": _place,
     "vgpu_setting": _fixed,
     "vgpu_params": _fixed,
 }

@@ -45,7 +45,8 @@ def attach(state: NodeState, address: PciAddress, spec: DriverSpec) -> NodeState
         raise KernelRefused(errno.EBUSY, f"{address} is bound to {present.driver} already; unbind it first")
     groups.check_may_join(state, address, spec)
     _check_alive(state, address)
-    number = groups.lowest_free_device(state) if spec.vfio else None
+    on_vfio = spec.vfio or _carries_vgpus(state, address, spec)
+    number = groups.lowest_free_device(state) if on_vfio else None
     bound = replace(present, driver=spec.name, enable_count=1, vfio_device=number)
     return _told_gpu(with_function(state, address, bound), address)
 
@@ -123,6 +124,18 @@ def without(state: NodeState, address: PciAddress) -> NodeState:
 def gpu_of(state: NodeState, address: PciAddress) -> GpuState | None:
     """Return the GPU at an address, None when something else is there."""
     return next((gpu for gpu in state.gpus if gpu.pci == address), None)
+
+
+def _carries_vgpus(state: NodeState, address: PciAddress, spec: DriverSpec) -> bool:
+    """Whether NVIDIA's driver is itself the VFIO driver of a function: virtual ones of newer boards.
+
+    Each has a vfio-dev folder and a group's node while it is bound (kubevirt#17642).
+    """
+    physical = state.function(address).physical
+    gpu = None if physical is None else gpu_of(state, physical)
+    if gpu is None or gpu.board.vgpu is None or not state.vgpu_manager:
+        return False
+    return spec.name == NVIDIA_DRIVER and gpu.board.vgpu.framework == "vendor-specific"
 
 
 def _check_alive(state: NodeState, address: PciAddress) -> None:

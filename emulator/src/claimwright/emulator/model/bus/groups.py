@@ -56,8 +56,11 @@ def owners(state: NodeState, group: int) -> frozenset[int]:
 
 def is_viable(bus: Bus, group: int) -> bool:
     """Tell whether user space can own a group: no member has a driver that does DMA by itself."""
-    drivers = (bus.functions[each].driver for each in bus.group_members(group))
-    return all(driver is None or DRIVERS[driver].managed_dma for driver in drivers)
+    members = [bus.functions[each] for each in bus.group_members(group)]
+    return all(
+        each.driver is None or each.vfio_device is not None or DRIVERS[each.driver].managed_dma
+        for each in members
+    )
 
 
 def _lowest(used: Container[int | None], first: int) -> int:

@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 from claimwright.emulator.errors import KernelRefused, OperationRefused, Refusal
-from claimwright.emulator.model.bus import groups
+from claimwright.emulator.model.bus import groups, vfio
 from claimwright.emulator.model.bus.mediated import MediatedDevice
 from claimwright.emulator.model.pci import FunctionKind, PciAddress
 from claimwright.emulator.model.state import GpuState, NodeState
@@ -101,6 +101,9 @@ def type_assigned(state: NodeState, function: PciAddress, type_id: int) -> NodeS
     """Write `current_vgpu_type`: 0 clears; EINVAL for what cannot be made, EBUSY while a machine has it."""
     if function not in vendor_functions(state):
         raise KernelRefused(errno.ENODEV, f"{function} carries no vGPU: it is not on the NVIDIA driver")
+    number = state.bus.functions[function].vfio_device
+    if number is not None and type_id == 0 and (opened := vfio.users(state, number)):
+        raise KernelRefused(errno.EBUSY, f"{function} is open: {opened[0][0]} by {opened[0][1]}")
     if type_id == 0:
         return state if assigned(state, function) is None else without_vgpu(state, str(function))
     if all(kind.id != type_id for kind in creatable(state, function)):

@@ -73,6 +73,25 @@ def remove_vgpu(state: NodeState, carrier: str) -> Change[None]:
     return Change(replace(state, vgpus=tuple(each for each in state.vgpus if each is not found)), None)
 
 
+def place_vgpu(state: NodeState, carrier: str, placement: int) -> Change[Vgpu]:
+    """Move a vGPU that no machine runs on to another first slot, where several sizes share the GPU."""
+    found = vgpu_on(state, carrier)
+    board = gpu_at(state, found.gpu)
+    if found.vm is not None:
+        raise OperationRefused(
+            Refusal.IN_USE, f"virtual machine {found.vm.uuid} runs on the vGPU of {carrier}"
+        )
+    if not board.vgpu.mixed_sizes:
+        raise OperationRefused(Refusal.NOT_SUPPORTED, f"GPU {found.gpu} places vGPUs of equal size by itself")
+    kind = type_of(board.board.vgpu, found.type_id)
+    others = replace(state, vgpus=tuple(each for each in state.vgpus if each.id != found.id))
+    free = free_on(others, board, kind)
+    if placement not in free:
+        raise OperationRefused(Refusal.INVALID_ARGUMENT, _full(board, kind, placement, free))
+    placed = replace(found, placement=placement)
+    return Change(_with_vgpu(state, placed), placed)
+
+
 def start_vm(
     state: NodeState,
     carrier: str,
@@ -396,6 +415,7 @@ def _within(what: str, value: int, allowed: tuple[int, int]) -> int:
 OPERATIONS = (
     create_vgpu,
     remove_vgpu,
+    place_vgpu,
     start_vm,
     stop_vm,
     boot_guest,
