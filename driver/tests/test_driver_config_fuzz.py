@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import types
 import typing
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from claimwright.dra.claims import Claim
+from claimwright.dra.testing import FakeApi
 from claimwright.driver.configs import KINDS, Config, config_for, decode, keep_duplicates, offered_by, schemas
 from claimwright.driver.configs.decoding import Block
-from claimwright.driver.errors import ClaimRefused
+from claimwright.driver.errors import ClaimRefused, PrepareFailed
 from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.gpu_driver import GpuDriver
+from claimwright.driver.metrics import Metrics
+from claimwright.driver.testing.memory_node import MemoryNode
 
 ALL = FeatureGates.parse("AllAlpha=true")
 NONE = FeatureGates.parse("AllAlpha=false")
@@ -57,13 +63,22 @@ def fitting(annotation: Any) -> st.SearchStrategy[Any]:
     return known.get(annotation, RUBBISH)
 
 
+def mostly(usual: st.SearchStrategy[Any], rare: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.sampled_from([usual] * 7 + [rare]).flatmap(lambda chosen: chosen)
+
+
+def value_of(field: Any) -> st.SearchStrategy[Any]:
+    """Values for a field of a model: mostly one that it may have."""
+    known = (field.json_schema_extra or {}).get("enum") if isinstance(field.json_schema_extra, dict) else None
+    right = fitting(field.annotation)
+    return mostly(mostly(st.sampled_from(known), right) if known else right, RUBBISH)
+
+
 @functools.cache
 def block(model: type[Block]) -> st.SearchStrategy[dict[str, Any]]:
-    fields = {
-        field.alias or name: fitting(field.annotation) | RUBBISH for name, field in model.model_fields.items()
-    }
+    fields = {field.alias or name: value_of(field) for name, field in model.model_fields.items()}
     made = st.fixed_dictionaries({}, optional=fields)
-    return made | st.builds(lambda known, name, value: {**known, name: value}, made, TEXTS, RUBBISH)
+    return mostly(made, st.builds(lambda known, name, value: {**known, name: value}, made, TEXTS, RUBBISH))
 
 
 def whole(kind: type[Config]) -> st.SearchStrategy[dict[str, Any]]:
@@ -245,3 +260,47 @@ def test_the_last_config_that_is_meant_for_the_request_applies_and_classes_come_
 
     interval = None if found is None else found.sharing.time_slice_interval  # type: ignore[attr-defined]
     assert interval == (meant[-1] if meant else None)
+
+
+FREE = {"GpuConfig": "gpu-3", "MigDeviceConfig": "gpu-0-mig-1g10gb-19-0", "VfioDeviceConfig": "gpu-vfio-3"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", FREE.values())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_claim_with_any_config_is_prepared_or_refused_with_one_error_and_leaves_nothing(
+    node: MemoryNode, device: str, data: Any
+) -> None:
+    own = next(name for name, free in FREE.items() if free == device)
+    kind = data.draw(mostly(st.just(own), st.sampled_from(sorted(KINDS))))
+    parameters = data.draw(whole(KINDS[kind]))
+    before = node.world()
+
+    outcome = asyncio.run(prepared_and_released(node, node.claim("fuzzed", device, parameters)))
+
+    assert node.world() == before
+    event("refused" if isinstance(outcome, Exception) else "prepared")
+    if isinstance(outcome, Exception):
+        assert isinstance(outcome, PrepareFailed), repr(outcome)
+        assert_readable(str(outcome))
+    else:
+        assert [each.device for each in outcome] == [device]
+
+
+async def prepared_and_released(node: MemoryNode, claim: Claim) -> Any:
+    """What the kubelet would be told of the claim."""
+    started = await node.start()
+    driver = GpuDriver(started.planner, started.machine, Metrics("gpu.nvidia.com", "node-a"))
+    try:
+        outcome = (await driver.prepare([claim]))[claim.uid]
+        assert (await driver.release([claim.reference]))[claim.uid] is None
+        return outcome
+    finally:
+        await started.machine.stop(timeout_seconds=10)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemoryNode]:
+    with FakeApi() as api:
+        yield MemoryNode(tmp_path_factory.mktemp("node"), api)
