@@ -24,7 +24,7 @@ from claimwright.e2e.driven_node import DRIVER, NODE, DrivenNode
 
 pytestmark = pytest.mark.e2e
 GATES = "PassthroughSupport=true,DynamicMIG=true,DeviceMetadata=true"
-MANIFEST = Path(__file__).with_name("kubevirt-vmi-dra-gpu.yaml")
+MANIFEST = Path(__file__).parents[1] / "scenarios/passthrough/kubevirt.yaml"
 PCI_BUS_ID = "resource.kubernetes.io/pciBusID"
 IN_CONTAINER = "/var/run/kubernetes.io/dra-device-attributes"
 SEEN = """

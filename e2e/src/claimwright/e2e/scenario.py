@@ -100,6 +100,7 @@ class Scenario:
             (found["spec"]["pool"]["name"], device["name"]): device["attributes"]["uuid"]["string"]
             for found in slices["items"]
             for device in found["spec"].get("devices", ())
+            if "uuid" in device["attributes"]  # a partition that is not made yet has none
         }
 
 
