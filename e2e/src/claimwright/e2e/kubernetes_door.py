@@ -14,6 +14,7 @@ from claimwright.e2e.objects import JsonObject
 
 BAD_REQUEST, NOT_FOUND, CONFLICT = 400, 404, 409
 REQUEST_SECONDS = 30
+_CONTENT_TYPES = {"PATCH": "application/merge-patch+json"}
 
 
 class Missing(Exception):
@@ -63,6 +64,10 @@ class Kubernetes:
         """Post to a path, such as a subresource."""
         return self._call("POST", path, body=dict(body))
 
+    def patch(self, path: str, change: Mapping[str, Any]) -> JsonObject:
+        """Merge a change into an object."""
+        return self._call("PATCH", path, body=dict(change))
+
     def logs(self, namespace: str, pod: str, container: str) -> str:
         """Return what a container has printed, through the API server and the kubelet."""
         core = client.CoreV1Api(self._api)
@@ -97,7 +102,10 @@ class Kubernetes:
             method,
             path,
             query_params=list((query or {}).items()),
-            header_params={"Accept": "application/json", "Content-Type": "application/json"},
+            header_params={
+                "Accept": "application/json",
+                "Content-Type": _CONTENT_TYPES.get(method, "application/json"),
+            },
             body=body,
             auth_settings=["BearerToken"],
         )

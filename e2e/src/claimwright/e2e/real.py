@@ -77,7 +77,7 @@ def real_world(
     """Start a cluster, attach an emulated node to its first node, start the driver there; undo all at the end."""
     with ExitStack() as undo:
         spec = clusters.ClusterSpec(name=name, kubernetes=version, nodes=nodes)
-        undo.enter_context(_cluster(spec, progress))
+        undo.enter_context(running_cluster(spec, progress))
         cluster = clusters.load(name)
         emulated = undo.enter_context(attached_node(cluster.nodes[0], name))
         clusters.import_image(cluster, probe_image(folder))
@@ -92,7 +92,8 @@ def real_world(
 
 
 @contextmanager
-def _cluster(spec: clusters.ClusterSpec, progress: Progress | None) -> Generator[None, None, None]:
+def running_cluster(spec: clusters.ClusterSpec, progress: Progress | None) -> Generator[None, None, None]:
+    """Start a cluster and take it down at the end."""
     clusters.up(spec, progress=progress)
     try:
         yield
@@ -101,9 +102,11 @@ def _cluster(spec: clusters.ClusterSpec, progress: Progress | None) -> Generator
 
 
 @contextmanager
-def attached_node(node: clusters.ClusterNode, name: str) -> Generator[running.RunningNode, None, None]:
+def attached_node(
+    node: clusters.ClusterNode, name: str, profile: str = PROFILE
+) -> Generator[running.RunningNode, None, None]:
     """Boot an emulated node into a cluster node's mount namespace."""
-    emulated = running.up(PROFILE, name=name, mount_namespace=node.mount_namespace)
+    emulated = running.up(profile, name=name, mount_namespace=node.mount_namespace)
     try:
         yield emulated
     finally:

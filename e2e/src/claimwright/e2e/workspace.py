@@ -19,12 +19,15 @@ GONE_SECONDS = 60.0
 class Workspace:
     """One namespace on a cluster; `close` removes it and waits until its claims have released their devices."""
 
-    def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:
+    def __init__(
+        self, kubernetes: Kubernetes, namespace: str, *, labels: Mapping[str, str] | None = None
+    ) -> None:
         self.namespace = namespace
         self._kubernetes = kubernetes
         self._core = f"/api/v1/namespaces/{namespace}"
         self._claims = f"/apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaims"
-        kubernetes.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+        metadata = {"name": namespace, "labels": dict(labels or {})}
+        kubernetes.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         wait_until("the default service account", self._service_account, seconds=20)
 
     def apply(self, manifests: Path | str | Iterable[Mapping[str, Any]]) -> None:
