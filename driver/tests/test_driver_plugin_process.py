@@ -231,6 +231,30 @@ async def test_kill_9_in_the_middle_of_calls_loses_and_doubles_nothing(plugin: P
     assert plugin.specs == []
 
 
+async def test_a_driver_that_holds_no_claim_leaves_no_file_and_one_that_does_keeps_its_state(
+    plugin: Plugin,
+) -> None:
+    plugin.start()
+    client = await plugin.client()
+    claim = plugin.claim("a", "gpu-0")
+    before = await client.prepare([claim])
+    await client.close()
+    plugin.end()
+    kept = sorted(path.name for path in (plugin.node.plugins_dir / DRIVER).iterdir())
+
+    plugin.start()
+    client = await plugin.client()
+    after = await client.prepare([claim])
+    await client.release([claim])
+    await client.close()
+    plugin.end()
+
+    assert kept == ["claims.journal", "driver.lock"]
+    assert after == before
+    left = (plugin.node.plugins_dir, plugin.node.registry_dir, plugin.node.cdi_root)
+    assert [list(folder.iterdir()) for folder in left] == [[], [], []]
+
+
 async def test_a_corrupt_journal_is_survived_with_an_event(plugin: Plugin) -> None:
     plugin.start()
     client = await plugin.client()

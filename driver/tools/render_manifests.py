@@ -9,6 +9,7 @@ import argparse
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from claimwright.cluster import versions
@@ -19,14 +20,23 @@ DRIVER = Path(__file__).parents[1]
 CHART = DRIVER / "chart"
 MANIFESTS = DRIVER / "src/claimwright/driver/manifests"
 NAME = "dra-driver-nvidia-gpu"
+WEBHOOK = (
+    "--set",
+    "webhook.enabled=true,webhook.tls.mode=secret,webhook.tls.secret.caBundle=CERTIFICATE-AUTHORITY",
+)
 HEADER = "# The chart driver/chart with its default values, written by driver/tools/render_manifests.py.\n"
 _SOURCE = re.compile(r"^# Source: [^\n]*/templates/([\w-]+)\.yaml\n", re.MULTILINE)
 
 
 def rendered(helm: Path) -> dict[str, str]:
     """Return each template's objects as one YAML text, by the template's name."""
+    # The webhook is off by default, and its certificate would be another one every time.
+    return {**_parts(helm, ()), "webhook": _parts(helm, WEBHOOK)["webhook"]}
+
+
+def _parts(helm: Path, flags: Sequence[str]) -> dict[str, str]:
     text = subprocess.run(
-        [helm, "template", NAME, CHART, "--namespace", NAME],
+        [helm, "template", NAME, CHART, "--namespace", NAME, *flags],
         check=True, capture_output=True, text=True, timeout=60,
     ).stdout  # fmt: skip
     parts: dict[str, list[str]] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from cryptography import x509
 
 from claimwright.driver import manifests
 from claimwright.driver.feature_gates import DEFAULTS, FeatureGates
@@ -162,6 +165,49 @@ def test_the_policy_matches_the_account_that_the_pods_run_as(helm: Helm, account
     assert found["ServiceAccount"]["metadata"]["name"] == used
 
 
+def test_the_self_signed_certificate_is_for_the_service_and_from_the_authority_of_the_webhook(
+    helm: Helm, tmp_path: Path
+) -> None:
+    found = objects(helm.template("--set", "webhook.enabled=true", namespace="gpus"))
+    secret = {name: base64.b64decode(text) for name, text in found["Secret"]["data"].items()}
+    (client,) = (hook["clientConfig"] for hook in found["ValidatingWebhookConfiguration"]["webhooks"])
+    served = x509.load_pem_x509_certificate(secret["tls.crt"])
+    authority = x509.load_pem_x509_certificate(base64.b64decode(client["caBundle"]))
+
+    served.verify_directly_issued_by(authority)
+    names = served.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [f"{client['service']['name']}.gpus.svc"]
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / name).write_bytes(secret[name])
+    ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+        tmp_path / "tls.crt", tmp_path / "tls.key"
+    )
+
+
+def test_cert_manager_is_told_where_the_certificate_goes(helm: Helm) -> None:
+    found = objects(helm.template("--set", "webhook.enabled=true,webhook.tls.mode=cert-manager"))
+    volumes = found["Deployment"]["spec"]["template"]["spec"]["volumes"]
+    annotations = found["ValidatingWebhookConfiguration"]["metadata"]["annotations"]
+    certificate = found["Certificate"]
+
+    assert "Secret" not in found
+    assert volumes[0]["secret"]["secretName"] == certificate["spec"]["secretName"]
+    where = f"{certificate['metadata']['namespace']}/{certificate['metadata']['name']}"
+    assert annotations == {"cert-manager.io/inject-ca-from": where}
+
+
+def test_the_webhook_runs_with_no_rights_at_all(helm: Helm) -> None:
+    found = objects(helm.template("--set", "webhook.enabled=true"))
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    bound = {subject["name"] for subject in found["ClusterRoleBinding"]["subjects"]}
+    assert pod["serviceAccountName"] not in bound
+
+
 @pytest.mark.parametrize(
     ("flag", "says"),
     [
@@ -173,6 +219,8 @@ def test_the_policy_matches_the_account_that_the_pods_run_as(helm: Helm, account
         ("kubeletPlugin.metrics.gpuHttpEndpoint=8080", "gpuHttpEndpoint"),
         ("consumableShares=many", "/consumableShares"),
         ("consumableShares=4", "featureGates.ConsumableShares=true"),
+        ("webhook.enabled=true,webhook.tls.mode=secret", "webhook.tls.secret.caBundle"),
+        ("webhook.tls.mode=none", "/webhook/tls/mode"),
         ("resources.computeDomains.enabled=true", "computeDomains"),
         ("kubletPlugin.priorityClassName=x", "kubletPlugin"),
     ],

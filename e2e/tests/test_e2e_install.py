@@ -11,10 +11,12 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from claimwright.e2e.deadlines import wait_until
-from claimwright.e2e.helm import RELEASE, find_helm
+from claimwright.e2e.helm import find_helm
 from claimwright.e2e.installed import InstalledWorld, containers_of, installed_world, with_probes
+from claimwright.e2e.kubernetes_door import Refused
 from claimwright.e2e.observation import Observation
 from claimwright.e2e.workspace import Workspace
 
@@ -63,36 +65,61 @@ def seen_by_each(workspace: Workspace, manifests: Path) -> list[Observation]:
     ]
 
 
-# How many GPUs each container of a file reaches, by the kernel's own word.
+def allocated(workspace: Workspace, world: InstalledWorld) -> dict[str, str]:
+    """The devices of all claims of a workspace: type by the UUID of the GPU that each is, or is a part of."""
+    names = [device for claim in workspace.claims() for _, device in claim.devices or ()]
+    attributes = [world.devices()[name]["attributes"] for name in names]
+    return {
+        (each.get("parentUUID") or each.get("uuid") or each["resource.kubernetes.io/pciBusID"])[
+            "string"
+        ]: each["type"]["string"]
+        for each in attributes
+    }
+
+
+# The kind of device of each file, and how many GPUs each of its containers reaches by the kernel's own word.
+@pytest.mark.capability("000-01")
 @pytest.mark.parametrize(
-    ("name", "reached"),
+    ("name", "kind", "reached"),
     [
-        ("full-gpu", [1]),
-        ("shared-claim", [1, 1]),
-        ("time-slicing", [1, 1]),
-        ("static-mig", [1]),
-        ("dynamic-mig", [1, 1]),
-        ("prioritized-list", [2]),
-        ("extended-resource", [1]),
-        ("admin-access", [7]),
-        ("passthrough", [0]),
+        ("full-gpu", "gpu", [1]),
+        ("shared-claim", "gpu", [1, 1]),
+        ("time-slicing", "gpu", [1, 1]),
+        ("static-mig", "mig", [1]),
+        ("dynamic-mig", "mig", [1, 1]),
+        ("prioritized-list", "gpu", [2]),
+        ("extended-resource", "gpu", [1]),
+        ("admin-access", "gpu", [7]),
+        ("passthrough", "vfio", [0]),
     ],
 )
 def test_each_manifest_of_the_tutorial_runs_and_reaches_its_gpus(
-    workspace: Workspace, installed: InstalledWorld, name: str, reached: list[int]
+    workspace: Workspace, installed: InstalledWorld, name: str, kind: str, reached: list[int]
 ) -> None:
     try:
         seen = seen_by_each(workspace, TUTORIAL / f"{name}.yaml")
     except TimeoutError as error:
         raise AssertionError(f"{error}\n{installed.plugin_log()}") from error
 
-    print([(s.nodes, s.gpus) for s in seen], {str(x) for s in seen for x in s.foreign.values()})
+    given = allocated(workspace, installed)
+    assert set(given.values()) == {kind}
     assert [len(each.nodes) for each in seen] == reached
+    assert {uuid for each in seen for uuid in each.uuids} == (set(given) if kind != "vfio" else set())
+    assert {outcome for each in seen for outcome in each.foreign.values()} == {"EPERM"}
 
 
 def test_the_tutorial_is_run_whole() -> None:
-    (mark,) = test_each_manifest_of_the_tutorial_runs_and_reaches_its_gpus.pytestmark  # type: ignore[attr-defined]
-    assert {f"{name}.yaml" for name, _ in mark.args[1]} == {path.name for path in TUTORIAL.glob("*.yaml")}
+    marks = test_each_manifest_of_the_tutorial_runs_and_reaches_its_gpus.pytestmark  # type: ignore[attr-defined]
+    (table,) = (mark.args[1] for mark in marks if mark.name == "parametrize")
+    assert {f"{name}.yaml" for name, *_ in table} == {path.name for path in TUTORIAL.glob("*.yaml")}
+
+
+def test_a_bad_config_is_refused_where_it_is_written(workspace: Workspace) -> None:
+    text = (TUTORIAL / "time-slicing.yaml").read_text().replace("interval: Long", "interval: Longest")
+    template = next(item for item in yaml.safe_load_all(text) if item["kind"] == "ResourceClaimTemplate")
+
+    with pytest.raises(Refused, match="Longest"):
+        workspace.apply([template])
 
 
 def test_uninstalling_leaves_nothing_in_the_cluster_and_on_the_node(installed: InstalledWorld) -> None:
@@ -104,4 +131,3 @@ def test_uninstalling_leaves_nothing_in_the_cluster_and_on_the_node(installed: I
     assert installed.node_files() == []
     with installed.timed("slices gone"):  # the kubelet removes them half a minute after the plugin
         wait_until("the slices are gone", lambda: not installed.slice_names(), seconds=90)
-    assert RELEASE

@@ -29,3 +29,22 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- define "driver.portOf" -}}
 {{- splitList ":" . | last -}}
 {{- end -}}
+
+{{- define "driver.webhookSecret" -}}
+{{- .Values.webhook.tls.secret.name | default (printf "%s-webhook-tls" (include "driver.name" .)) -}}
+{{- end -}}
+
+{{/* The certificate that an earlier install made, or a new one: an upgrade must not break who trusts the old. */}}
+{{- define "driver.webhookCertificate" -}}
+{{- $service := printf "%s-webhook" (include "driver.name" .) -}}
+{{- $host := printf "%s.%s.svc" $service .Release.Namespace -}}
+{{- $known := (lookup "v1" "Secret" .Release.Namespace (include "driver.webhookSecret" .)).data | default dict -}}
+{{- if and (index $known "ca.crt") (index $known "tls.crt") (index $known "tls.key") -}}
+{{- dict "authority" (index $known "ca.crt") "certificate" (index $known "tls.crt") "key" (index $known "tls.key") | toYaml -}}
+{{- else -}}
+{{- $days := int .Values.webhook.tls.selfSigned.days -}}
+{{- $authority := genCA $service $days -}}
+{{- $made := genSignedCert $host nil (list $host) $days $authority -}}
+{{- dict "authority" ($authority.Cert | b64enc) "certificate" ($made.Cert | b64enc) "key" ($made.Key | b64enc) | toYaml -}}
+{{- end -}}
+{{- end -}}

@@ -22,7 +22,7 @@ from claimwright.driver.folder_lock import FolderLock
 
 logger = logging.getLogger(__name__)
 SOCKET: Final = "handover.sock"
-_QUEUE: Final = "driver.next"
+QUEUE: Final = "driver.next"
 _CALL_SECONDS: Final = 30.0
 Change = Callable[[], Awaitable[None]]
 
@@ -33,7 +33,7 @@ class Custody:
     def __init__(self, folder: Path, *, shared: bool, call_seconds: float = _CALL_SECONDS) -> None:
         self._lock = FolderLock(folder)
         # Who waits for the lock: the one that just gave it up stands behind the one that asked.
-        self._queue = FolderLock(folder, _QUEUE)
+        self._queue = FolderLock(folder, QUEUE)
         self._socket = folder / SOCKET
         self._shared = shared
         self._call_seconds = call_seconds
@@ -75,12 +75,14 @@ class Custody:
             if not self._users:
                 self._idle.set()
 
-    async def end(self) -> None:
-        """Let others in; twice is fine."""
-        self._mine = False
+    async def end(self, *, leave: Callable[[], None] | None = None) -> None:
+        """Let others in, after `leave` where the node is this one's; twice is fine."""
+        mine, self._mine = self._mine, False
         await self._stop_listening()
         for request in self._requests:
             request.cancel()
+        if mine and leave is not None:
+            leave()
         self._lock.release()
 
     async def _take(self, timeout_seconds: float) -> None:

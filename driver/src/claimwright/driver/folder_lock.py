@@ -26,22 +26,19 @@ class FolderLock:
         self, *, timeout_seconds: float, ask: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         """Wait for who has it, and `ask` again and again; NodeUnusable names it when it does not give it up."""
-        try:
-            self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise NodeUnusable(
-                f"plugin folder {self.path.parent} cannot be used: {error.strerror}; "
-                "see --kubelet-plugins-directory-path"
-            ) from error
-        try:
-            await self._lock(descriptor, timeout_seconds, ask)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        while self._descriptor < 0:
+            descriptor = self._open()
+            try:
+                await self._lock(descriptor, deadline, timeout_seconds, ask)
+                # The former one may have removed the file as it left: then nobody else would meet this lock.
+                if _is_at(self.path, descriptor):
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                    self._descriptor = descriptor
+            finally:
+                if self._descriptor != descriptor:
+                    os.close(descriptor)
 
     def release(self) -> None:
         """Let the next process in; twice is fine."""
@@ -49,10 +46,23 @@ class FolderLock:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def _open(self) -> int:
+        try:
+            self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise NodeUnusable(
+                f"plugin folder {self.path.parent} cannot be used: {error.strerror}; "
+                "see --kubelet-plugins-directory-path"
+            ) from error
+
     async def _lock(
-        self, descriptor: int, timeout_seconds: float, ask: Callable[[], Awaitable[None]] | None
+        self,
+        descriptor: int,
+        deadline: float,
+        timeout_seconds: float,
+        ask: Callable[[], Awaitable[None]] | None,
     ) -> None:
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,3 +79,12 @@ class FolderLock:
                 await asyncio.sleep(_POLL_SECONDS)
             else:
                 return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    held = os.fstat(descriptor)
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return False
+    return (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino)

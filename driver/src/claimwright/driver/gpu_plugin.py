@@ -57,6 +57,7 @@ from claimwright.driver.http_endpoint import HttpEndpoint
 from claimwright.driver.inventory import Inventory, IsOwn, IsOwnVgpu, discover, keep_known, signature
 from claimwright.driver.journal import Journal
 from claimwright.driver.layout import Layout
+from claimwright.driver.leaving import leave
 from claimwright.driver.machine import Machine, Watcher
 from claimwright.driver.metrics import Metrics
 from claimwright.driver.mps.daemon import MpsDaemons
@@ -192,7 +193,7 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
     """Run the plugin within this context: discover, recover, serve, publish; in reverse at the end."""
     async with AsyncExitStack() as parts:
         custody = Custody(settings.plugin_dir, shared=bool(settings.pod_uid))
-        parts.push_async_callback(custody.end)
+        parts.push_async_callback(custody.end, leave=functools.partial(leave, settings))
         await custody.begin(timeout_seconds=_PREDECESSOR_SECONDS)
         # Until the journal is read, any partition may be the driver's own where it makes some.
         dynamic = settings.feature_gates["DynamicMIG"]

@@ -130,6 +130,8 @@ class InstalledWorld:
         return {
             "nvidiaDriverRoot": str(self._emulated.driver_root),
             "image.pullPolicy": "Never",
+            "webhook.enabled": "true",
+            "webhook.replicas": "1",
             **{f"featureGates.{gate}": "true" for gate in GATES},
         }
 

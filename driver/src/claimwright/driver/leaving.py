@@ -1,0 +1,51 @@
+"""The driver's last act on a node: one that holds no claim leaves no file behind.
+
+Its state is then nothing but the fact that there is none, so a restart loses nothing by it, and an uninstalled driver
+needs nobody to sweep after it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from claimwright.driver import custody, folder_lock, journal, recent_errors
+from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
+
+logger = logging.getLogger(__name__)
+HOOK = "nvidia-cdi-hook"
+_LOCKS = (folder_lock.NAME, custody.QUEUE)
+
+
+def leave(settings: GpuPluginSettings) -> None:
+    """Remove the driver's files when nothing else is in their folder; the caller holds its lock.
+
+    Whatever is not known here stays, and with it the journal: another instance serves when its socket is there, and a
+    checkpoint of the community driver would be read again by a start that finds no journal. Who waits for the lock finds
+    its file gone, and makes a new one.
+    """
+    folder = settings.plugin_dir
+    own = [settings.journal, *(folder / name for name in (HOOK, recent_errors.NAME, *_LOCKS))]
+    try:
+        if _is_empty(settings.journal) and _files(folder) <= set(own):
+            for path in own:
+                path.unlink(missing_ok=True)
+            _remove_folders(folder)
+    except (OSError, journal.CorruptJournal) as error:
+        logger.warning("%s stays: %s", folder, error)
+
+
+def _is_empty(path: Path) -> bool:
+    loaded = journal.load(path, GPU_DRIVER)
+    return loaded is None or not loaded.entries
+
+
+def _files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
+
+
+def _remove_folders(folder: Path) -> None:
+    """Remove a folder of nothing but folders, such as those that metadata of claims were in."""
+    for inside, _, _ in os.walk(folder, topdown=False):
+        Path(inside).rmdir()
