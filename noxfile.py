@@ -82,6 +82,8 @@ def _contract(session: nox.Session) -> None:
 
 
 def _e2e(session: nox.Session) -> None:
+    # Where helm cannot be had, the tests of the chart say so by name.
+    session.run("claimwright", "cluster", "build", "--program", "helm", success_codes=[0, 1])
     _pytest(session, "e2e", "-m", "e2e")
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path, PurePosixPath
 
@@ -18,9 +19,9 @@ from click.testing import CliRunner
 from claimwright.driver.commands import driver
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.image import REFERENCE, bytecode, write_tree
-from claimwright.driver.image.composition import SETTINGS, settings_as_dockerfile
+from claimwright.driver.image.composition import SETTINGS, extras, settings_as_dockerfile
 from claimwright.driver.image.oci_layout import write_layout
-from claimwright.driver.image.python_environment import PACKAGES, Python, own, third_party
+from claimwright.driver.image.python_environment import PACKAGES, PREFIX, Python, own, third_party
 from claimwright.driver.image.shared_objects import interpreter
 from claimwright.driver.image.tree import Content, Link, Tree
 
@@ -153,6 +154,22 @@ def test_the_dockerfile_says_the_same_as_the_composed_image() -> None:
     root = DOCKERFILE.parents[1]
     copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
     assert all((root / name).exists() for names in copied for name in names)
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
+def test_programs_of_the_host_run_in_its_root_without_the_libraries_of_the_image(tmp_path: Path) -> None:
+    script = extras(Python.here())[PREFIX / "bin" / "chroot"]
+    assert isinstance(script, Content)
+    (tmp_path / "chroot").write_bytes(script.read())
+
+    said = subprocess.run(
+        [sys.executable, str(tmp_path / "chroot"), "/", "sh", "-c", "pwd; echo ${LD_LIBRARY_PATH-none}"],
+        env={**os.environ, "LD_LIBRARY_PATH": "/nowhere"}, cwd=tmp_path, capture_output=True, text=True,
+        timeout=30, check=True,
+    )  # fmt: skip
+
+    assert said.stdout.split() == ["/", "none"]
 
 
 @pytest.mark.e2e

@@ -19,6 +19,8 @@ from claimwright.driver.feature_gates import DEFAULTS, FeatureGates
 from claimwright.driver.settings import parse_endpoint
 from claimwright.e2e.helm import CHART, Helm, HelmRefused, find_helm
 
+# Not in the unit run: helm is provided for the e2e one.
+pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 SCHEMA = CHART / "values.schema.json"
 

@@ -53,9 +53,10 @@ class InstalledWorld:
         self._installed = True
 
     def uninstall(self) -> None:
-        """Uninstall the chart and wait until its objects are gone."""
+        """Uninstall the chart and wait until its objects and pods are gone."""
         with self.timed("chart uninstalled"):
             self._helm.uninstall()
+            wait_until("no pod of the driver", lambda: not self._pods(), seconds=_SECONDS)
         self._installed = False
 
     def devices(self) -> dict[str, dict[str, Any]]:
@@ -103,10 +104,10 @@ class InstalledWorld:
 
     def plugin_log(self) -> str:
         """The end of the plugin's log."""
-        pods = self.kubernetes.get(f"/api/v1/namespaces/{helm_door.RELEASE}/pods")["items"]
-        return "\n".join(
-            self.kubernetes.logs(helm_door.RELEASE, pod["metadata"]["name"], "gpus")[-3000:] for pod in pods
+        names = (
+            pod["metadata"]["name"] for pod in self._pods() if "kubelet-plugin" in pod["metadata"]["name"]
         )
+        return "\n".join(self.kubernetes.logs(helm_door.RELEASE, name, "gpus")[-3000:] for name in names)
 
     def nvidia_smi(self, *words: str) -> str:
         """Run the node's nvidia-smi, as its administrator would."""
@@ -125,6 +126,9 @@ class InstalledWorld:
         start = time.monotonic()
         yield
         self.took[what] = round(time.monotonic() - start, 1)
+
+    def _pods(self) -> list[dict[str, Any]]:
+        return list(self.kubernetes.get(f"/api/v1/namespaces/{helm_door.RELEASE}/pods")["items"])
 
     def _values(self) -> dict[str, str]:
         return {

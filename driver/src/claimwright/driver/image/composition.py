@@ -16,10 +16,19 @@ _START: Final = """#!{python}
 from claimwright.cli.main import main
 main()
 """
+# Programs of the host, such as modprobe, are run inside its root; their libraries are there, and not the image's.
+_CHROOT: Final = """#!{python} -IS
+import os
+import sys
+os.chroot(sys.argv[1])
+os.chdir("/")
+os.environ.pop("LD_LIBRARY_PATH", None)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 SETTINGS: Final[dict[str, Any]] = {
     "Entrypoint": ["claimwright"],
     "Env": [
-        f"PATH={PREFIX}/bin:/usr/bin:/bin",
+        f"PATH={PREFIX}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         f"LD_LIBRARY_PATH={shared_objects.FOLDER}",
         f"PYTHONPATH={PACKAGES}",
         "PYTHONUTF8=1",
@@ -37,7 +46,7 @@ def layers(scratch: Path) -> tuple[Tree, Tree, Tree]:
     """Return what the image holds: Python, packages, the driver. Compiled modules are kept in `scratch`."""
     python = Python.here()
     packages, rooms = third_party(), own()
-    base = {**python.files(), **_extras(python)}
+    base = {**python.files(), **extras(python)}
     elves = sorted(
         entry.source
         for path, entry in {**base, **packages}.items()
@@ -63,10 +72,14 @@ def write_tree(folder: Path) -> None:
             lay_out(layer, folder)
 
 
-def _extras(python: Python) -> dict[PurePosixPath, Content | Link]:
-    start = _START.format(python=python.place).encode()
+def extras(python: Python) -> dict[PurePosixPath, Content | Link]:
+    """Return the commands of the image, and the folders that a runtime mounts on."""
+    scripts = {"claimwright": _START, "chroot": _CHROOT}
     return {
-        PREFIX / "bin" / "claimwright": Content(data=start, mode=0o755),
+        **{
+            PREFIX / "bin" / name: Content(data=text.format(python=python.place).encode(), mode=0o755)
+            for name, text in scripts.items()
+        },
         PREFIX / "bin" / "python3": Link(python.place.name),
         # Where the runtime mounts, and where signals.py writes stacks.
         **{PurePosixPath(f"/{folder}/.keep"): Content() for folder in ("dev", "proc", "sys", "tmp")},
