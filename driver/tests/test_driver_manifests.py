@@ -17,6 +17,8 @@ from claimwright.dra.kube import (
     DEVICE_CLASSES,
     NAMESPACES,
     NETWORK_POLICIES,
+    ROLE_BINDINGS,
+    ROLES,
     SERVICE_ACCOUNTS,
     VALIDATING_ADMISSION_POLICIES,
     VALIDATING_ADMISSION_POLICY_BINDINGS,
@@ -34,6 +36,8 @@ KINDS = {
         DEVICE_CLASSES,
         NAMESPACES,
         NETWORK_POLICIES,
+        ROLE_BINDINGS,
+        ROLES,
         SERVICE_ACCOUNTS,
         VALIDATING_ADMISSION_POLICIES,
         VALIDATING_ADMISSION_POLICY_BINDINGS,
@@ -61,7 +65,12 @@ def test_namespace_and_image_are_changed_everywhere() -> None:
     text = manifests.render(namespace="gpus", image="registry.example.com/driver:2")
     items = list(yaml.safe_load_all(text))
 
-    assert {item["metadata"].get("namespace", "gpus") for item in items} == {"gpus"}
+    events = ("Role", "RoleBinding")  # events of nodes are in the namespace default
+    assert {item["metadata"].get("namespace", "gpus") for item in items if item["kind"] not in events} == {
+        "gpus"
+    }
+    (binding,) = (item for item in items if item["kind"] == "RoleBinding")
+    assert binding["subjects"][0]["namespace"] == "gpus"
     assert items[0]["metadata"]["name"] == "gpus"
     assert "system:serviceaccount:gpus:" in text
     assert "claimwright/driver:0.1.0" not in text

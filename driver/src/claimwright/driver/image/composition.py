@@ -82,7 +82,10 @@ def extras(python: Python) -> dict[PurePosixPath, Content | Link]:
         },
         PREFIX / "bin" / "python3": Link(python.place.name),
         # Where the runtime mounts, and where signals.py writes stacks.
-        **{PurePosixPath(f"/{folder}/.keep"): Content() for folder in ("dev", "proc", "sys", "tmp")},
+        **{
+            PurePosixPath(f"/{folder}/.keep"): Content()
+            for folder in ("dev", "mnt", "proc", "run", "sys", "tmp")
+        },
     }
 
 
