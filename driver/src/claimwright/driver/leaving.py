@@ -22,8 +22,8 @@ def leave(settings: GpuPluginSettings) -> None:
     """Remove the driver's files when nothing else is in their folder; the caller holds its lock.
 
     Whatever is not known here stays, and with it the journal: another instance serves when its socket is there, and a
-    checkpoint of the community driver would be read again by a start that finds no journal. Who waits for the lock finds
-    its file gone, and makes a new one.
+    checkpoint of the community driver would be read again by a start that finds no journal. Who waits for the
+    lock finds its file gone, and makes a new one.
     """
     folder = settings.plugin_dir
     own = [settings.journal, *(folder / name for name in (HOOK, recent_errors.NAME, *_LOCKS))]
