@@ -249,7 +249,7 @@ async def test_a_driver_that_holds_no_claim_leaves_no_file_and_one_that_does_kee
     await client.close()
     plugin.end()
 
-    assert kept == ["claims.journal", "driver.lock"]
+    assert set(kept) >= {"claims.journal", "driver.lock"}
     assert after == before
     left = (plugin.node.plugins_dir, plugin.node.registry_dir, plugin.node.cdi_root)
     assert [list(folder.iterdir()) for folder in left] == [[], [], []]

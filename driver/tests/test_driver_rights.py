@@ -24,8 +24,8 @@ THROUGH = {"_listed": "list"}
 BY_HAND = {("apps", "deployments", "delete")}
 # They list once, and then watch.
 CACHES = ("Reflector", "Live")
-# Of the plugin kit, but only for controllers.
-NOT_OF_A_NODE = ("leadership.py",)
+# Of the plugin kit, but only for controllers; and a command that an administrator runs.
+NOT_OF_THE_PLUGIN = ("leadership.py", "preflight")
 
 Right = tuple[str, str, str]
 
@@ -36,7 +36,7 @@ def asked() -> set[Right]:
     paths = (path for folder in folders for path in folder.rglob("*.py") if "testing" not in path.parts)
     found: set[Right] = set()
     for path in paths:
-        if path.name not in NOT_OF_A_NODE:
+        if not set(NOT_OF_THE_PLUGIN) & set(path.parts):
             found |= {right for node in ast.walk(ast.parse(path.read_text())) for right in _rights(node)}
     return found
 
