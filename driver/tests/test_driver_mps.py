@@ -292,12 +292,18 @@ class Mortal(GpuPrograms):
         timeout_seconds: float,
         text: str = "",
         view: View | None = None,
+        stays: bool = False,
     ) -> Finished:
         self.calls += 1
         if self.calls == self.dies_at and self.before:
             raise Dead
         said = super().run(
-            command, environment=environment, timeout_seconds=timeout_seconds, text=text, view=view
+            command,
+            environment=environment,
+            timeout_seconds=timeout_seconds,
+            text=text,
+            view=view,
+            stays=stays,
         )
         if self.calls == self.dies_at:
             raise Dead

@@ -142,6 +142,30 @@ def test_a_program_that_is_not_there_or_too_slow_is_an_error_with_its_command() 
         ChildProcesses().run(["sleep", "30"], environment={}, timeout_seconds=0.05)
 
 
+def test_what_stays_joins_the_cgroup_that_outlives_the_container(tmp_path: Path) -> None:
+    processes = ChildProcesses(tmp_path / "outside")
+    command = [sys.executable, "-I", "-S", "-c", "import os; print(os.getpid())"]
+
+    goes = processes.run(command, environment={}, timeout_seconds=20)
+    exists = (tmp_path / "outside").exists()
+    stays = processes.run(command, environment={}, timeout_seconds=20, stays=True)
+
+    assert (goes.status, exists) == (0, False)
+    assert (tmp_path / "outside/cgroup.procs").read_text() == stays.output.strip()
+
+
+def test_a_cgroup_that_cannot_be_joined_does_not_stop_the_program(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    ended = ChildProcesses(tmp_path / "file/x").run(
+        ["echo", "on"], environment={}, timeout_seconds=20, stays=True
+    )
+
+    assert ended.status == 0
+    assert "cannot be joined" in ended.output
+    assert ended.output.endswith("on\n")
+
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mount namespaces need root")
 
 

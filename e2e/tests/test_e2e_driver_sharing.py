@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -309,4 +310,32 @@ def test_a_claim_whose_gpu_fell_off_the_bus_can_be_released(node: DrivenNode, co
     node.node.call("lose", gpu=0)
 
     node.released(claim)
+    assert nothing_left(node)
+
+
+def test_a_daemon_goes_over_to_the_next_instance_of_the_driver(node: DrivenNode) -> None:
+    """As in a rolling update, with both instances alive."""
+    old, new = f"{uuid.UUID(int=1)}", f"{uuid.UUID(int=2)}"
+    node.instance(old, GATES)
+    node.serves(old)
+    claim = node.claim("a", ["gpu-0"], configs=[mps(defaultActiveThreadPercentage=40)])
+    (before,) = node.prepare(claim, at=old)
+    pipe = pipe_of(node, before.devices)
+    first = daemon(pipe)
+
+    node.instance(new, GATES)
+    node.serves(new)
+    (after,) = node.prepare(claim, at=new)
+    kept = daemon(pipe)
+    os.kill(kept, signal.SIGKILL)
+    wait_until(
+        "one daemon again",
+        lambda: (
+            ask(node, pipe, "get_default_active_thread_percentage") == ["40.0"] and len(daemons_of(node)) == 1
+        ),
+        seconds=30,
+    )
+
+    assert (after, kept) == (before, first)
+    assert node.release(claim, at=new) == [""]
     assert nothing_left(node)

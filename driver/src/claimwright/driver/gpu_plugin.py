@@ -27,6 +27,7 @@ from claimwright.driver.adapters import (
     NvmlUsage,
     NvmlVgpus,
     WallClock,
+    outside_the_pod,
 )
 from claimwright.driver.custody import Custody
 from claimwright.driver.driver_root import DriverRoot, choose_device_root
@@ -138,7 +139,7 @@ def open_doors(settings: GpuPluginSettings) -> Doors:
         host=HostTree(settings.host_root),
         root=root,
         kube=Kube.connect(settings.kubeconfig, user_agent=GPU_DRIVER),
-        processes=ChildProcesses(),
+        processes=ChildProcesses(outside_the_pod()),
         mounts=KernelMounts(),
         clock=WallClock(),
     )
@@ -231,7 +232,7 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         driver = GpuDriver(planner, machine, metrics, on_failure=recent.add, held=custody.held)
         plugin = _plugin(settings, doors, watching, driver, report)
         gain = functools.partial(_go_on, settings, doors, planner, machine, reader=reader, watching=watching)
-        custody.settle(gain=gain, lose=machine.suspend)
+        custody.settle(gain=gain, lose=functools.partial(_let_go, machine, supervisor))
         await plugin.start()
         parts.push_async_callback(plugin.stop, grace_seconds=_STOP_SECONDS)
         await _watch(parts, settings, doors, watching, plugin)
@@ -276,6 +277,12 @@ async def _go_on(
     await _recover(settings, doors, machine)
     planner.stock.renew(await asyncio.to_thread(reader.read, planner.stock.inventory))
     watching.poke()
+
+
+async def _let_go(machine: Machine, supervisor: MpsSupervisor) -> None:
+    """Leave the claims, and their daemons, to another instance."""
+    await machine.suspend()
+    supervisor.stop()
 
 
 async def _recover(settings: GpuPluginSettings, doors: Doors, machine: Machine) -> None:

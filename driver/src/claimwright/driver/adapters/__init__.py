@@ -11,7 +11,7 @@ from claimwright.driver.adapters.nvml import (
     NvmlUsage,
     NvmlVgpus,
 )
-from claimwright.driver.adapters.processes import ChildProcesses
+from claimwright.driver.adapters.processes import ChildProcesses, outside_the_pod
 
 __all__ = [
     "ChildProcesses",
@@ -24,4 +24,5 @@ __all__ = [
     "NvmlUsage",
     "NvmlVgpus",
     "WallClock",
+    "outside_the_pod",
 ]

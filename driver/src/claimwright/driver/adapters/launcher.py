@@ -1,7 +1,8 @@
 """A program of its own: arrange what the next program sees of the file system, then become that program.
 
-`launcher.py VIEW COMMAND...` with the view as JSON: `root`, `scratch`, `binds` (see `ports.View`). Standard library
-only, so that it starts quickly without the packages of the driver. What is mounted here vanishes with the program.
+`launcher.py SURROUNDINGS COMMAND...`, as JSON: `cgroup`, a folder, and `view` with `root`, `scratch` and `binds` (see
+`ports.View`), each or null. Standard library only, so that it starts quickly without the packages of the driver. What
+is mounted here vanishes with the program.
 """
 
 from __future__ import annotations
@@ -18,8 +19,26 @@ _CANNOT = 125
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main(view: dict[str, Any], command: list[str]) -> None:
+def main(surroundings: dict[str, Any], command: list[str]) -> None:
     """Arrange and go on as `command`."""
+    if surroundings["cgroup"] is not None:
+        _move(surroundings["cgroup"])
+    if surroundings["view"] is not None:
+        _see(surroundings["view"])
+    os.execvp(command[0], command)  # noqa: S606  the whole purpose
+
+
+def _move(cgroup: str) -> None:
+    """Join a cgroup; one that cannot be joined only shortens a life, so it is said and no more."""
+    try:
+        os.makedirs(cgroup, exist_ok=True)  # noqa: PTH103
+        with open(f"{cgroup}/cgroup.procs", "w") as members:  # noqa: PTH123
+            members.write(str(os.getpid()))
+    except OSError as error:
+        print(f"cgroup {cgroup} cannot be joined: {error}", file=sys.stderr)
+
+
+def _see(view: dict[str, Any]) -> None:
     root = view["root"].rstrip("/")
     _check(_libc.unshare(_CLONE_NEWNS), "unshare")
     _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
@@ -31,7 +50,6 @@ def main(view: dict[str, Any], command: list[str]) -> None:
     if root:
         os.chroot(root)
         os.chdir("/")
-    os.execvp(command[0], command)  # noqa: S606  the whole purpose
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: bytes | None = None) -> None:

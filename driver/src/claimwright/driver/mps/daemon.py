@@ -78,6 +78,7 @@ class MpsDaemons:
             for process in left:
                 self.processes.send(process, signal.SIGKILL)
             self.processes.wait_ended(left, timeout_seconds=_END_SECONDS)
+        self.processes.tidy()
 
     def _quit(self, place: Place) -> None:
         try:
@@ -131,6 +132,7 @@ class MpsDaemons:
             timeout_seconds=timeout_seconds,
             text=text,
             view=view,
+            stays=mark,
         )
 
     def _program(self, view: View | None) -> str:

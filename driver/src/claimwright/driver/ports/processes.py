@@ -49,11 +49,17 @@ class Processes(Protocol):
         timeout_seconds: float,
         text: str = "",
         view: View | None = None,
+        stays: bool = False,
     ) -> Finished:
         """Run to the end with `text` on standard input; what the program leaves in the background is not waited for.
 
-        A program that cannot start or outlives the deadline raises StepFailed.
+        With `stays`, what it leaves in the background outlives the driver's own container, where the driver can
+        arrange that. A program that cannot start or outlives the deadline raises StepFailed.
         """
+        ...
+
+    def tidy(self) -> None:
+        """Remove what was arranged for those who stay, once none is left."""
         ...
 
     def marked(self, variable: str, value: str) -> tuple[ProcessId, ...]:

@@ -34,10 +34,16 @@ class GpuPrograms(ScriptedProcesses):
         timeout_seconds: float,
         text: str = "",
         view: View | None = None,
+        stays: bool = False,
     ) -> Finished:
         """Answer at once."""
         said = super().run(
-            command, environment=environment, timeout_seconds=timeout_seconds, text=text, view=view
+            command,
+            environment=environment,
+            timeout_seconds=timeout_seconds,
+            text=text,
+            view=view,
+            stays=stays,
         )
         if said.status != 0:
             return said

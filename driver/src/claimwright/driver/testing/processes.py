@@ -32,11 +32,15 @@ class ScriptedProcesses:
         timeout_seconds: float,  # noqa: ARG002
         text: str = "",  # noqa: ARG002
         view: View | None = None,  # noqa: ARG002
+        stays: bool = False,  # noqa: ARG002
     ) -> Finished:
         """Answer at once."""
         program = PurePosixPath(command[0]).name
         self.commands.append((program, *command[1:]))
         return self.answers.get(program, Finished(0, ""))
+
+    def tidy(self) -> None:
+        """Nothing was arranged."""
 
     @property
     def watched(self) -> frozenset[ProcessId]:
