@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claimwright.dra.claims import ClaimReference, ClaimUid
@@ -238,6 +238,7 @@ def test_a_harmless_xid_after_a_fatal_one_weakens_nothing(ward: Ward) -> None:
     assert (XID, "NoSchedule", "48") in ward.taints()["gpu-0"]
 
 
+@settings(deadline=None)  # machines differ
 @given(
     events=st.lists(
         st.tuples(st.sampled_from([13, 31, 48, 63, 79, 95, 154]), st.sampled_from([None, 0, 1, 4])),

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claimwright.dra.claims import ClaimReference, ClaimUid, DeviceResult
@@ -21,9 +21,16 @@ from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.free_functions import FreeFunctions
 from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.holdings import Holdings
-from claimwright.driver.inventory import Gpu, discover
+from claimwright.driver.inventory import Gpu, discover, keep_known
 from claimwright.driver.inventory.vgpus import MDEV_DEVICES, virtual_functions
-from claimwright.driver.ports import MigReading, RunningVgpu, VgpuReading
+from claimwright.driver.ports import (
+    ComputeInstance,
+    MigReading,
+    Partition,
+    Placement,
+    RunningVgpu,
+    VgpuReading,
+)
 from claimwright.driver.publishing import pool_of
 from claimwright.driver.recipes.recipe import Preparation, Wanted
 from claimwright.driver.steps import Probe, Step
@@ -135,6 +142,7 @@ def test_the_pool_fits_into_slices_of_the_api(reading: VgpuReading) -> None:
     )
 
 
+@settings(deadline=None)  # a board is built each time
 @given(st.lists(st.integers(0, 100), unique=True, max_size=12), st.booleans())
 def test_what_the_counters_allow_together_the_board_can_hold(chosen: list[int], mixed: bool) -> None:
     stock = Board(MIXED if mixed else EQUAL).stock()
@@ -181,6 +189,19 @@ def test_vgpus_of_somebody_else_leave_their_size_and_neither_gpu_nor_partitions(
         "gpu-0-vgpu-x1-4c": "3",
         "gpu-0-vgpu-x1-4q": "3",
     }
+
+
+def test_types_stay_published_while_the_gpu_is_cut_for_claims_of_this_driver() -> None:
+    whole = Board(EQUAL, mig=MigReading(False, False, h100_profiles())).stock()
+    ours = MigReading(True, True, h100_profiles())
+    theirs = replace(ours, partitions=(Partition(7, 9, Placement(4, 4), (ComputeInstance(0, "MIG-1"),)),))
+
+    kept = [
+        keep_known(Board(EQUAL, mig=mig).stock().inventory, whole.inventory, hgx_h100_host()).gpus[0].vgpus
+        for mig in (ours, theirs)
+    ]
+
+    assert [host and len(host.types) for host in kept] == [4, None]
 
 
 def test_a_vgpu_of_somebody_else_takes_its_place_among_mixed_sizes() -> None:

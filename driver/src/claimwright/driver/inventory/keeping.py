@@ -19,8 +19,10 @@ def keep_known(now: Inventory, before: Inventory, host: Host, held: Collection[s
     Those that the NVIDIA driver has and NVML cannot read are marked so. Those that claims hold (`held`, by PCI
     address) under another driver were given to a virtual machine: they are as well as before, and their counters keep
     their other forms from being given away, also when they come back while NVML is read. A GPU that is not on the bus
-    was pulled out, and is gone.
+    was pulled out, and is gone. A GPU that is in MIG mode for this driver's partitions only still hosts the vGPUs that
+    it hosts outside: NVML does not list their types meanwhile, counters keep them from being given away.
     """
+    now = replace(now, gpus=tuple(_hosting_as(before, gpu) for gpu in now.gpus))
     known = {gpu.pci_bus_id for gpu in now.gpus}
     missing = sorted(
         (gpu for gpu in before.gpus if gpu.pci_bus_id not in known and _is_on_the_bus(gpu, host)),
@@ -33,6 +35,14 @@ def keep_known(now: Inventory, before: Inventory, host: Host, held: Collection[s
     back = [gpu for gpu in silent if gpu.pci_bus_id in held and not now.unreadable]
     kept = [*_marked(silent, now.unreadable), *away, *back]
     return replace(now, gpus=tuple(sorted((*now.gpus, *kept), key=lambda gpu: gpu.minor)))
+
+
+def _hosting_as(before: Inventory, gpu: Gpu) -> Gpu:
+    is_cut_by_us = gpu.mig is not None and gpu.mig.enabled and gpu.switches_mig and not gpu.foreign
+    if gpu.vgpus is not None or not is_cut_by_us:
+        return gpu
+    known = next((each for each in before.gpus if each.uuid == gpu.uuid), gpu)
+    return replace(gpu, vgpus=known.vgpus and replace(known.vgpus, foreign=()))
 
 
 def _is_on_the_bus(gpu: Gpu, host: Host) -> bool:
