@@ -19,10 +19,12 @@ import yaml
 from claimwright.cluster import list_clusters, load
 from claimwright.cluster.local.certificates import make_authority
 from claimwright.dra.kube import (
+    DEPLOYMENTS,
     DEVICE_CLASSES,
     NAMESPACES,
     RESOURCE_CLAIM_TEMPLATES,
     RESOURCE_CLAIMS,
+    SERVICE_ACCOUNTS,
     Kube,
     KubeError,
     Resource,
@@ -38,6 +40,10 @@ HOOKS = Resource(
     "ValidatingWebhookConfiguration",
     False,
 )
+INSTALLED = {
+    found.kind: found
+    for found in (HOOKS, SERVICE_ACCOUNTS, DEPLOYMENTS, Resource("", "v1", "services", "Service", True))
+}
 API = "resource.nvidia.com/v1beta1"
 KINDS = {found.plural: found for found in (RESOURCE_CLAIMS, RESOURCE_CLAIM_TEMPLATES, DEVICE_CLASSES)}
 PLACES = {
@@ -161,6 +167,18 @@ def test_a_bad_config_is_denied_with_field_and_reason_and_a_good_one_is_stored(
     assert 'admission webhook "opaque-configs.gpu.nvidia.com" denied the request' in text
     assert f"object at {PLACES[plural]}.opaque.parameters is invalid" in text
     assert 'unknown GPU sharing strategy "Magic", supported: TimeSlicing, MPS' in text
+
+
+def test_a_real_api_server_takes_all_that_the_webhook_is_installed_with(served: Served) -> None:
+    authority = next(served.log.parent.glob("pki/ca.crt")).read_text()
+    text = manifests.render(["webhook"], namespace=served.namespace, webhook_ca=authority)
+    items = list(yaml.safe_load_all(text))
+
+    for item in items:
+        resource = INSTALLED[item["kind"]]
+        where = served.namespace if resource.namespaced else None
+        served.kube.create(resource, item, namespace=where, dry_run=True)
+    assert {item["kind"] for item in items} == set(INSTALLED)
 
 
 def test_configs_of_the_compute_domain_driver_are_judged_as_well(served: Served) -> None:
