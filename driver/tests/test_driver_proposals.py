@@ -44,7 +44,7 @@ def test_every_device_that_could_be_offered_is_in_a_proposal(mixed: Inventory) -
     proposed = proposals.propose(mixed, recipes)
 
     assert {device for each in proposed for device in each.devices} == offered
-    assert {each.mode for each in proposed} >= {"gpu", "mig", "time-slicing", "mps"}
+    assert {each.mode for each in proposed} >= {"gpu", "mig", "time-slicing", "mps", "share"}
 
 
 def test_gates_are_named_where_the_plugin_needs_one(mixed: Inventory) -> None:
@@ -96,6 +96,17 @@ def test_partitions_of_an_administrator_need_no_gate() -> None:
 
     (static,) = (each for each in proposed if each.gate is None)
     assert (static.mode, static.selects["profile"]) == ("mig", profiles[0].name)
+
+
+def test_a_share_asks_for_a_part_of_the_memory_and_names_the_flag_it_needs() -> None:
+    inventory = found(gpu_reading(0))
+    (share,) = (each for each in proposals.propose(inventory, recipes) if each.mode == "share")
+    template = proposals.objects_of([share])[-1]["spec"]["spec"]["devices"]["requests"][0]["exactly"]
+
+    assert template["capacity"] == {"requests": {"memory": "19Gi"}}
+    assert "--feature-gates ConsumableShares=true --consumable-shares memory" in proposals.as_yaml(
+        inventory, [share], namespace=None
+    )
 
 
 def test_a_node_without_gpus_is_told_so() -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from claimwright.driver import manifests
 from claimwright.driver.errors import NodeUnusable
@@ -206,8 +209,31 @@ async def test_a_request_that_does_not_end_is_answered_at_its_deadline() -> None
     assert b"Connection: close" in wire.sent
 
 
+PIECES = [b"\r\n\r\n", b": ", b"Content-Length: 99\r\n"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    start=st.sampled_from([b"", b"GET /readyz HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nContent-Length: 3\r\n"]),
+    noise=st.lists(
+        st.binary(max_size=40) | st.sampled_from([b"\r\n\r\n", b": ", b"Content-Length: 99\r\n"]), max_size=6
+    ),
+)
+def test_any_bytes_are_answered_or_dropped(start: bytes, noise: list[bytes]) -> None:
+    async def talk() -> bytes:
+        reader, wire = asyncio.StreamReader(limit=65536), Wire()
+        reader.feed_data(start + b"".join(noise))
+        reader.feed_eof()
+        answer = Answer(HTTPStatus.OK, b"ok")
+        await asyncio.wait_for(Connection(reader, wire, lambda _: answer).serve(), 10)  # type: ignore[arg-type]
+        return wire.sent
+
+    sent = asyncio.run(talk())
+    assert sent == b"" or sent.startswith(b"HTTP/1.1 ")
+
+
 async def test_a_silent_connection_ends() -> None:
-    answer = Answer(200, b"")  # type: ignore[arg-type]
+    answer = Answer(HTTPStatus.OK, b"")
     connection = Connection(asyncio.StreamReader(), Wire(), lambda _: answer, idle_seconds=0.01)  # type: ignore[arg-type]
 
     await asyncio.wait_for(connection.serve(), 10)

@@ -33,9 +33,10 @@ def _class(proposal: Proposal) -> dict[str, Any]:
 
 
 def _template(proposal: Proposal, namespace: str | None) -> dict[str, Any]:
-    devices: dict[str, Any] = {
-        "requests": [{"name": proposal.type, "exactly": {"deviceClassName": class_name(proposal)}}]
-    }
+    exactly: dict[str, Any] = {"deviceClassName": class_name(proposal)}
+    if proposal.amounts:
+        exactly["capacity"] = {"requests": dict(proposal.amounts)}
+    devices: dict[str, Any] = {"requests": [{"name": proposal.type, "exactly": exactly}]}
     if proposal.parameters is not None:
         opaque = {"driver": GPU_DRIVER, "parameters": dict(proposal.parameters)}
         devices["config"] = [{"requests": [proposal.type], "opaque": opaque}]

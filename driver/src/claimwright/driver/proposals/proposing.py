@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from claimwright.dra.quantities import Quantity
 from claimwright.dra.slices import Device
 from claimwright.driver.feature_gates import DEFAULTS, FeatureGates
 from claimwright.driver.inventory import Inventory
@@ -26,8 +27,8 @@ _LONGEST_NAME: Final = 63 - len("time-slicing-") - len("-00")
 class Proposal:
     """One way to use some devices of this node.
 
-    `selects` are the attributes that its class selects by, `gate` the feature gate that the plugin needs for it,
-    `parameters` the opaque config of its template.
+    `selects` are the attributes that its class selects by, `gate` the feature gate and `flag` the flag that the plugin
+    needs for it, `parameters` the opaque config of its template, `amounts` how much of a capacity that asks for.
     """
 
     mode: str
@@ -36,7 +37,9 @@ class Proposal:
     selects: Mapping[str, str]
     devices: tuple[str, ...]
     gate: str | None = None
-    parameters: Mapping[str, Any] | None = field(default=None)
+    flag: str | None = None
+    parameters: Mapping[str, Any] | None = None
+    amounts: Mapping[str, str] = field(default_factory=dict)
 
 
 def propose(inventory: Inventory, recipes: Recipes) -> tuple[Proposal, ...]:
@@ -74,7 +77,16 @@ def _group(devices: Sequence[Device], gate: str | None) -> Proposal:
     kind, selects = str(devices[0].attributes["type"]), _selects(devices[0])
     product = str(devices[0].attributes.get("productName", "")).removeprefix("NVIDIA ")
     kinds = " ".join(selects[name] for name in _KINDS_OF_PART if name in selects)
-    return Proposal(kind, _name(product, kinds), kind, selects, tuple(each.name for each in devices), gate)
+    names = tuple(each.name for each in devices)
+    amounts = _quarter(devices[0]) if kind == "gpu" else {}
+    return Proposal(kind, _name(product, kinds), kind, selects, names, gate, amounts=amounts)
+
+
+def _quarter(device: Device) -> Mapping[str, str]:
+    """Return a quarter of the device's memory in whole GiB, as an example of a share."""
+    memory = device.capacity.get("memory")
+    gibibytes = int(memory) // 4 >> 30 if isinstance(memory, Quantity) else 0
+    return {"memory": f"{gibibytes}Gi"} if gibibytes else {}
 
 
 def _ways(group: Proposal) -> Iterator[Proposal]:
@@ -82,7 +94,9 @@ def _ways(group: Proposal) -> Iterator[Proposal]:
         iommu = {"backendPolicy": "LegacyOnly", "enableAPIDevice": True}
         yield replace(group, parameters={"apiVersion": _API, "kind": "VfioDeviceConfig", "iommu": iommu})
         return
-    yield group
+    yield replace(group, amounts={})
+    if group.amounts:
+        yield replace(group, mode="share", gate="ConsumableShares", flag="--consumable-shares memory")
     if group.type == "gpu":
         slicing = {"strategy": "TimeSlicing", "timeSlicingConfig": {"interval": "Default"}}
         yield _shared(group, "time-slicing", "TimeSlicingSettings", slicing)
@@ -92,7 +106,7 @@ def _ways(group: Proposal) -> Iterator[Proposal]:
 
 def _shared(group: Proposal, mode: str, gate: str, sharing: Mapping[str, Any]) -> Proposal:
     parameters = {"apiVersion": _API, "kind": "GpuConfig", "sharing": sharing}
-    return replace(group, mode=mode, gate=gate, parameters=parameters)
+    return replace(group, mode=mode, gate=gate, parameters=parameters, amounts={})
 
 
 def _named(ways: Iterable[Proposal]) -> Iterator[Proposal]:

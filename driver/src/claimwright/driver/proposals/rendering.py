@@ -53,6 +53,8 @@ def as_yaml(inventory: Inventory, proposals: Sequence[Proposal], *, namespace: s
 
 
 def _comment(proposal: Proposal) -> str:
-    gate = f"; the plugin needs --feature-gates {proposal.gate}=true" if proposal.gate else ""
+    needs = [f"--feature-gates {proposal.gate}=true"] if proposal.gate else []
+    needs += [proposal.flag] if proposal.flag else []
+    needed = f"; the plugin needs {' '.join(needs)}" if needs else ""
     some = ", ".join(proposal.devices[:4]) + (" …" if len(proposal.devices) > 4 else "")
-    return f"# {proposal.mode}: {len(proposal.devices)} devices here ({some}){gate}\n"
+    return f"# {proposal.mode}: {len(proposal.devices)} devices here ({some}){needed}\n"
