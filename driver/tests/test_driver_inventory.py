@@ -252,6 +252,8 @@ def test_hosts_answer_alike(host: Host) -> None:
     assert host.read_text(folder / "missing") is None
     assert host.read_link(folder / "link") == "../../x/pci0000:64/y"
     assert host.read_link(folder / "file") is None
+    assert list(host.links_in(folder)) == [("link", "../../x/pci0000:64/y")]
+    assert list(host.links_in(folder / "missing")) == []
     assert host.entries(folder) == ("file", "link", "other")
     assert host.entries(folder / "missing") == ()
     assert host.kind(folder / "missing") is None

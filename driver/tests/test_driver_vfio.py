@@ -14,7 +14,7 @@ from claimwright.dra.claims import Claim
 from claimwright.dra.slices import Device, plan_slices
 from claimwright.driver.edits.vfio_node import VfioNode, vfio_node
 from claimwright.driver.entries import Entry
-from claimwright.driver.errors import StepFailed
+from claimwright.driver.errors import ClaimRefused, StepFailed
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.inventory import Inventory, discover, keep_known, read_function
@@ -242,9 +242,11 @@ def _bind(host: MemoryPciBus, address: str) -> None:
         host.write_text(PurePosixPath(path), text)
 
 
-def planned(host: MemoryPciBus, devices: Sequence[str], config: Sequence[Mapping[str, Any]] = ()) -> Entry:
+def planned(
+    host: MemoryPciBus, devices: Sequence[str], config: Sequence[Mapping[str, Any]] = (), **result: object
+) -> Entry:
     gates = FeatureGates.parse(GATES)
-    item = allocated_gpus("vm", devices, pool="n", config=config)
+    item = allocated_gpus("vm", devices, pool="n", config=config, **result)
     item["metadata"]["uid"] = "uid-1"
     return Planner("gpu.nvidia.com", "n", stock(seen(host)), gates).plan(Claim.from_object(item))
 
@@ -319,6 +321,11 @@ def test_the_metadata_says_where_the_gpu_is_and_nothing_of_mediated_devices() ->
         "resource.kubernetes.io/numaNode": 0,
     }
     assert (held.kind, held.hardware, held.parts) == ("vfio", FIRST, frozenset())
+
+
+def test_who_only_looks_on_does_not_take_the_gpu_from_its_owner() -> None:
+    with pytest.raises(ClaimRefused, match="request gpu-0: admin access to gpu-vfio-0 would take the GPU"):
+        planned(bus(), ["gpu-vfio-0"], adminAccess=True)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claimwright.driver.adapters import HostTree, NvmlSession
@@ -145,6 +145,7 @@ def _dies_at(world: World, moment: int, act: Any) -> None:
         world.bus.at_write = lambda: None
 
 
+@settings(deadline=None)
 @given(
     driver=st.sampled_from([None, "nvidia", "vfio-pci"]),
     override=st.sampled_from(["", "nvidia", "vfio-pci"]),

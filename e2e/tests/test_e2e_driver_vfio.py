@@ -310,6 +310,25 @@ def test_a_restarted_driver_answers_the_same_and_gives_the_gpu_back(node: Driven
     )
 
 
+def test_a_gpu_that_somebody_took_off_vfio_is_put_back_when_the_kubelet_asks_again(node: DrivenNode) -> None:
+    node.start(GATES)
+    node.wait_devices(lambda found: "gpu-vfio-0" in found)
+    address = address_of(node, "gpu-vfio-0")
+    claim = node.claim("vm", ["gpu-vfio-0"])
+    first = node.prepared(claim)
+    bus = node.node.host_root / "sys/bus/pci"
+    (bus / "drivers/vfio-pci/unbind").write_text(address)
+
+    again = node.prepared(claim)
+    repaired = kernel_driver(node, address)
+    (bus / "drivers/vfio-pci/unbind").write_text(address)
+    node.released(claim)
+
+    assert again == first
+    assert repaired == "vfio-pci"
+    assert (kernel_driver(node, address), override(node, address)) == ("nvidia", "(null)")
+
+
 def test_with_every_gate_on_events_are_heard_and_a_gpu_changes_drivers_all_the_same(node: DrivenNode) -> None:
     node.start("AllAlpha=true,AllBeta=true")
     node.wait_devices(lambda found: "gpu-vfio-1" in found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from claimwright.driver.ports import FileKind
@@ -41,6 +42,15 @@ class HostTree:
             return str(self._at(path).readlink())
         except OSError:
             return None
+
+    def links_in(self, path: PurePosixPath) -> Iterator[tuple[str, str]]:
+        """Yield the names in a directory that are links, sorted, and their targets as written."""
+        folder = f"{self._prefix}{path}"
+        for name in self.entries(path):
+            try:
+                yield name, os.readlink(f"{folder}/{name}")  # noqa: PTH115  the open files of a whole host
+            except OSError:
+                continue
 
     def entries(self, path: PurePosixPath) -> tuple[str, ...]:
         """Return the sorted names in a directory, nothing when it does not exist."""

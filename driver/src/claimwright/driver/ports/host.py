@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -30,6 +31,10 @@ class Host(Protocol):
 
     def read_link(self, path: PurePosixPath) -> str | None:
         """Return a symbolic link's target as written, None when `path` is none."""
+        ...
+
+    def links_in(self, path: PurePosixPath) -> Iterable[tuple[str, str]]:
+        """Yield the names in a directory that are links, sorted, and their targets as written."""
         ...
 
     def entries(self, path: PurePosixPath) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from claimwright.dra.quantities import Quantity
 from claimwright.dra.slices import Attribute, Device
 from claimwright.driver import counters
 from claimwright.driver.edits.vfio_node import vfio_node
+from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory, LeftOut, PciFunction
 from claimwright.driver.inventory.viability import obstacle
@@ -76,6 +77,7 @@ class VfioGpus:
         config: VfioDeviceConfig | None,
     ) -> Preparation:
         """Move each GPU to its VFIO driver; a container gets its node, and its metadata file the PCI address."""
+        _refuse_admins(group)
         functions = [wanted.offer.source.function for wanted in group]
         iommu = None if config is None else config.iommu
         prefers = iommu is not None and iommu.backend_policy == _PREFER_IOMMUFD
@@ -95,6 +97,16 @@ class VfioGpus:
         if self._enabled:
             for number, function in enumerate(inventory.functions):
                 yield VfioDevice(number, function)
+
+
+def _refuse_admins(group: Sequence[Wanted[VfioDevice]]) -> None:
+    """Refuse to look on: a GPU that changes its driver is taken from whoever has it, which no monitor may do."""
+    for wanted in group:
+        if wanted.result.admin_access:
+            raise ClaimRefused(
+                f"request {wanted.result.request}: admin access to {wanted.offer.name} would take the GPU from who has "
+                "it; ask for admin access to the whole GPU (DeviceClass gpu.nvidia.com)"
+            )
 
 
 def describe(device: VfioDevice, inventory: Inventory, *, list_numa: bool) -> Device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 from claimwright.driver.ports import FileKind
@@ -41,6 +41,10 @@ class MemoryHost:
     def read_link(self, path: PurePosixPath) -> str | None:
         """Return a link's target as written."""
         return self.links.get(path)
+
+    def links_in(self, path: PurePosixPath) -> Iterator[tuple[str, str]]:
+        """Yield the names in a directory that are links, sorted, and their targets as written."""
+        return ((name, self.links[path / name]) for name in self.entries(path) if path / name in self.links)
 
     def entries(self, path: PurePosixPath) -> tuple[str, ...]:
         """Return the sorted names in a directory."""

@@ -65,9 +65,9 @@ class DeviceUsers:
 
     def _has_open(self, folder: PurePosixPath, wanted: set[FileKind]) -> bool:
         # By numbers, since a container may call the node anything; files that are no devices are not looked at.
-        links = ((name, self.host.read_link(folder / name) or "") for name in self.host.entries(folder))
         return any(
-            link.startswith("/dev/") and self.host.kind(folder / name) in wanted for name, link in links
+            link.startswith("/dev/") and self.host.kind(folder / name) in wanted
+            for name, link in self.host.links_in(folder)
         )
 
     def _named(self, clients: Iterable[GpuClient]) -> tuple[str, ...]:
