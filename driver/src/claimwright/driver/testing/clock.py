@@ -25,8 +25,14 @@ class HandClock:
     async def sleep(self, seconds: float) -> None:
         """Wait until somebody advances the clock far enough."""
         woken = asyncio.Event()
-        heapq.heappush(self._sleepers, (self._now + seconds, id(woken), woken))
-        await woken.wait()
+        sleeper = (self._now + seconds, id(woken), woken)
+        heapq.heappush(self._sleepers, sleeper)
+        try:
+            await woken.wait()
+        finally:
+            if sleeper in self._sleepers:  # cancelled
+                self._sleepers.remove(sleeper)
+                heapq.heapify(self._sleepers)
 
     def advance(self, seconds: float) -> None:
         """Move on and wake the sleepers whose time has come."""
