@@ -228,6 +228,15 @@ def test_where_no_recovery_is_told_every_xid_of_hardware_counts_until_the_driver
     assert ward.taints() == {}
 
 
+def test_a_driver_that_was_reloaded_between_two_readings_shows_by_the_watch_that_broke(ward: Ward) -> None:
+    ward.hears(38)
+    before = ward.taints()
+    ward.physician.watch_ended()
+
+    assert before == {"gpu-0": [(XID, "None", "38")]}
+    assert ward.taints() == {}
+
+
 def test_a_harmless_xid_after_a_fatal_one_weakens_nothing(ward: Ward) -> None:
     ward.says(0, recovery_action=RESET)
     for xid in (48, 13, 31):

@@ -546,7 +546,7 @@ def _listener(events: GpuEvents, watching: NodeWatch) -> Listener:
         events,
         heard=lambda event: tell(watching.heard, event),
         began=lambda reasons: tell(watching.unmonitored, reasons),
-        ended=lambda: tell(watching.poke),
+        ended=lambda: tell(watching.watch_ended),
     )
 
 

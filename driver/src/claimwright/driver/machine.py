@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from claimwright.driver.entries import Entry, HeldDevice, State
-from claimwright.driver.errors import ClaimRefused, DriverError, StepFailed, StepRefused, TryAgain
+from claimwright.driver.errors import ClaimRefused, DriverError, GpuGone, StepFailed, StepRefused, TryAgain
 from claimwright.driver.journal import Journal, Record, acting, begun, reached, released
 from claimwright.driver.locks import NamedLocks
 from claimwright.driver.steps import Probe, Remembering, Step, Tool, Toolbox
@@ -228,12 +228,18 @@ class Machine:
         for number, step in reversed(tuple(enumerate(entry.steps))):
             if str(step) in shared:
                 continue
-            tool = self._toolbox.of(step)
-            done = number in entry.acted or not tool.recorded
-            if done and tool.visible:
-                done = await self._run(tool.probe, step, quick=tool.quick) is not Probe.NOT_DONE
-            if done:
-                await self._run(tool.undo, step, quick=tool.quick)
+            try:
+                await self._undo_step(entry, number, step)
+            except GpuGone as error:
+                logger.warning("claim %s (%s): nothing is left to undo: %s", entry.claim, entry.uid, error)
+
+    async def _undo_step(self, entry: Entry, number: int, step: Step) -> None:
+        tool = self._toolbox.of(step)
+        done = number in entry.acted or not tool.recorded
+        if done and tool.visible:
+            done = await self._run(tool.probe, step, quick=tool.quick) is not Probe.NOT_DONE
+        if done:
+            await self._run(tool.undo, step, quick=tool.quick)
 
     def _steps_of_others(self, entry: Entry) -> frozenset[str]:
         hardware = entry.hardware()

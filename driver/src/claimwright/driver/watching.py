@@ -86,6 +86,11 @@ class NodeWatch:
         self._physician.note(event)
         self.poke()
 
+    def watch_ended(self) -> None:
+        """Take that the watch for events broke, and look soon why."""
+        self._physician.watch_ended()
+        self.poke()
+
     def unmonitored(self, reasons: Mapping[str, str]) -> None:
         """Take by uuid which GPUs' events nobody hears, and why."""
         self._physician.unmonitored(reasons)

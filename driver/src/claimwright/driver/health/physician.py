@@ -34,6 +34,7 @@ class Physician:
         self._unmonitored: Mapping[str, str] = {}
         self._unreachable: frozenset[str] = frozenset()
         self._driver_gone = False
+        self._broke = False
         self._suspected: frozenset[tuple[str, str]] = frozenset()
 
     def note(self, event: GpuEvent) -> None:
@@ -48,6 +49,10 @@ class Physician:
         self._attended += self._pending
         self._pending = []
         return bool(self._attended)
+
+    def watch_ended(self) -> None:
+        """Take that the watch for events broke: a GPU was lost, or the driver was reloaded under it."""
+        self._broke = True
 
     def unmonitored(self, reasons: Mapping[str, str]) -> None:
         """Take the uuids of GPUs whose events nobody hears, and why."""
@@ -69,9 +74,11 @@ class Physician:
         now = self._clock.now()
         unreachable = frozenset(address for address, gpu in gpus.items() if gpu.lost)
         came_back = self._unreachable - unreachable
-        if self._driver_gone:
+        # A watch that breaks with every GPU in its place: the driver was reloaded more quickly than anybody looked.
+        reloaded = self._broke and not unreachable and gpus.keys() == self._links.keys()
+        if self._driver_gone or reloaded:
             came_back |= gpus.keys()
-        self._unreachable, self._driver_gone = unreachable, False
+        self._unreachable, self._driver_gone, self._broke = unreachable, False, False
         events, self._attended = self._attended, []
         fresh = [record for event in events if (record := record_of(event, gpus.values(), now))]
         known = still_true(self._xids, gpus, came_back, self._policy, now)

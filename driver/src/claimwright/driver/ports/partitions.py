@@ -69,7 +69,10 @@ class MigReading:
 
 
 class Partitions(Protocol):
-    """Cuts GPUs, which are named by uuid. StepFailed carries NVML's word for what went wrong."""
+    """Cuts GPUs, which are named by uuid.
+
+    StepFailed carries NVML's word for what went wrong, GpuGone that the GPU is not there any more.
+    """
 
     def read(self, gpu_uuid: str) -> MigReading | None:
         """Return mode and partitions now, without profiles; None when the GPU is not capable of MIG."""

@@ -17,6 +17,8 @@ from claimwright.driver.ports import MigReading, Partition, Placement
 # nvml.h: the compute instance profile that fills a GPU instance of so many compute slices.
 _FILLING: Final = {1: 0, 2: 1, 3: 2, 4: 3, 7: 4, 8: 5, 6: 6}
 _COMPUTE_PROFILES: Final = range(9)
+# A GPU that was pulled out, or that fell off the bus: partitions do not outlive the reset that it needs.
+_GONE: Final = (pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_ERROR_GPU_IS_LOST)
 
 
 class NvmlPartitions:
@@ -75,7 +77,12 @@ class NvmlPartitions:
     def _gpu(self, uuid: str, what: str) -> Iterator[Any]:
         with self._session.open():
             try:
-                yield pynvml.nvmlDeviceGetHandleByUUID(uuid)
+                handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+            except pynvml.NVMLError as error:
+                kind = GpuGone if error.value in _GONE else StepFailed
+                raise kind(f"GPU {uuid}: NVML could not {what}: {error}") from error
+            try:
+                yield handle
             except pynvml.NVMLError as error:
                 kind = GpuGone if error.value == pynvml.NVML_ERROR_GPU_IS_LOST else StepFailed
                 raise kind(f"GPU {uuid}: NVML could not {what}: {error}") from error
