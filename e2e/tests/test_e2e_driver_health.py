@@ -103,7 +103,13 @@ def taints(node: DrivenNode, device: str | None = None) -> set[tuple[str, str]]:
 
 
 def seen(node: DrivenNode, what: str, fact: Any) -> None:
-    wait_until(what, fact, seconds=SEEN_SECONDS, seen=node.log_end)
+    wait_until(what, fact, seconds=SEEN_SECONDS, seen=lambda: f"{taints(node)}\n{node.log_end()}")
+
+
+def listens(node: DrivenNode) -> bool:
+    """Whether the driver hears events now: what happens while NVML comes back is not heard."""
+    log = node.log.read_text()
+    return log.rfind("listening for events") > log.rfind("the watch for events of GPUs ended")
 
 
 def inject(node: DrivenNode, name: str, **parameters: Any) -> int:
@@ -116,7 +122,9 @@ def end(node: DrivenNode, number: int, how: str) -> None:
     if how == "reset":
         node.node.call("reset_gpu", gpu=3)
     elif how == "reload":
+        number_of_ends = node.log.read_text().count("GPUs ended")
         node.node.call("clear_fault", number=inject(node, "driver-reload"))
+        seen(node, "the end of NVML", lambda: node.log.read_text().count("GPUs ended") > number_of_ends)
     with contextlib.suppress(OperationRefused, Exception):
         node.node.call("clear_fault", number=number)
 
@@ -144,6 +152,7 @@ def test_every_class_of_fault_is_tried_or_left_out_with_a_reason() -> None:
 )
 def test_a_fault_becomes_a_taint_and_its_end_takes_it_away(ward: DrivenNode, case: Case) -> None:
     key, effect = case.key, case.effect
+    seen(ward, "the driver to listen", lambda: listens(ward))
     number = inject(ward, case.name, **case.parameters)
     try:
         seen(ward, f"{key}:{effect} on gpu-3", lambda: (key, effect) in taints(ward, "gpu-3"))
@@ -229,6 +238,7 @@ def test_an_idle_node_asks_the_api_server_nothing(ward: DrivenNode) -> None:
 
 
 def test_a_taint_outlives_the_driver_and_people_are_told_once(ward: DrivenNode) -> None:
+    seen(ward, "the driver to listen", lambda: listens(ward))
     number = inject(ward, "xid", xid=95)
     seen(ward, "the XID", lambda: (XID, "NoSchedule") in taints(ward, "gpu-3"))
     ward.kill()
@@ -254,8 +264,9 @@ def test_an_event_of_a_partition_taints_that_partition_only() -> None:
             node.node.call("create_compute_instance", gpu=0, gpu_instance=each["id"], profile=0)
         node.start(f"{HEALTH},DynamicMIG=true", "--reread-seconds", "0.5")
         node.wait_devices(lambda found: len(found) > 100)
+        seen(node, "the driver to listen", lambda: listens(node))
         inject(node, "xid", gpu=0, xid=94, gpu_instance=made[0]["id"], compute_instance=0)
-        seen(node, "a taint", lambda: taints(node))
+        seen(node, "a taint", lambda: bool(taints(node)))
         tainted = [name for name, device in node.devices().items() if device.taints]
 
         assert len(tainted) == 1

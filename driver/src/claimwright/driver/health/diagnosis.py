@@ -7,6 +7,7 @@ Numbers are nvml.h's (13.5): `nvmlDeviceGpuRecoveryAction_t`, `NVML_GPU_FABRIC_S
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from claimwright.dra.slices import TaintEffect
@@ -61,13 +62,29 @@ def absence(gpu: Gpu) -> Iterator[Ailment]:
         yield Ailment(UNREADABLE, "NoSchedule", "", text, gpu.pci_bus_id)
 
 
-def diagnose(gpu: Gpu, links_known: frozenset[int]) -> Iterator[Ailment]:
-    """Yield what ails a GPU that was read; `links_known` are the NVLinks that were active before in this boot."""
+@dataclass(frozen=True)
+class Best:
+    """The best that was seen of a GPU in this boot: active NVLinks, and lanes of its PCIe link.
+
+    What a board could have says little: a slot may have fewer lanes, and a link may lead nowhere.
+    """
+
+    nvlinks: frozenset[int] = frozenset()
+    pcie_width: int = 0
+
+    def after(self, gpu: Gpu) -> Best:
+        """Return it after a reading."""
+        now = gpu.condition
+        return Best(self.nvlinks | set(now.nvlinks_active), max(self.pcie_width, now.pcie_width or 0))
+
+
+def diagnose(gpu: Gpu, best: Best) -> Iterator[Ailment]:
+    """Yield what ails a GPU that was read."""
     yield from _recovery(gpu)
     yield from _memory(gpu)
-    yield from _links(gpu, links_known)
+    yield from _links(gpu, best.nvlinks)
     yield from _fabric(gpu)
-    yield from _slow(gpu)
+    yield from _slow(gpu, best.pcie_width)
     if gpu.condition.inforom_corrupt:
         yield Ailment(
             INFOROM, "None", "corrupt", "its infoROM is corrupted: replace the board", gpu.pci_bus_id
@@ -122,9 +139,9 @@ def _fabric_fault(fabric: FabricReading) -> tuple[str, TaintEffect] | None:
     return None
 
 
-def _slow(gpu: Gpu) -> Iterator[Ailment]:
-    width, most = gpu.condition.pcie_width, gpu.condition.pcie_width_most
-    if width and most and width < most:
+def _slow(gpu: Gpu, most: int) -> Iterator[Ailment]:
+    width = gpu.condition.pcie_width
+    if width and width < most:
         text = f"its PCIe link has {width} of {most} lanes"
         yield Ailment(PCIE, "None", f"x{width}-of-x{most}", text, gpu.pci_bus_id)
     reasons = gpu.condition.clock_reasons

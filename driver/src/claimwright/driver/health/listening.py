@@ -12,7 +12,8 @@ from claimwright.driver.ports import GpuEvent, GpuEvents, Watch
 
 logger = logging.getLogger(__name__)
 _WAIT_SECONDS: Final = 1.0
-_FIRST_PAUSE_SECONDS: Final = 0.5
+# Short, as what happens meanwhile is not heard; a driver that is being loaded is asked more and more slowly.
+_FIRST_PAUSE_SECONDS: Final = 0.1
 _LAST_PAUSE_SECONDS: Final = 15.0
 
 
@@ -56,6 +57,7 @@ class Listener:
             try:
                 with self._events.watch() as watch:
                     pause = _FIRST_PAUSE_SECONDS
+                    logger.info("listening for events of GPUs")
                     self._began(watch.unmonitored)
                     self._follow(watch)
                 continue

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from claimwright.driver.errors import NvmlUnusable
 from claimwright.driver.health.ailments import DRIVER, RECOVERY, UNMONITORED, Ailment
-from claimwright.driver.health.diagnosis import LINGERING, absence, diagnose
+from claimwright.driver.health.diagnosis import LINGERING, Best, absence, diagnose
 from claimwright.driver.health.xid_book import Remembered, XidBook
 from claimwright.driver.health.xids import XidPolicy, XidRecord, record_of, still_true, xid_ailments
 from claimwright.driver.inventory import Gpu, Inventory
@@ -28,7 +28,7 @@ class Physician:
         self._clock = clock
         remembered = book.load()
         self._xids = remembered.xids
-        self._links = dict(remembered.links)
+        self._best = dict(remembered.best)
         self._pending: list[GpuEvent] = []
         self._attended: list[GpuEvent] = []
         self._unmonitored: Mapping[str, str] = {}
@@ -67,7 +67,7 @@ class Physician:
         gpus = _by_address(inventory.gpus)
         self._remember(gpus)
         found = (*self._of_hardware(gpus), *xid_ailments(self._xids, gpus, self._policy))
-        self._book.save(Remembered(self._xids, self._links))
+        self._book.save(Remembered(self._xids, self._best))
         return tuple(self._weakened(found))
 
     def _remember(self, gpus: Mapping[str, Gpu]) -> None:
@@ -75,7 +75,7 @@ class Physician:
         unreachable = frozenset(address for address, gpu in gpus.items() if gpu.lost)
         came_back = self._unreachable - unreachable
         # A watch that breaks with every GPU in its place: the driver was reloaded more quickly than anybody looked.
-        reloaded = self._broke and not unreachable and gpus.keys() == self._links.keys()
+        reloaded = self._broke and not unreachable and gpus.keys() == self._best.keys()
         if self._driver_gone or reloaded:
             came_back |= gpus.keys()
         self._unreachable, self._driver_gone, self._broke = unreachable, False, False
@@ -83,13 +83,10 @@ class Physician:
         fresh = [record for event in events if (record := record_of(event, gpus.values(), now))]
         known = still_true(self._xids, gpus, came_back, self._policy, now)
         self._xids = still_true(_merged(known, fresh), gpus, frozenset(), self._policy, now)
-        self._links = {
-            address: self._links.get(address, frozenset()) | set(gpu.condition.nvlinks_active)
-            for address, gpu in gpus.items()
-        }
+        self._best = {address: self._best.get(address, Best()).after(gpu) for address, gpu in gpus.items()}
 
     def _of_hardware(self, gpus: Mapping[str, Gpu]) -> Iterator[Ailment]:
-        found = [each for address, gpu in gpus.items() for each in self._of_gpu(gpu, self._links[address])]
+        found = [each for address, gpu in gpus.items() for each in self._of_gpu(gpu, self._best[address])]
         suspected = frozenset((each.gpu, each.key) for each in found if each.key in LINGERING)
         before, self._suspected = self._suspected, suspected
         yield from (each for each in found if each.key not in LINGERING or (each.gpu, each.key) in before)
@@ -98,11 +95,11 @@ class Physician:
             if reason is not None and not gpu.lost:
                 yield Ailment(UNMONITORED, "None", "", f"nobody hears its events: {reason}", address)
 
-    def _of_gpu(self, gpu: Gpu, links: frozenset[int]) -> Iterator[Ailment]:
+    def _of_gpu(self, gpu: Gpu, best: Best) -> Iterator[Ailment]:
         if gpu.lost or gpu.unreadable:
             yield from absence(gpu)
         elif self._thorough:
-            yield from diagnose(gpu, links)
+            yield from diagnose(gpu, best)
 
     def _weakened(self, ailments: Iterable[Ailment]) -> Iterator[Ailment]:
         """Yield them; a recovery that only ignored XIDs ask for is shown and stops nobody."""

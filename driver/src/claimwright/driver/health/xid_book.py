@@ -1,4 +1,4 @@
-"""What must outlive the driver's process: XIDs and the NVLinks that were up, in one small file of this boot."""
+"""What must outlive the driver's process: XIDs, and the best that was seen of each GPU, in one small file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from claimwright.dra.files import write_atomically
 from claimwright.driver.health.ailments import Instance
+from claimwright.driver.health.diagnosis import Best
 from claimwright.driver.health.xids import XidRecord
 
 logger = logging.getLogger(__name__)
@@ -19,10 +20,10 @@ _VERSION: Final = 1
 
 @dataclass(frozen=True)
 class Remembered:
-    """XIDs, and by PCI address the NVLinks that were active in this boot."""
+    """XIDs, and by PCI address the best that was seen of each GPU in this boot."""
 
     xids: tuple[XidRecord, ...] = ()
-    links: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    best: Mapping[str, Best] = field(default_factory=dict)
 
 
 class XidBook:
@@ -45,7 +46,7 @@ class XidBook:
                 return Remembered()
             found = Remembered(
                 tuple(_decode(each) for each in record["xids"]),
-                {str(gpu): frozenset(map(int, links)) for gpu, links in record["links"].items()},
+                {str(gpu): _decode_best(best) for gpu, best in record["best"].items()},
             )
         except FileNotFoundError:
             return Remembered()
@@ -62,10 +63,14 @@ class XidBook:
                 "version": _VERSION,
                 "boot": self._boot_id,
                 "xids": [_encode(each) for each in remembered.xids],
-                "links": {gpu: sorted(links) for gpu, links in sorted(remembered.links.items()) if links},
+                "best": {
+                    gpu: {"nvlinks": sorted(best.nvlinks), "pcie_width": best.pcie_width}
+                    for gpu, best in sorted(remembered.best.items())
+                    if best != Best()
+                },
             }
         )
-        nothing = not remembered.xids and not any(remembered.links.values())
+        nothing = not remembered.xids and all(best == Best() for best in remembered.best.values())
         if text == self._written or (nothing and self._written is None):
             return
         try:
@@ -86,6 +91,10 @@ def _encode(record: XidRecord) -> dict[str, Any]:
     if record.gpu_instance is not None and record.instance is not None:
         found["instance"] = [record.gpu_instance, record.instance.profile_id, record.instance.start]
     return found
+
+
+def _decode_best(record: Mapping[str, Any]) -> Best:
+    return Best(frozenset(map(int, record["nvlinks"])), int(record["pcie_width"]))
 
 
 def _decode(record: Mapping[str, Any]) -> XidRecord:

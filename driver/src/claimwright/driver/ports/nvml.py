@@ -29,7 +29,7 @@ class ConditionReading:
 
     `recovery_action` is `nvmlDeviceGpuRecoveryAction_t`: what the driver asks the operator to do. `repair_pending`
     means rows or pages of memory that a reset takes out of use, `repair_failed` that no spare row was left.
-    `clock_reasons` are the bits of `nvmlClocksEventReason*`, widths are lanes of PCIe.
+    `clock_reasons` are the bits of `nvmlClocksEventReason*`, the width is in lanes of PCIe.
     """
 
     recovery_action: int | None = None
@@ -37,7 +37,6 @@ class ConditionReading:
     repair_failed: bool = False
     nvlinks_active: tuple[int, ...] = ()
     pcie_width: int | None = None
-    pcie_width_most: int | None = None
     clock_reasons: int = 0
     inforom_corrupt: bool = False
 

@@ -23,7 +23,6 @@ def condition_of(handle: Any) -> ConditionReading:  # noqa: ANN401  an opaque C 
         repair_failed=failed,
         nvlinks_active=tuple(_active_links(handle)),
         pcie_width=_known(lambda: int(pynvml.nvmlDeviceGetCurrPcieLinkWidth(handle)), None),
-        pcie_width_most=_known(lambda: int(pynvml.nvmlDeviceGetMaxPcieLinkWidth(handle)), None),
         clock_reasons=_known(lambda: int(pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)), 0),
         inforom_corrupt=_inforom_corrupt(handle),
     )
