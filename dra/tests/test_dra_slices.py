@@ -231,3 +231,31 @@ def test_an_object_that_is_no_slice_is_refused_by_name(spec):
 def test_a_device_class_reads_back():
     device_class = DeviceClass("gpu", ("device.driver == 'd'",), (("d", {"a": 1}),), "example.com/gpu")
     assert DeviceClass.from_object(device_class.to_object()) == device_class
+
+
+def counted(name: str, counter_set: str | None) -> Device:
+    taken = (
+        () if counter_set is None else (CounterConsumption(counter_set, {"memory": Quantity.parse("1Gi")}),)
+    )
+    return Device(name, consumes_counters=taken)
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        ("packed", [["set-0", "set-1"], ["a", "x", "b", "c"]]),
+        ("per-set", [["set-0", "set-1"], ["a", "c"], ["b"], ["x"]]),
+        ("beside", [["set-0", "a", "c"], ["set-1", "b"], ["x"]]),
+    ],
+)
+def test_a_pool_chooses_where_devices_with_counters_go(layout, expected):
+    sets = tuple(CounterSet(f"set-{index}", {"memory": Quantity.parse("1Gi")}) for index in range(2))
+    devices = (counted("a", "set-0"), counted("x", None), counted("b", "set-1"), counted("c", "set-0"))
+
+    slices = plan_slices("d.example.com", Pool("n", devices, sets, counter_layout=layout), 1, OWNER)
+
+    names = [
+        [item["name"] for key in ("sharedCounters", "devices") for item in each["spec"].get(key, ())]
+        for each in slices
+    ]
+    assert names == expected
