@@ -22,6 +22,7 @@ from claimwright.cluster import Progress
 from claimwright.e2e.demo import claimwright, short_folder
 from claimwright.e2e.real import RealWorld, real_world
 from claimwright.e2e.scenario import PROBE_IMAGE
+from claimwright.e2e.slices_bench import SliceTimes, measure_slices
 from claimwright.e2e.stages import Stages
 
 REPOSITORY = Path(__file__).parents[4]
@@ -58,12 +59,25 @@ def run_bench(folder: Path, *, claims: int, progress: Progress) -> list[Figure]:
         figures += emulator_figures(_emulator_output(folder))
     with stages.stage("start", f"control plane and node, {ROUNDS} times each, in turn"):
         figures += list(_start_figures(progress))
+    with stages.stage(
+        "slices", "eight full MIG trees, an XID and a pulled card, until the API server has them"
+    ):
+        figures += slice_figures(measure_slices())
     with stages.stage("driver", f"{claims} claims, pods and restarts on a real node"):
         report, resident = _measured(folder, claims, progress)
         figures += [resident, *driver_figures(report)]
     written = {"figures": [{**asdict(each), "ratio": each.ratio} for each in figures], "report": report}
     (folder / "bench.json").write_text(json.dumps(written, indent=1))
     return figures
+
+
+def slice_figures(times: SliceTimes) -> list[Figure]:
+    """Read what `measure_slices` found."""
+    return [
+        Figure(f"driver start until {times.devices} devices are visible, median", times.start, 2.0, "s"),
+        Figure("XID until its taint is in the slices, median", times.taint, 1.0, "s"),
+        Figure("card pulled until its devices are gone, median", times.pulled, 4.0, "s"),
+    ]
 
 
 def _emulator_output(folder: Path) -> str:
