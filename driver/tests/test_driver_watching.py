@@ -276,14 +276,14 @@ def test_what_a_claim_made_or_left_while_the_node_was_read_is_still_its_own() ->
     now: list[Entry] = []
     ownership = Ownership(lambda: tuple(now))
 
-    with ownership.window() as is_own:
-        foreign = is_own("GPU-1", Partition(1, 19, place))
+    with ownership.window() as own:
+        foreign = own.partition("GPU-1", Partition(1, 19, place))
         now.append(entry)
-        made = is_own("GPU-1", Partition(1, 19, place))
+        made = own.partition("GPU-1", Partition(1, 19, place))
         ownership.changed(now)
         now.clear()
-        left = is_own("GPU-1", Partition(1, 19, place))
-    with ownership.window() as is_own:
-        later = is_own("GPU-1", Partition(1, 19, place))
+        left = own.partition("GPU-1", Partition(1, 19, place))
+    with ownership.window() as own:
+        later = own.partition("GPU-1", Partition(1, 19, place))
 
     assert (foreign, made, left, later) == (False, True, True, False)
