@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from claimwright.dra.claims import Claim, ClaimUid
 from claimwright.dra.testing import FakeApi
@@ -52,6 +54,13 @@ def config_of(body: Mapping[str, Any], kind: str = "GpuConfig") -> dict[str, Any
     return {"apiVersion": API, "kind": kind, "sharing": body}
 
 
+def config_entry(body: Mapping[str, Any], kind: str = "GpuConfig") -> dict[str, Any]:
+    return {
+        "source": "FromClaim",
+        "opaque": {"driver": "gpu.nvidia.com", "parameters": config_of(body, kind)},
+    }
+
+
 @pytest.fixture
 def api() -> Iterator[FakeApi]:
     with FakeApi() as api:
@@ -71,11 +80,7 @@ def programs(node: MemoryNode) -> GpuPrograms:
 
 def claim(name: str, devices: Sequence[str], body: Mapping[str, Any], kind: str = "GpuConfig") -> Claim:
     """Give a claim several devices that share one config."""
-    entry = {
-        "source": "FromClaim",
-        "opaque": {"driver": "gpu.nvidia.com", "parameters": config_of(body, kind)},
-    }
-    found = allocated_gpus(name, devices, pool=NODE, config=[entry])
+    found = allocated_gpus(name, devices, pool=NODE, config=[config_entry(body, kind)])
     found["metadata"]["uid"] = f"uid-{name}"
     return Claim.from_object(found)
 
@@ -499,3 +504,63 @@ async def test_a_daemon_whose_claim_is_released_stays_dead(node: MemoryNode) -> 
     assert world.living == {}
     assert Place(node.settings.mps_dir, "g").remembered() is None
     supervisor.stop()
+
+
+@pytest.mark.parametrize("body", [sharing(), {"strategy": "TimeSlicing"}], ids=["MPS", "time-slicing"])
+async def test_admin_access_looks_at_a_gpu_and_does_nothing_to_it(
+    node: MemoryNode, body: dict[str, Any]
+) -> None:
+    item = allocated_gpus("admin", ["gpu-0"], pool=NODE, config=[config_entry(body)], adminAccess=True)
+    item["metadata"]["uid"] = "uid-admin"
+    started, _ = await prepared(node, claim("owner", ["gpu-0"], sharing(defaultActiveThreadPercentage=50)))
+    before = node.world()
+
+    entry = await started.machine.prepare(started.planner.plan(Claim.from_object(item)))
+    cdi = (node.cdi / "k8s.gpu.nvidia.com-claim_uid-admin.json").read_text()
+    await started.machine.release(entry.uid)
+
+    assert [step.tool for step in entry.steps] == ["claim-spec"]
+    assert "/dev/nvidia0" in cdi
+    assert "CUDA_MPS" not in cdi
+    assert node.world() == before
+
+
+LIMITS = st.fixed_dictionaries(
+    {},
+    optional={
+        "defaultActiveThreadPercentage": st.integers(-1, 101),
+        "defaultPinnedDeviceMemoryLimit": st.sampled_from(
+            ["0", "1Ki", "1Mi", "10M", "2Gi", "9E", "-1", "1m"]
+        ),
+        "defaultPerDevicePinnedMemoryLimit": st.dictionaries(
+            st.sampled_from(["0", "1", "2", "", "x", UUIDS[0], UUIDS[1]]),
+            st.sampled_from(["1Mi", "2Gi", "1"]),
+        ),
+        "multiUser": st.booleans(),
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(body=LIMITS, count=st.integers(1, 2))
+def test_any_limits_are_refused_as_a_whole_or_set_on_devices_of_the_group(
+    tmp_path_factory: pytest.TempPathFactory, body: dict[str, Any], count: int
+) -> None:
+    with FakeApi() as api:
+        node = MemoryNode(tmp_path_factory.mktemp("node"), api)
+        devices = [f"gpu-{number}" for number in range(count)]
+        before = node.world()
+        try:
+            started, entry = asyncio.run(prepared(node, claim("a", devices, sharing(**body))))
+        except ClaimRefused:
+            assert node.world() == before
+            return
+        (told,) = programs(node).limits.values()
+        asyncio.run(started.machine.release(entry.uid))
+
+    words = [line.split() for line in told]
+    limited = [word[1] for word in words if word[0] == "set_default_device_pinned_mem_limit"]
+    assert set(limited) <= set(UUIDS[:count])
+    assert len(limited) == len(set(limited))
+    assert all(int(word[2].removesuffix("M")) > 0 for word in words if len(word) == 3)
+    assert programs(node).living == {}

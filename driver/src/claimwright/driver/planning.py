@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -27,11 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class Group:
-    """Results of one claim that one recipe prepares with one config."""
+    """Results of one claim that one recipe prepares with one config; `looks` when it has only admin access.
+
+    What is looked at is somebody else's, or nobody's: containers get in, and nothing is done to it.
+    """
 
     recipe: AnyRecipe
     config: Config | None
     wanted: list[AnyWanted]
+    looks: bool = False
+
+    def prepare(self, claim: ClaimUid) -> Preparation:
+        """Plan it."""
+        planned = self.recipe.prepare(claim, self.wanted, self.config)
+        return replace(planned, steps=()) if self.looks else planned
 
 
 class Planner:
@@ -54,7 +63,7 @@ class Planner:
             for result in results
         ]
         groups = _grouped(wanted, _configs(claim, self.driver, wanted, self.gates))
-        prepared = [(group, group.recipe.prepare(claim.uid, group.wanted, group.config)) for group in groups]
+        prepared = [(group, group.prepare(claim.uid)) for group in groups]
         return Entry(
             claim=claim.reference,
             devices=_agreed(_held(results, prepared)),
@@ -87,13 +96,15 @@ def _check_uid(uid: str) -> None:
 def _configs(
     claim: Claim, driver: str, wanted: Sequence[AnyWanted], gates: FeatureGates
 ) -> Sequence[Config | None]:
-    """Return the config of each wanted device; None changes nothing."""
+    """Return the config of each wanted device; None changes nothing, as with admin access."""
     if not claim.configs_of(driver):
         return [None] * len(wanted)
     configs = _load_configs()
     offered = configs.offered_by(claim, driver)
     return [
-        configs.config_for(each.result, configs.KINDS[each.offer.recipe.config], offered, gates)
+        None
+        if each.result.admin_access
+        else configs.config_for(each.result, configs.KINDS[each.offer.recipe.config], offered, gates)
         for each in wanted
     ]
 
@@ -109,10 +120,11 @@ def _load_configs() -> ModuleType:
 
 def _grouped(wanted: Iterable[AnyWanted], configs: Iterable[Config | None]) -> list[Group]:
     """Gather what shares recipe and config; limits of MPS, for example, are for all GPUs of one config."""
-    groups: dict[tuple[int, int], Group] = {}
+    groups: dict[tuple[int, int, bool], Group] = {}
     for each, config in zip(wanted, configs, strict=True):
         recipe = each.offer.recipe
-        group = groups.setdefault((id(recipe), id(config)), Group(recipe, config, []))
+        looks = each.result.admin_access
+        group = groups.setdefault((id(recipe), id(config), looks), Group(recipe, config, [], looks))
         group.wanted.append(each)
     return list(groups.values())
 
