@@ -24,7 +24,10 @@ from claimwright.emulator import running
 
 PROFILE: Final = "every-mode"
 DRIVER: Final = "gpu.nvidia.com"
-GATES: Final = ("DynamicMIG", "TimeSlicingSettings", "PassthroughSupport", "DeviceMetadata")
+GATES: Final = (
+    "DeviceMetadata", "DynamicMIG", "MPSSupport", "NVMLDeviceHealthCheck", "PassthroughSupport",
+    "TimeSlicingSettings", "VGPUSupport",
+)  # fmt: skip
 _SLICES: Final = "/apis/resource.k8s.io/v1/resourceslices"
 _SECONDS: Final = 60.0
 
