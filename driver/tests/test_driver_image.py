@@ -158,18 +158,18 @@ def test_the_dockerfile_says_the_same_as_the_composed_image() -> None:
 
 @pytest.mark.e2e
 @pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
-def test_programs_of_the_host_run_in_its_root_without_the_libraries_of_the_image(tmp_path: Path) -> None:
+def test_programs_of_the_host_run_in_its_root(tmp_path: Path) -> None:
     script = extras(Python.here())[PREFIX / "bin" / "chroot"]
     assert isinstance(script, Content)
     (tmp_path / "chroot").write_bytes(script.read())
 
     said = subprocess.run(
-        [sys.executable, str(tmp_path / "chroot"), "/", "sh", "-c", "pwd; echo ${LD_LIBRARY_PATH-none}"],
-        env={**os.environ, "LD_LIBRARY_PATH": "/nowhere"}, cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, str(tmp_path / "chroot"), "/", "sh", "-c", "pwd"],
+        cwd=tmp_path, capture_output=True, text=True,
         timeout=30, check=True,
     )  # fmt: skip
 
-    assert said.stdout.split() == ["/", "none"]
+    assert said.stdout.split() == ["/"]
 
 
 @pytest.mark.e2e

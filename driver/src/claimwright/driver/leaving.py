@@ -10,12 +10,13 @@ import logging
 import os
 from pathlib import Path
 
+from claimwright.dra.plugin.leadership import LEADER_FILE
 from claimwright.driver import custody, folder_lock, journal, recent_errors
 from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
 
 logger = logging.getLogger(__name__)
 HOOK = "nvidia-cdi-hook"
-_LOCKS = (folder_lock.NAME, custody.QUEUE)
+_LOCKS = (folder_lock.NAME, custody.QUEUE, LEADER_FILE)
 
 
 def leave(settings: GpuPluginSettings) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from claimwright.dra.files import write_atomically
 
-_LEADER_FILE: Final = "publisher"
+LEADER_FILE: Final = "publisher"
 
 
 class Leadership:
@@ -31,7 +31,7 @@ class Leadership:
                 self._lock_file(self._instance), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        write_atomically(self._folder / _LEADER_FILE, self._instance, mode=0o600)
+        write_atomically(self._folder / LEADER_FILE, self._instance, mode=0o600)
 
     def holds(self) -> bool:
         """Whether this instance publishes now; takes over from a leader that is gone."""
@@ -54,7 +54,7 @@ class Leadership:
 
     def _leader(self) -> str | None:
         try:
-            return (self._folder / _LEADER_FILE).read_text()
+            return (self._folder / LEADER_FILE).read_text()
         except FileNotFoundError:
             return None
 

@@ -16,20 +16,18 @@ _START: Final = """#!{python}
 from claimwright.cli.main import main
 main()
 """
-# Programs of the host, such as modprobe, are run inside its root; their libraries are there, and not the image's.
+# Programs of the host, such as modprobe, are run inside its root.
 _CHROOT: Final = """#!{python} -IS
 import os
 import sys
 os.chroot(sys.argv[1])
 os.chdir("/")
-os.environ.pop("LD_LIBRARY_PATH", None)
 os.execvp(sys.argv[2], sys.argv[2:])
 """
 SETTINGS: Final[dict[str, Any]] = {
     "Entrypoint": ["claimwright"],
     "Env": [
         f"PATH={PREFIX}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        f"LD_LIBRARY_PATH={shared_objects.FOLDER}",
         f"PYTHONPATH={PACKAGES}",
         "PYTHONUTF8=1",
         "PYTHONDONTWRITEBYTECODE=1",

@@ -12,11 +12,9 @@ from typing import Final
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.image.tree import Content
 
-FOLDER: Final = PurePosixPath("/usr/local/lib")
-"""Where libraries go that the loader would not find by itself."""
-
 # Folders of the system's own libraries: the loader has them built in, so they keep their place.
 _SYSTEM: Final = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
+_DEFAULT: Final = PurePosixPath("/usr/lib")
 # Programs of the driver installation, such as nvidia-smi, ask for these by names of older C libraries.
 _FOR_FOREIGN_PROGRAMS: Final = ("libdl.so.2", "libpthread.so.0", "librt.so.1", "libm.so.6")
 _LISTED: Final = re.compile(r"^\s*(\S+) => (/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
@@ -34,12 +32,13 @@ def needed(program: Path, others: Iterable[Path]) -> dict[PurePosixPath, Content
     if loader is None:
         return {}
     elves = [program, *others]
+    system = _system_folder(_libraries(loader, program))
     own = {path.resolve() for path in elves}
     found: dict[PurePosixPath, Content] = {PurePosixPath(loader): Content(loader, mode=0o755)}
     for elf in elves:
         for name, path in _libraries(loader, elf):
             if path.resolve() not in own:
-                found[_place(name, path)] = Content(path, mode=0o755)
+                found[_place(name, path, system)] = Content(path, mode=0o755)
     return found | _foreign(found)
 
 
@@ -72,8 +71,15 @@ def _libraries(loader: Path, elf: Path) -> Iterator[tuple[str, Path]]:
         yield name, Path(path)
 
 
-def _place(name: str, path: Path) -> PurePosixPath:
-    return PurePosixPath(path) if str(path).startswith(_SYSTEM) else FOLDER / name
+def _system_folder(libraries: Iterable[tuple[str, Path]]) -> PurePosixPath:
+    """Return the folder of the C library, where the loader looks for every other one too."""
+    return next(
+        (PurePosixPath(path.parent) for name, path in libraries if name.startswith("libc.so.")), _DEFAULT
+    )
+
+
+def _place(name: str, path: Path, system: PurePosixPath) -> PurePosixPath:
+    return PurePosixPath(path) if str(path).startswith(_SYSTEM) else system / name
 
 
 def _foreign(found: dict[PurePosixPath, Content]) -> dict[PurePosixPath, Content]:
