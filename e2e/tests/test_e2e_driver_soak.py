@@ -1,4 +1,4 @@
-"""Every kind of device of one node, prepared and released at random under `kill -9`: nothing is left, nothing shared."""
+"""Every kind of device of a node, prepared and released at random under `kill -9`: nothing is left, nothing shared."""
 
 from __future__ import annotations
 
