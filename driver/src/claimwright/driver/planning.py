@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from claimwright.dra.cdi import CdiError, qualified_name, spec_path
 from claimwright.dra.claims import Claim, ClaimUid, DeviceResult
@@ -23,6 +23,10 @@ from claimwright.driver.tools.claim_spec import KIND, cdi_name, claim_spec
 
 if TYPE_CHECKING:
     from claimwright.driver.configs import Config
+
+
+# A file name has 255 bytes at most; Kubernetes' uids have 36.
+_LONGEST_UID: Final = 128
 
 
 @dataclass
@@ -86,7 +90,11 @@ class Planner:
 
 
 def _check_uid(uid: str) -> None:
-    """Refuse a uid that could leave the CDI folder: it becomes part of a file name."""
+    """Refuse a uid that could leave the CDI folder or is too long there: it becomes part of a file name."""
+    if len(uid) > _LONGEST_UID:
+        raise ClaimRefused(
+            f"claim uid {uid[:40]}… has {len(uid)} characters, at most {_LONGEST_UID} are expected"
+        )
     try:
         spec_path(Path(), KIND, transient_id=uid)
     except CdiError as error:
