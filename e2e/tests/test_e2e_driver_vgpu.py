@@ -252,6 +252,34 @@ def test_a_restarted_driver_gives_the_same_vgpu_and_removes_it(node: DrivenNode)
     assert (mdevs(node), functions(node, L4)) == (set(), 0)
 
 
+@pytest.mark.capability("000-01")
+def test_one_node_serves_all_modes_at_once_and_a_gpu_goes_from_one_to_the_next(node: DrivenNode) -> None:
+    before = world(node)
+    node.start("AllAlpha=true")
+    devices = node.wait_devices(lambda found: {T4_2Q, L4_4Q, "gpu-vfio-4", "gpu-1"} <= set(found))
+    part = next(name for name in devices if name.startswith("gpu-0-mig-1g"))
+    modes = {"full": "gpu-1", "part": part, "vfio": "gpu-vfio-4"}
+    claims = [node.claim(name, [device]) for name, device in modes.items()]
+    claims += [share(node, "mediated", T4_2Q), share(node, "virtual", L4_4Q)]
+
+    answers = node.prepare(*claims)
+    wrong = [answer.error for answer in node.prepare(share(node, "beside", H100_10C))]
+    released = node.release(*claims)
+
+    assert [answer.error for answer in answers] == [""] * 5, node.log_end()
+    assert "is already allocated to different claim" in wrong[0]
+    assert released == [""] * 5
+    for step, device in enumerate(
+        ("gpu-3", L4_4Q, "gpu-vfio-3", L4_12Q, "gpu-3", "gpu-0", H100_10C, part, H100_10C)
+    ):
+        claim = (
+            share(node, f"step{step}", device) if "vgpu" in device else node.claim(f"step{step}", [device])
+        )
+        node.prepared(claim)
+        node.released(claim)
+    assert world(node) == before
+
+
 def test_a_driver_that_lost_its_journal_finds_its_vgpus_again(node: DrivenNode) -> None:
     node.start(GATE)
     claims = [share(node, name, device) for name, device in (("a", T4_2Q), ("b", L4_4Q), ("c", L4_4Q))]
