@@ -31,6 +31,7 @@ from claimwright.driver.ports import (
     RunningVgpu,
     VgpuReading,
 )
+from claimwright.driver.proposals import propose
 from claimwright.driver.publishing import pool_of
 from claimwright.driver.recipes.recipe import Preparation, Wanted
 from claimwright.driver.steps import Probe, Step
@@ -278,6 +279,17 @@ def test_the_consumer_reads_of_a_uuid_or_of_an_address_never_of_both(reading: Vg
 
     expected = "resource.kubernetes.io/pciBusID" if reading.on_functions else "mdevUUID"
     assert set(given_.metadata) == {expected}
+
+
+@pytest.mark.parametrize("reading", [EQUAL, MEDIATED], ids=["function", "mdev"])
+def test_every_type_of_a_host_is_proposed_with_the_gate_that_it_needs(reading: VgpuReading) -> None:
+    proposed = propose(Board(reading).stock().inventory, recipes)
+
+    found = {each.name: each for each in proposed if each.type == "vgpu"}
+    assert len(found) == 4
+    for each in found.values():
+        assert each.gate == "VGPUSupport"
+        decode(each.parameters or {}).check(FeatureGates())
 
 
 def test_a_gpu_that_leaves_mig_mode_at_once_does_so_first() -> None:

@@ -298,6 +298,7 @@ def test_a_driver_that_lost_its_journal_finds_its_vgpus_again(node: DrivenNode) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_hundred_cycles_with_a_driver_killed_at_random_leave_nothing(node: DrivenNode) -> None:
     before, chance = world(node), random.Random(20)
     node.start(GATE)

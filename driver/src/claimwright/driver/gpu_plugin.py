@@ -314,15 +314,14 @@ def recipes(
 ) -> tuple[AnyRecipe, ...]:
     """Return the recipes of this driver; devices are published in their order.
 
-    Without `functions` to choose from there are no vGPUs on virtual functions.
+    `functions` is for those who prepare: it chooses the virtual functions of vGPUs.
     """
-    on_functions = () if functions is None else (SriovVgpus(gates, functions),)
     return (
         FullGpus(gates, shares),
         StaticMig(gates, shares),
         DynamicMig(gates, shares),
         MdevVgpus(gates),
-        *on_functions,
+        SriovVgpus(gates, functions),
         VfioGpus(gates),
     )
 

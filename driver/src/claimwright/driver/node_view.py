@@ -13,7 +13,7 @@ from claimwright.driver.adapters import HostTree, NvmlLibrary, NvmlSession
 from claimwright.driver.driver_root import DriverRoot
 from claimwright.driver.entries import Entry
 from claimwright.driver.errors import NodeUnusable
-from claimwright.driver.inventory import Inventory, IsOwn, discover
+from claimwright.driver.inventory import Inventory, IsOwn, IsOwnVgpu, discover
 from claimwright.driver.journal import CorruptJournal
 from claimwright.driver.settings import GPU_DRIVER
 
@@ -44,10 +44,14 @@ class NodePaths:
         return DriverRoot.choose(self.driver_root_on_host, self.container_driver_root)
 
 
-def read_inventory(paths: NodePaths, is_own: IsOwn = lambda _gpu, _partition: False) -> Inventory:
-    """Read the GPUs now; NodeUnusable when the driver installation or NVML is not usable."""
+def read_inventory(
+    paths: NodePaths,
+    is_own: IsOwn = lambda _gpu, _partition: False,
+    is_own_vgpu: IsOwnVgpu | None = None,
+) -> Inventory:
+    """Read the GPUs now, and their vGPUs if they are asked for; NodeUnusable when driver or NVML are not usable."""
     session = NvmlSession(lambda: paths.driver_root.nvml_library().readable)
-    return discover(NvmlLibrary(session), HostTree(paths.host_root), is_own)
+    return discover(NvmlLibrary(session), HostTree(paths.host_root), is_own, is_own_vgpu)
 
 
 def read_claims(paths: NodePaths) -> Mapping[str, Entry]:

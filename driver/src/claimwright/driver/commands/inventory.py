@@ -19,7 +19,7 @@ def inventory(*, namespace: str | None, as_json: bool, **given: Any) -> None:  #
     """Propose DeviceClasses and ResourceClaimTemplates for the GPUs of this node.
 
     One class for each kind of device that the driver can make of them, one template for each way to use it: whole,
-    time-slicing, MPS, each MIG profile, passthrough. Comments name the feature gates that the plugin needs.
+    time-slicing, MPS, each MIG profile and vGPU type, passthrough. Comments name the feature gates that it needs.
 
     \b
         claimwright driver inventory > classes.yaml        # on a GPU node; read it, keep what you want
@@ -31,7 +31,7 @@ def inventory(*, namespace: str | None, as_json: bool, **given: Any) -> None:  #
     from claimwright.driver import proposals
     from claimwright.driver.gpu_plugin import recipes
     from claimwright.driver.node_view import read_claims, read_inventory
-    from claimwright.driver.ownership import is_own
+    from claimwright.driver.ownership import is_own, is_own_vgpu
 
     if namespace is not None and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
         raise click.BadParameter(
@@ -39,7 +39,8 @@ def inventory(*, namespace: str | None, as_json: bool, **given: Any) -> None:  #
         )
     try:
         paths = flags.node_paths(given)
-        found = read_inventory(paths, is_own(read_claims(paths).values()))
+        entries = read_claims(paths).values()
+        found = read_inventory(paths, is_own(entries), is_own_vgpu(entries))
     except DraError as error:
         raise click.ClickException(str(error)) from error
     proposed = proposals.propose(found, recipes)

@@ -16,6 +16,7 @@ from claimwright.driver.stock import Stock
 
 Recipes = Callable[[FeatureGates], Sequence[AnyRecipe]]
 _API: Final = "resource.nvidia.com/v1beta1"
+_OWN_API: Final = "gpu.claimwright.dev/v1alpha1"
 # What tells devices of one type apart. A GPU that a VFIO driver holds loses its product name, but not its PCI ids.
 _KINDS_OF_PART: Final = ("profile", "vgpuType")
 _TELLING: Final = ("deviceID", "productName", *_KINDS_OF_PART)
@@ -93,6 +94,10 @@ def _ways(group: Proposal) -> Iterator[Proposal]:
     if group.type == "vfio":
         iommu = {"backendPolicy": "LegacyOnly", "enableAPIDevice": True}
         yield replace(group, parameters={"apiVersion": _API, "kind": "VfioDeviceConfig", "iommu": iommu})
+        return
+    if group.type == "vgpu":
+        iommu = {"backendPolicy": "LegacyOnly", "enableAPIDevice": True}
+        yield replace(group, parameters={"apiVersion": _OWN_API, "kind": "VgpuDeviceConfig", "iommu": iommu})
         return
     yield replace(group, amounts={})
     if group.amounts:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from claimwright.dra.claims import ClaimUid
 from claimwright.driver.edits.vgpu_node import vgpu_node
+from claimwright.driver.errors import StepFailed
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.free_functions import FreeFunctions
 from claimwright.driver.inventory import PCI_DEVICES, Inventory
@@ -35,7 +36,7 @@ class SriovVgpus:
     type = TYPE
     config = CONFIG
 
-    def __init__(self, gates: FeatureGates, functions: FreeFunctions) -> None:
+    def __init__(self, gates: FeatureGates, functions: FreeFunctions | None = None) -> None:
         self._enabled = gates[GATE]
         self._list_numa = gates["DRAListTypeAttributes"]
         self._functions = functions
@@ -51,6 +52,8 @@ class SriovVgpus:
         self, claim: ClaimUid, group: Sequence[Wanted[VgpuDevice]], config: VgpuDeviceConfig | None
     ) -> Preparation:
         """Choose functions, switch them on, give them their types, then let the virtual machine in."""
+        if self._functions is None:
+            raise StepFailed("virtual functions are chosen by the running plugin only")
         for wanted in group:
             check_sizes(wanted.offer.source, config)
         chosen = self._functions.choose(claim, [(each.cdi_name, each.offer.source.gpu) for each in group])

@@ -14,7 +14,7 @@ from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.inventory import Gpu
 from claimwright.driver.node_view import NodePaths, read_claims, read_inventory
-from claimwright.driver.ownership import is_own
+from claimwright.driver.ownership import is_own, is_own_vgpu
 from claimwright.driver.settings import GPU_DRIVER
 from claimwright.driver.status.values import GpuStatus, Holding, Status
 from claimwright.driver.stock import Stock
@@ -72,7 +72,8 @@ def _stock(
     paths: NodePaths, gates: FeatureGates, entries: Mapping[str, Entry], problems: list[str]
 ) -> Stock | None:
     try:
-        return Stock(recipes(gates), read_inventory(paths, is_own(entries.values())))
+        own_vgpu = is_own_vgpu(entries.values()) if gates["VGPUSupport"] else None
+        return Stock(recipes(gates), read_inventory(paths, is_own(entries.values()), own_vgpu))
     except NodeUnusable as error:
         problems.append(str(error))
         return None
