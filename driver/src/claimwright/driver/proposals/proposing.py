@@ -97,7 +97,8 @@ def _ways(group: Proposal) -> Iterator[Proposal]:
         return
     if group.type == "vgpu":
         iommu = {"backendPolicy": "LegacyOnly", "enableAPIDevice": True}
-        yield replace(group, parameters={"apiVersion": _OWN_API, "kind": "VgpuDeviceConfig", "iommu": iommu})
+        own = {"apiVersion": _OWN_API, "kind": "VgpuDeviceConfig", "iommu": iommu}
+        yield replace(group, amounts={}, parameters=own)
         return
     yield replace(group, amounts={})
     if group.amounts:
