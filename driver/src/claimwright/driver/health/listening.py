@@ -11,7 +11,8 @@ from claimwright.driver.errors import NodeUnusable, WatchEnded
 from claimwright.driver.ports import GpuEvent, GpuEvents, Watch
 
 logger = logging.getLogger(__name__)
-_WAIT_SECONDS: Final = 1.0
+# How soon a GPU that came is listened to, and how long stopping takes.
+_WAIT_SECONDS: Final = 0.25
 # Short, as what happens meanwhile is not heard; a driver that is being loaded is asked more and more slowly.
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LAST_PAUSE_SECONDS: Final = 15.0
@@ -42,10 +43,11 @@ class Listener:
 
     def renew(self) -> None:
         """Begin a new watch soon, because other GPUs are here now."""
+        logger.info("the watch for events of GPUs ended: other GPUs are here now")
         self._renewing.set()
 
     def stop(self) -> None:
-        """End the thread, which takes up to a second. Blocking."""
+        """End the thread, which takes a moment. Blocking."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(2 * _WAIT_SECONDS + 1)
