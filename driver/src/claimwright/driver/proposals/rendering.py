@@ -57,4 +57,5 @@ def _comment(proposal: Proposal) -> str:
     needs += [proposal.flag] if proposal.flag else []
     needed = f"; the plugin needs {' '.join(needs)}" if needs else ""
     some = ", ".join(proposal.devices[:4]) + (" …" if len(proposal.devices) > 4 else "")
-    return f"# {proposal.mode}: {len(proposal.devices)} devices here ({some}){needed}\n"
+    count = "1 device" if len(proposal.devices) == 1 else f"{len(proposal.devices)} devices"
+    return f"# {proposal.mode}: {count} here ({some}){needed}\n"
