@@ -61,7 +61,7 @@ def test_from_wherever_a_killed_driver_left_it_a_device_is_bound_or_freed(
 def test_a_machine_that_holds_the_group_is_named_and_keeps_it(told: dict[str, Any]) -> None:
     seen = told["in use"]
 
-    assert f"still in use by process {seen['pid']} (python" in seen["told"]
+    assert f"still in use by process {seen['pid']} (sleep)" in seen["told"]
     assert {driver for driver, _ in seen["held"].values()} == {"vfio-pci"}
     assert seen["after"] == told["alone"]["before"]
 

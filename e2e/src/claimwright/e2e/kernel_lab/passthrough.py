@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -138,12 +139,14 @@ def _dies(bench: Bench, way: str, step: Step) -> bool:
 
 
 def in_use(bench: Bench) -> Mapping[str, Any]:
-    """Hold the group's node open, as a virtual machine does, and try to free the device."""
+    """Have a process hold the group's node open, as a virtual machine does, and try to free the device."""
     step = bench.begun()
     bench.tool.do(step)
     function = read_function(bench.host, bench.address)
     assert function is not None
-    with Path(f"/dev/vfio/{function.iommu_group}").open("r+b", buffering=0):
+    node = os.open(f"/dev/vfio/{function.iommu_group}", os.O_RDWR | os.O_CLOEXEC)
+    with subprocess.Popen(["/bin/sleep", "600"], stdin=node) as machine:
+        os.close(node)
         try:
             bench.tool.undo(step)
         except StepFailed as error:
@@ -151,8 +154,9 @@ def in_use(bench: Bench) -> Mapping[str, Any]:
         else:
             told = "nothing"
         held = bench.state()
+        machine.kill()
     bench.tool.undo(step)
-    return {"told": told, "pid": os.getpid(), "held": held, "after": bench.state()}
+    return {"told": told, "pid": machine.pid, "held": held, "after": bench.state()}
 
 
 def virtual_functions(bench: Bench) -> Mapping[str, Any]:
