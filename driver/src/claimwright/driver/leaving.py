@@ -1,11 +1,12 @@
-"""The driver's last act on a node: one that holds no claim leaves no file behind.
+"""The driver's last act on a node: one that holds no claim and knows of no fault leaves no file behind.
 
-Its state is then nothing but the fact that there is none, so a restart loses nothing by it, and an uninstalled driver
-needs nobody to sweep after it.
+Its state is then next to nothing, so a restart loses little by it (the best that was seen of each GPU is learned
+anew), and an uninstalled driver needs nobody to sweep after it.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -27,19 +28,28 @@ def leave(settings: GpuPluginSettings) -> None:
     lock finds its file gone, and makes a new one.
     """
     folder = settings.plugin_dir
-    own = [settings.journal, *(folder / name for name in (HOOK, recent_errors.NAME, *_LOCKS))]
+    own = [
+        settings.journal,
+        settings.health_file,
+        *(folder / name for name in (HOOK, recent_errors.NAME, *_LOCKS)),
+    ]
     try:
-        if _is_empty(settings.journal) and _files(folder) <= set(own):
+        if _is_empty(settings.journal) and _is_well(settings.health_file) and _files(folder) <= set(own):
             for path in own:
                 path.unlink(missing_ok=True)
             _remove_folders(folder)
-    except (OSError, journal.CorruptJournal) as error:
+    except (OSError, ValueError, journal.CorruptJournal) as error:
         logger.warning("%s stays: %s", folder, error)
 
 
 def _is_empty(path: Path) -> bool:
     loaded = journal.load(path, GPU_DRIVER)
     return loaded is None or not loaded.entries
+
+
+def _is_well(path: Path) -> bool:
+    """Say whether no XID is remembered: a GPU that had one must not be offered as a sound one by the next start."""
+    return not path.exists() or not json.loads(path.read_text(encoding="utf-8")).get("xids")
 
 
 def _files(folder: Path) -> set[Path]:
