@@ -8,7 +8,13 @@ from collections.abc import Generator
 from pathlib import Path
 
 import allure
+import hypothesis
 import pytest
+
+# A time limit per example says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("claimwright", deadline=None)
+hypothesis.settings.load_profile("claimwright")
+
 
 NOT_RUN = "CLAIMWRIGHT_NOT_RUN"
 
