@@ -371,7 +371,7 @@ async def test_usr2_writes_all_stacks_where_support_scripts_look(plugin: Plugin)
 
 
 async def test_logs_are_json_with_configuration_gates_and_request_ids(plugin: Plugin) -> None:
-    plugin.start("--logging-format", "json", FEATURE_GATES="MPSSupport=true")
+    plugin.start("--logging-format", "json", FEATURE_GATES="HostManagedIMEXDaemon=true")
     client = await plugin.client()
     claim = plugin.claim("a", "gpu-0")
     await client.prepare([claim])
@@ -381,9 +381,9 @@ async def test_logs_are_json_with_configuration_gates_and_request_ids(plugin: Pl
     lines = [json.loads(line) for line in log.splitlines()]
 
     assert any(
-        '"MPSSupport": true' in line["msg"] and line["msg"].startswith("configuration") for line in lines
+        '"HostManagedIMEXDaemon": true' in line["msg"] and line["msg"].startswith("configuration") for line in lines
     )
-    assert any("feature gate MPSSupport is on, but" in line["msg"] for line in lines)
+    assert any("feature gate HostManagedIMEXDaemon is on, but" in line["msg"] for line in lines)
     done = next(line for line in lines if line["msg"].startswith("prepare of claim"))
     assert done["request_id"]
     assert done["claim_uid"] == claim.uid
