@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claimwright.dra.kube import NODES, RESOURCE_SLICES, Unavailable
-from claimwright.dra.plugin import DroppedFields, SlicePublisher
+from claimwright.dra.plugin import LIST_ATTRIBUTES, DroppedFields, SlicePublisher
 from claimwright.dra.plugin.reconcile import Create, Delete, Replace, changes
 from claimwright.dra.quantities import Quantity
 from claimwright.dra.slices import Device, InvalidSlice, NodeOwner, Pool, Taint, plan_slices
-from claimwright.dra.testing import FakeApi
+from claimwright.dra.testing import FakeApi, Refused
 
 DRIVER = "gpu.example.com"
 OWNER = NodeOwner("node-a", "node-uid")
@@ -227,6 +227,28 @@ def test_fields_that_the_server_drops_are_told_once_and_do_not_flap():
             assert bench.quiet(publisher) == []
         finally:
             publisher.stop()
+
+
+def test_a_slice_that_is_refused_for_its_lists_is_told_as_such():
+    """As an API server does whose gate for list attributes is off: it drops the list, then misses a value."""
+
+    def without_lists(item):
+        for device in item.get("spec", {}).get("devices", []):
+            if any("ints" in value for value in device.get("attributes", {}).values()):
+                raise Refused(422, "Invalid", "spec.devices[0].attributes[numaNode]: must specify one of")
+        return item
+
+    with FakeApi(mutate=without_lists) as api:
+        bench = Bench(api)
+        publisher = bench.publisher(pool(1, attributes={"numaNode": (0,)}))
+        try:
+            wait_until(lambda: any(isinstance(error, DroppedFields) for error in bench.errors))
+            publisher.update(pool(1, attributes={"numaNode": 0}))
+            assert publisher.wait_published(15)
+        finally:
+            publisher.stop()
+        told = [error for error in bench.errors if isinstance(error, DroppedFields)]
+        assert {error.fields for error in told} == {(LIST_ATTRIBUTES,)}
 
 
 def test_the_time_of_a_taint_survives_an_update(bench):

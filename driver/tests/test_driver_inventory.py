@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from claimwright.dra.plugin import LIST_ATTRIBUTES
 from claimwright.dra.slices import Pool
 from claimwright.driver.adapters import HostTree
 from claimwright.driver.driver_root import DriverRoot
@@ -17,6 +18,7 @@ from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.inventory import discover, pci_address, semantic_version
+from claimwright.driver.layout import Layout
 from claimwright.driver.ports import Host, Nvml, UnreadableGpu
 from claimwright.driver.publishing import pool_of
 from claimwright.driver.stock import Stock
@@ -268,3 +270,13 @@ def test_a_real_character_device_has_its_numbers() -> None:
 
     assert kind is not None
     assert (kind.is_character_device, kind.major, kind.minor) == (True, 1, 3)
+
+
+def test_a_server_that_knows_no_lists_gets_the_single_value() -> None:
+    stock = Stock(
+        recipes(FeatureGates.parse("DRAListTypeAttributes=true")), discover(hgx_h100_nvml(), hgx_h100_host())
+    )
+
+    pool = pool_of("n", stock, layout=Layout().without([LIST_ATTRIBUTES]))
+
+    assert pool.devices[0].attributes["resource.kubernetes.io/numaNode"] == 0

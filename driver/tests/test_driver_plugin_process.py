@@ -381,7 +381,8 @@ async def test_logs_are_json_with_configuration_gates_and_request_ids(plugin: Pl
     lines = [json.loads(line) for line in log.splitlines()]
 
     assert any(
-        '"HostManagedIMEXDaemon": true' in line["msg"] and line["msg"].startswith("configuration") for line in lines
+        '"HostManagedIMEXDaemon": true' in line["msg"] and line["msg"].startswith("configuration")
+        for line in lines
     )
     assert any("feature gate HostManagedIMEXDaemon is on, but" in line["msg"] for line in lines)
     done = next(line for line in lines if line["msg"].startswith("prepare of claim"))

@@ -2,6 +2,7 @@
 
 From Kubernetes 1.35 on, counters have slices of their own; in 1.34 (alpha) they stood beside the devices that take from
 them. A server whose gates are off drops counters or taints silently; then only what is true without them is published.
+Where it cannot store attributes that are lists, they are published as the single values that they hold.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from claimwright.dra.plugin import LIST_ATTRIBUTES
 from claimwright.dra.slices import CounterLayout
 from claimwright.driver.entries import HeldDevice
 from claimwright.driver.recipes.recipe import AnyOffer
@@ -22,11 +24,12 @@ _DROPPED_TAINTS: Final = re.compile(r"taints")
 
 @dataclass(frozen=True)
 class Layout:
-    """What the API server keeps of counters and taints, and where counters stand."""
+    """What the API server keeps of counters, taints and list attributes, and where counters stand."""
 
     counter_layout: CounterLayout = "per-set"
     counters: bool = True
     taints: bool = True
+    lists: bool = True
 
     @classmethod
     def for_server(cls, version: tuple[int, int]) -> Layout:
@@ -40,6 +43,7 @@ class Layout:
             self,
             counters=self.counters and not any(map(_DROPPED_COUNTERS.search, fields)),
             taints=self.taints and not any(map(_DROPPED_TAINTS.search, fields)),
+            lists=self.lists and LIST_ATTRIBUTES not in fields,
         )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from claimwright.dra.slices import Device, Pool
+from claimwright.dra.slices import Attribute, Device, Pool
 from claimwright.driver.entries import Entry
 from claimwright.driver.health import Ailment, concerns, taints_of
 from claimwright.driver.layout import Layout, publishable
@@ -49,4 +49,14 @@ def ailing_devices(stock: Stock, ailments: Iterable[Ailment]) -> dict[str, tuple
 
 def _device(offer: AnyOffer, layout: Layout, ailments: Sequence[Ailment]) -> Device:
     device = offer.device if layout.counters else replace(offer.device, consumes_counters=())
+    device = device if layout.lists else replace(device, attributes=dict(_single(device.attributes)))
     return replace(device, taints=taints_of(ailments)) if ailments and layout.taints else device
+
+
+def _single(attributes: Mapping[str, Attribute]) -> Iterator[tuple[str, Attribute]]:
+    """Yield lists of one value as that value; longer ones say more than a single value can, and stay out."""
+    for name, value in attributes.items():
+        if not isinstance(value, tuple):
+            yield name, value
+        elif len(value) == 1:
+            yield name, value[0]

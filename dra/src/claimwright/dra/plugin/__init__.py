@@ -1,7 +1,13 @@
 """The kit that a DRA driver is built on: write a Driver, hand it to a Plugin, start it."""
 
 from claimwright.dra.plugin.driver import Driver, HealthSource, PluginFolders
-from claimwright.dra.plugin.errors import ClaimGone, DroppedFields, PluginError, SocketUnusable
+from claimwright.dra.plugin.errors import (
+    LIST_ATTRIBUTES,
+    ClaimGone,
+    DroppedFields,
+    PluginError,
+    SocketUnusable,
+)
 from claimwright.dra.plugin.metadata_files import MetadataFiles
 from claimwright.dra.plugin.plugin import Plugin
 from claimwright.dra.plugin.publisher import SlicePublisher
@@ -9,6 +15,7 @@ from claimwright.dra.plugin.sockets import dra_socket, registration_socket
 from claimwright.dra.prepared import DeviceHealth, NetworkData, PreparedDevice
 
 __all__ = [
+    "LIST_ATTRIBUTES",
     "ClaimGone",
     "DeviceHealth",
     "Driver",

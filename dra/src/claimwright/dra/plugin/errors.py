@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from claimwright.dra.errors import DraError
+
+# What DroppedFields names when a server cannot store attributes that are lists.
+LIST_ATTRIBUTES: Final = "attributes that are lists (DRAListTypeAttributes)"
 
 
 class PluginError(DraError):

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from claimwright.dra.errors import DraError
@@ -14,12 +15,13 @@ from claimwright.dra.kube import (
     NODES,
     RESOURCE_SLICES,
     Conflict,
+    Invalid,
     Kube,
     KubeError,
     NotFound,
     Reflector,
 )
-from claimwright.dra.plugin.errors import DroppedFields, PluginError
+from claimwright.dra.plugin.errors import LIST_ATTRIBUTES, DroppedFields, PluginError
 from claimwright.dra.plugin.reconcile import Change, Create, Delete, Replace, changes
 from claimwright.dra.plugin.store import SliceStore
 from claimwright.dra.slices import NodeOwner, Pool, differences, normal, plan_slices
@@ -226,11 +228,27 @@ class SlicePublisher:
     def _write(self, pool: Pool, change: Change) -> None:
         match change:
             case Create(item):
-                self._stored(pool, item, self._kube.create(RESOURCE_SLICES, item))
+                with self._telling_of_lists(pool, item):
+                    self._stored(pool, item, self._kube.create(RESOURCE_SLICES, item))
             case Replace(item):
-                self._stored(pool, item, self._replaced(item))
+                with self._telling_of_lists(pool, item):
+                    self._stored(pool, item, self._replaced(item))
             case Delete(item):
                 self._delete(item)
+
+    @contextmanager
+    def _telling_of_lists(self, pool: Pool, item: Mapping[str, Any]) -> Iterator[None]:
+        """Say so when a slice is refused that has list attributes.
+
+        A server whose gate DRAListTypeAttributes is off drops the lists first, and then refuses attributes without a
+        value, so that nothing of the slice would ever be published.
+        """
+        try:
+            yield
+        except Invalid:
+            if _has_lists(item):
+                self._on_error(DroppedFields(pool.name, (LIST_ATTRIBUTES,)))
+            raise
 
     def _replaced(self, item: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -272,6 +290,12 @@ class SlicePublisher:
             node = self._kube.get(NODES, self._node_name)
             self._owner = NodeOwner(self._node_name, node["metadata"]["uid"])
         return self._owner
+
+
+def _has_lists(item: Mapping[str, Any]) -> bool:
+    devices = item["spec"].get("devices", ())
+    values = (value for device in devices for value in device.get("attributes", {}).values())
+    return any(isinstance(content, list) for value in values for content in value.values())
 
 
 def _log_error(error: PluginError) -> None:
