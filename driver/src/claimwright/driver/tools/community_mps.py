@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -80,3 +81,5 @@ class CommunityMpsTool:
                 raise StepFailed(f"umount {shared} ended with status {ended.status}: {ended.output.strip()}")
         if folder.is_dir():
             shutil.rmtree(folder)
+        with suppress(OSError):  # another daemon is in there, or it is gone already
+            folder.parent.rmdir()
