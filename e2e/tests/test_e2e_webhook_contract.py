@@ -22,6 +22,7 @@ from claimwright.dra.kube import (
     DEPLOYMENTS,
     DEVICE_CLASSES,
     NAMESPACES,
+    NETWORK_POLICIES,
     RESOURCE_CLAIM_TEMPLATES,
     RESOURCE_CLAIMS,
     SERVICE_ACCOUNTS,
@@ -42,7 +43,13 @@ HOOKS = Resource(
 )
 INSTALLED = {
     found.kind: found
-    for found in (HOOKS, SERVICE_ACCOUNTS, DEPLOYMENTS, Resource("", "v1", "services", "Service", True))
+    for found in (
+        HOOKS,
+        SERVICE_ACCOUNTS,
+        DEPLOYMENTS,
+        NETWORK_POLICIES,
+        Resource("", "v1", "services", "Service", True),
+    )
 }
 API = "resource.nvidia.com/v1beta1"
 KINDS = {found.plural: found for found in (RESOURCE_CLAIMS, RESOURCE_CLAIM_TEMPLATES, DEVICE_CLASSES)}
