@@ -25,11 +25,8 @@ def counter_set(gpu: Gpu) -> CounterSet:
         return CounterSet(_set_name(gpu), _vgpu_slots(range(len(slot_edges(gpu.vgpus)) - 1)))
     if gpu.mig is None or not gpu.mig.profiles:
         return CounterSet(_set_name(gpu), _ONE_MODE)
-    slices = max(where.start + where.size for profile in gpu.mig.profiles for where in profile.placements)
-    return CounterSet(
-        name=_set_name(gpu),
-        counters={**_engine_quantities(largest_engines(gpu.mig.profiles)), **_memory_slices(range(slices))},
-    )
+    amounts = _engine_quantities(largest_engines(gpu.mig.profiles))
+    return CounterSet(_set_name(gpu), {**amounts, **_memory_slices(_slices(gpu, gpu.mig.profiles))})
 
 
 def whole(gpu: Gpu) -> tuple[CounterConsumption, ...]:
@@ -87,6 +84,13 @@ def capacities(amounts: dict[str, int]) -> dict[str, Quantity]:
         )
         for name, amount in amounts.items()
     }
+
+
+def _slices(gpu: Gpu, profiles: Iterable[PartitionProfile]) -> range:
+    """Return the GPU's memory slices; a guest whose host cuts the GPU has no places, but partitions."""
+    places = [place for profile in profiles for place in profile.placements]
+    places += [partition.placement for partition in gpu.foreign]
+    return range(max((place.start + place.size for place in places), default=0))
 
 
 def _by_name(profiles: Iterable[PartitionProfile]) -> Iterator[tuple[str, list[int]]]:
