@@ -343,6 +343,18 @@ async def test_metrics_and_health_answer(plugin: Plugin) -> None:
     assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "path"), [("127.0.0.1:0", ""), ("", "/metrics")], ids=["no path", "no endpoint"]
+)
+async def test_metrics_need_an_endpoint_and_a_path(plugin: Plugin, endpoint: str, path: str) -> None:
+    plugin.start("--http-endpoint", endpoint, "--metrics-path", path, HEALTHCHECK_PORT="0")
+    await (await plugin.client()).close()
+    log = await plugin.logged("health service listens on port ")
+    plugin.end()
+
+    assert "metrics on port" not in log + plugin.log.read_text()
+
+
 def _scrape(url: str) -> str:
     with urllib.request.urlopen(url, timeout=10) as answer:
         return str(answer.read().decode())

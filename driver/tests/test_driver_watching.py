@@ -127,6 +127,17 @@ async def test_a_change_of_the_files_is_seen_within_two_seconds(node: Node) -> N
     assert node.names[:3] == ["gpu-0", "gpu-1", "gpu-2"], "in the order of a fresh start"
 
 
+async def test_a_gpu_that_was_exchanged_is_published_under_its_own_uuid_and_minor_number(node: Node) -> None:
+    other = gpu_reading(7, uuid="GPU-another", mig=MIG, pci_bus_id=gpu_reading(1).pci_bus_id)
+    node.nvml.gpus = (node.nvml.gpus[0], other)
+    await node.passes(PERIOD)
+    await node.until(lambda: len(node.pools) == 2)
+    whole = {name: device for device in node.pools[-1].devices if "-mig-" not in (name := device.name)}
+
+    assert list(whole) == ["gpu-0", "gpu-7"]
+    assert whole["gpu-7"].attributes["uuid"] == "GPU-another"
+
+
 async def test_an_event_is_followed_at_once_and_once_more_for_what_it_asks(node: Node) -> None:
     await node.until(lambda: node.clock.sleepers)
     node.watch.heard(GpuEvent(gpu_reading(1).uuid, 48))
