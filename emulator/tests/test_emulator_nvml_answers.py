@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
-import subprocess
-import sys
 import textwrap
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
-from claimwright.emulator.model import NodeModel, Utilization, build_node, load_node_profile
+from claimwright.emulator.model import Utilization
 from claimwright.emulator.model.operations import gpus
-from claimwright.emulator.nvml import DriverRoot, compose
 from claimwright.emulator.nvml.answers import table
 from claimwright.emulator.nvml.answers.wire import inputs, shape_of
 from claimwright.emulator.nvml.handles import (
@@ -29,72 +25,21 @@ from claimwright.emulator.nvml.handles import (
     handle_of,
     mig_device_handle,
 )
-from claimwright.emulator.nvml.server import NvmlServer, serving
+from claimwright.emulator.testing import Served
+
+# Put before the code of a test: GPU 0 as `h`, and `say`, which prints errors too.
+BEGIN = """
+import threading
+h = n.nvmlDeviceGetHandleByIndex(0)
+def say(name, *arguments):
+    try: print(getattr(n, "nvml" + name)(*arguments))
+    except n.NVMLError as error: print(type(error).__name__.removeprefix("NVMLError_"))
+"""
 
 
-class Served:
-    """A node served on a thread of its own, with a driver root and plain device nodes."""
-
-    def __init__(self, folder: Path, profile: str) -> None:
-        self.model = NodeModel(build_node(load_node_profile(profile), "node"))
-        self.root: DriverRoot = compose(folder, self.model.snapshot().driver_version)
-        (folder / "dev").mkdir()
-        (folder / "dev/nvidiactl").touch()
-        for gpu in self.model.snapshot().gpus:
-            (folder / f"dev/nvidia{gpu.minor}").touch()
-        self.loop = asyncio.new_event_loop()
-        self.server: NvmlServer | None = None
-        self._ready = threading.Event()
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._serve)
-
-    def _serve(self) -> None:
-        async def run() -> None:
-            async with serving(self.root.socket_path, self.model) as self.server:
-                self._ready.set()
-                await self._stop.wait()
-
-        self.loop.run_until_complete(run())
-        self.loop.close()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(20)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(20)
-
-    def library(self) -> ctypes.CDLL:
-        return ctypes.CDLL(str(self.root.library_dir / "libnvidia-ml.so.1"))
-
-    def python(self, code: str) -> list[str]:
-        """Run Python with pynvml as `n` and GPU 0 as `h`; return the lines that it prints. `say` prints errors too."""
-        script = textwrap.dedent(
-            """
-            import pynvml as n, time, os, threading
-            n.nvmlInit()
-            h = n.nvmlDeviceGetHandleByIndex(0)
-            def say(name, *arguments):
-                try: print(getattr(n, "nvml" + name)(*arguments))
-                except n.NVMLError as error: print(type(error).__name__.removeprefix("NVMLError_"))
-            """
-        ) + textwrap.dedent(code)
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", script],
-            env={**os.environ, "LD_LIBRARY_PATH": str(self.root.library_dir)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()
+def lines(node: Served, code: str) -> list[str]:
+    """Run Python on the node after BEGIN; return the lines that it prints."""
+    return node.python(textwrap.dedent(BEGIN) + textwrap.dedent(code)).splitlines()
 
 
 @pytest.fixture
@@ -138,30 +83,32 @@ def test_an_answer_takes_what_its_function_gives(name: str) -> None:
 
 def test_accounting_remembers_what_ran_while_it_was_on(small: Served) -> None:
     small.model.perform(gpus.start_process, 0, 41, "before", 1 << 20)
-    assert small.python("say('DeviceGetAccountingStats', h, 41)\nn.nvmlDeviceSetAccountingMode(h, 1)") == [
+    assert lines(small, "say('DeviceGetAccountingStats', h, 41)\nn.nvmlDeviceSetAccountingMode(h, 1)") == [
         "NotSupported"
     ]
     small.model.perform(gpus.start_process, 0, 42, "after", 1 << 30)
     small.model.perform(gpus.stop_process, 0, 42)
-    said = small.python(
+    said = lines(
+        small,
         """
         print(n.nvmlDeviceGetAccountingPids(h))
         s = n.nvmlDeviceGetAccountingStats(h, 42)
         print(s.maxMemoryUsage, s.isRunning, s.startTime > 0)
         say("DeviceGetAccountingStats", h, 41)
         say("DeviceClearAccountingPids", h)
-        """
+        """,
     )
     assert said == ["[42]", f"{1 << 30} 0 True", "NotFound", "NoPermission"]
     small.model.perform(gpus.stop_process, 0, 41)
-    assert small.python("n.nvmlDeviceClearAccountingPids(h); print(n.nvmlDeviceGetAccountingPids(h))") == [
+    assert lines(small, "n.nvmlDeviceClearAccountingPids(h); print(n.nvmlDeviceGetAccountingPids(h))") == [
         "[]"
     ]
 
 
 def test_samples_and_metrics_tell_the_load_that_was(hopper: Served) -> None:
     hopper.model.perform(gpus.set_utilization, 0, Utilization(gpu=60, memory=25))
-    said = hopper.python(
+    said = lines(
+        hopper,
         """
         deadline, found = time.monotonic() + 20, []
         while len(found) < 2 and time.monotonic() < deadline:
@@ -177,51 +124,54 @@ def test_samples_and_metrics_tell_the_load_that_was(hopper: Served) -> None:
         n.nvmlGpmSampleFree(first)
         say("GpmSampleFree", first)
         say("GpmSampleGet", h, first)
-        """
+        """,
     )
     assert said == ["1 {60} True", "[60.0, 25.0]", "InvalidArgument", "InvalidArgument"]
 
 
 def test_performance_metrics_begin_with_hopper(small: Served) -> None:
-    said = small.python(
-        "print(n.nvmlGpmQueryDeviceSupport(h).isSupportedDevice)\nsay('GpmSampleGet', h, n.nvmlGpmSampleAlloc())"
+    said = lines(
+        small,
+        "print(n.nvmlGpmQueryDeviceSupport(h).isSupportedDevice)\nsay('GpmSampleGet', h, n.nvmlGpmSampleAlloc())",
     )
     assert said == ["0", "NotSupported"]
 
 
 def test_a_locked_memory_clock_is_read_by_everybody(hopper: Served) -> None:
-    library = hopper.library()
+    library = ctypes.CDLL(str(hopper.library))
     device, clock = ctypes.c_void_p(), ctypes.c_uint()
     assert library.nvmlInit_v2() == 0
     try:
         library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device))
-        hopper.python("n.nvmlDeviceSetMemoryLockedClocks(h, 1593, 1593)")
+        lines(hopper, "n.nvmlDeviceSetMemoryLockedClocks(h, 1593, 1593)")
         library.nvmlDeviceGetClockInfo(device, 2, ctypes.byref(clock))
         assert clock.value == 1593
-        assert hopper.python("say('DeviceSetApplicationsClocks', h, 2619, 1981)") == ["InvalidArgument"]
+        assert lines(hopper, "say('DeviceSetApplicationsClocks', h, 2619, 1981)") == ["InvalidArgument"]
     finally:
         library.nvmlShutdown()
 
 
 def test_a_drained_gpu_takes_no_clients_and_can_be_removed_and_found_again(hopper: Served) -> None:
-    said = hopper.python(
+    said = lines(
+        hopper,
         """
         pci = n.nvmlDeviceGetPciInfo(h)
         n.nvmlDeviceModifyDrainState(pci, 1)
         print(n.nvmlDeviceQueryDrainState(pci))
-        """
+        """,
     )
     assert said == ["1"]
     with pytest.raises(Exception, match="drained"):
         hopper.model.perform(gpus.start_process, 0, 9, "late", 0)
-    said = hopper.python(
+    said = lines(
+        hopper,
         """
         pci = n.nvmlDeviceGetPciInfo(h)
         n.nvmlDeviceRemoveGpu(pci)
         print(n.nvmlDeviceGetCount())
         n.nvmlDeviceDiscoverGpus(pci)
         print(n.nvmlDeviceGetCount())
-        """
+        """,
     )
     assert said == ["7", "8"]
 
@@ -239,7 +189,7 @@ def test_power_profiles_are_asked_for_and_taken_back_on_blackwell(blackwell: Ser
         n.nvmlDeviceWorkloadPowerProfileSetRequestedProfiles(h, byref(asked)); print(enforced())
         n.nvmlDeviceWorkloadPowerProfileClearRequestedProfiles(h, byref(asked)); print(enforced())
         """
-    assert blackwell.python(code) == ["(3, 1)", "(0, 0)"]
+    assert lines(blackwell, code) == ["(3, 1)", "(0, 0)"]
 
 
 def test_threads_of_one_client_are_answered_side_by_side_and_a_late_answer_holds_up_nobody(
@@ -249,7 +199,8 @@ def test_threads_of_one_client_are_answered_side_by_side_and_a_late_answer_holds
     hopper.server.delay_of = lambda name, gpu: (
         1.5 if name == "nvmlDeviceGetViolationStatus" and gpu == 0 else 0.0
     )
-    said = hopper.python(
+    said = lines(
+        hopper,
         """
         done = []
         def late():
@@ -260,20 +211,21 @@ def test_threads_of_one_client_are_answered_side_by_side_and_a_late_answer_holds
         threads = [threading.Thread(target=each) for each in (late, soon, soon, soon)]
         [each.start() for each in threads]; [each.join(30) for each in threads]
         print(done)
-        """
+        """,
     )
     assert said == ["['soon', 'soon', 'soon', 'late']"]
 
 
 def test_a_child_of_fork_asks_on_a_connection_of_its_own(small: Served) -> None:
-    said = small.python(
+    said = lines(
+        small,
         """
         n.nvmlDeviceGetAccountingMode(h)
         child = os.fork()
         for turn in range(200): assert n.nvmlDeviceGetAccountingMode(h) == 0
         if not child: os._exit(0)
         print(os.waitpid(child, 0)[1])
-        """
+        """,
     )
     assert said == ["0"]
 
@@ -288,13 +240,13 @@ def test_an_answer_that_fails_is_unknown_for_its_caller_alone(
         "claimwright.emulator.nvml.answers.answering.answers",
         lambda: {**table.answers(), "nvmlDeviceGetViolationStatus": broken},
     )
-    said = small.python("say('DeviceGetViolationStatus', h, 0)\nsay('DeviceGetAccountingMode', h)")
+    said = lines(small, "say('DeviceGetViolationStatus', h, 0)\nsay('DeviceGetAccountingMode', h)")
     assert said == ["Unknown", "0"]
     assert "nvmlDeviceGetViolationStatus failed" in caplog.text
 
 
 def test_a_node_that_stops_while_it_owes_an_answer_is_lost_at_once(small: Served) -> None:
-    library, device = small.library(), ctypes.c_void_p()
+    library, device = ctypes.CDLL(str(small.library)), ctypes.c_void_p()
     status = (ctypes.c_ulonglong * 2)()
     assert library.nvmlInit_v2() == 0
     try:
@@ -323,10 +275,10 @@ def test_a_node_that_stops_while_it_owes_an_answer_is_lost_at_once(small: Served
 
 
 def test_arrays_never_go_beyond_the_callers_room(small: Served) -> None:
-    small.python("n.nvmlDeviceSetAccountingMode(h, 1)")
+    lines(small, "n.nvmlDeviceSetAccountingMode(h, 1)")
     for pid in (51, 52, 53):
         small.model.perform(gpus.start_process, 0, pid, "one", 1 << 20)
-    library, device = small.library(), ctypes.c_void_p()
+    library, device = ctypes.CDLL(str(small.library)), ctypes.c_void_p()
     assert library.nvmlInit_v2() == 0
     try:
         library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device))
@@ -341,22 +293,24 @@ def test_arrays_never_go_beyond_the_callers_room(small: Served) -> None:
 
 @pytest.mark.skipif(os.cpu_count() == 1, reason="needs two CPUs")
 def test_cpu_affinity_is_set_for_the_calling_thread(small: Served) -> None:
-    said = small.python(
+    said = lines(
+        small,
         """
         before = os.sched_getaffinity(0)
         n.nvmlDeviceSetCpuAffinity(h); near = os.sched_getaffinity(0)
         n.nvmlDeviceClearCpuAffinity(h)
         print(near <= before, os.sched_getaffinity(0) == before)
-        """
+        """,
     )
     assert said == ["True True"]
 
 
 def test_there_are_no_units_and_no_excluded_devices(small: Served) -> None:
-    said = small.python(
+    said = lines(
+        small,
         """
         say('UnitGetCount'); say('UnitGetHandleByIndex', 0)
         say('GetExcludedDeviceCount'); say('GetExcludedDeviceInfoByIndex', 0)
-        """
+        """,
     )
     assert said == ["0", "InvalidArgument", "0", "InvalidArgument"]
