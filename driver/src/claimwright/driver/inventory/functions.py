@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from claimwright.driver.inventory.pci_names import product_name
+from claimwright.driver.inventory.spellings import number_of
 from claimwright.driver.inventory.vfio_drivers import GENERIC, cannot_load
 from claimwright.driver.ports import Host
 
@@ -107,9 +108,9 @@ def numa_node_of(text: str | None) -> int | None:
 def _gpu_functions(host: Host) -> Iterator[PciFunction]:
     for address in host.entries(PCI_DEVICES):
         folder = PCI_DEVICES / address
-        if not _ADDRESS.fullmatch(address) or _number(host.read_text(folder / "vendor")) != NVIDIA:
+        if not _ADDRESS.fullmatch(address) or number_of(host.read_text(folder / "vendor")) != NVIDIA:
             continue
-        is_gpu = _number(host.read_text(folder / "class")) in GPU_CLASSES
+        is_gpu = number_of(host.read_text(folder / "class")) in GPU_CLASSES
         if is_gpu and host.read_link(folder / "physfn") is None:
             found = read_function(host, address)
             if found is not None:
@@ -119,7 +120,7 @@ def _gpu_functions(host: Host) -> Iterator[PciFunction]:
 def _alone(host: Host, address: str) -> PciFunction | None:
     folder = PCI_DEVICES / address
     vendor, device, class_code = (
-        _number(host.read_text(folder / name)) for name in ("vendor", "device", "class")
+        number_of(host.read_text(folder / name)) for name in ("vendor", "device", "class")
     )
     if vendor is None or device is None or class_code is None:
         return None
@@ -134,21 +135,14 @@ def _alone(host: Host, address: str) -> PciFunction | None:
         numa_node=numa_node_of(host.read_text(folder / "numa_node")),
         pcie_root=pcie_root_of(host.read_link(folder)),
         bars=_bars(host.read_text(folder / "resource") or ""),
-        virtual_functions=_number(host.read_text(folder / "sriov_numvfs")) or 0,
+        virtual_functions=number_of(host.read_text(folder / "sriov_numvfs")) or 0,
     )
 
 
 def _bars(resource: str) -> tuple[int, ...]:
     lines = (line.split() for line in resource.splitlines()[:_BARS])
-    regions = [tuple(_number(word) or 0 for word in words) for words in lines if len(words) == 3]
+    regions = [tuple(number_of(word) or 0 for word in words) for words in lines if len(words) == 3]
     return tuple(end - start + 1 for start, end, flags in regions if flags & _MEMORY_64 and end > start)
-
-
-def _number(text: str | None) -> int | None:
-    try:
-        return None if text is None else int(text, 0)
-    except ValueError:
-        return None
 
 
 def _last(link: str | None) -> str | None:

@@ -57,3 +57,11 @@ def pci_address(nvml_bus_id: str) -> str:
     if not _PCI_BUS_ID.fullmatch(address):
         raise NodeUnusable(f"NVML names PCI address {nvml_bus_id!r}; expected one like 00000000:65:00.0")
     return address
+
+
+def number_of(text: str | None) -> int | None:
+    """Read a number as sysfs writes it, decimal or with 0x; None when there is none."""
+    try:
+        return None if text is None else int(text, 0)
+    except ValueError:
+        return None

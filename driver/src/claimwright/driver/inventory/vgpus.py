@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Final, TypeAlias
 
 from claimwright.driver.inventory.functions import PCI_DEVICES
+from claimwright.driver.inventory.spellings import number_of
 from claimwright.driver.ports import GpuReading, Host, VgpuReading, VgpuType
 
 MDEV_DEVICES: Final = PurePosixPath("/sys/bus/mdev/devices")
@@ -135,8 +136,5 @@ def _function(physical: str, distance: int) -> str:
 
 
 def _number(text: str | None, *, none: int = 0) -> int:
-    """Read a number as sysfs writes it, decimal or with 0x."""
-    try:
-        return int(text, 0) if text else none
-    except ValueError:
-        return none
+    found = number_of(text)
+    return none if found is None else found

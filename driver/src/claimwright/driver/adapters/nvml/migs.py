@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pynvml
 
+from claimwright.driver.adapters.nvml.strings import text_of
 from claimwright.driver.ports import ComputeInstance, MigReading, Partition, PartitionProfile, Placement
 
 _MEBIBYTE: Final = 1024 * 1024
@@ -60,10 +61,9 @@ def gpu_profiles(handle: Any) -> Iterator[Any]:  # noqa: ANN401
 
 
 def _described(handle: Any, info: Any) -> PartitionProfile:  # noqa: ANN401
-    name = info.name.decode() if isinstance(info.name, bytes) else str(info.name)
     return PartitionProfile(
         profile_id=int(info.id),
-        name=name.removeprefix("MIG "),
+        name=text_of(info.name).removeprefix("MIG "),
         compute_slices=int(info.sliceCount),
         multiprocessors=int(info.multiprocessorCount),
         copy_engines=int(info.copyEngineCount),
@@ -113,6 +113,5 @@ def _mig_devices(handle: Any) -> dict[int, list[ComputeInstance]]:  # noqa: ANN4
             if error.value in _EMPTY_SLOT:
                 continue
             raise
-        text = uuid.decode() if isinstance(uuid, bytes) else uuid
-        found.setdefault(instance, []).append(ComputeInstance(compute, text))
+        found.setdefault(instance, []).append(ComputeInstance(compute, text_of(uuid)))
     return found

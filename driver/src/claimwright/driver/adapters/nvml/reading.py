@@ -12,6 +12,7 @@ from claimwright.driver.adapters.nvml.conditions import condition_of
 from claimwright.driver.adapters.nvml.fabric import fabric_of, nvlink_peers
 from claimwright.driver.adapters.nvml.migs import mig_of
 from claimwright.driver.adapters.nvml.session import NvmlSession, nvml_unusable
+from claimwright.driver.adapters.nvml.strings import text_of
 from claimwright.driver.adapters.nvml.vgpus import vgpus_of
 from claimwright.driver.ports import GpuReading, NodeReading, UnreadableGpu
 
@@ -29,7 +30,7 @@ class NvmlLibrary:
         """Read driver and GPUs now; NvmlUnusable when the library is missing or refuses."""
         with self._session.open():
             try:
-                driver_version = _text(pynvml.nvmlSystemGetDriverVersion())
+                driver_version = text_of(pynvml.nvmlSystemGetDriverVersion())
                 cuda_driver_version = int(pynvml.nvmlSystemGetCudaDriverVersion())
                 count = int(pynvml.nvmlDeviceGetCount())
             except pynvml.NVMLError as error:
@@ -63,12 +64,12 @@ class NvmlLibrary:
 def _read_gpu(handle: Any) -> GpuReading:  # noqa: ANN401  an opaque C pointer
     return GpuReading(
         minor=int(pynvml.nvmlDeviceGetMinorNumber(handle)),
-        uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
-        name=_text(pynvml.nvmlDeviceGetName(handle)),
+        uuid=text_of(pynvml.nvmlDeviceGetUUID(handle)),
+        name=text_of(pynvml.nvmlDeviceGetName(handle)),
         brand=int(pynvml.nvmlDeviceGetBrand(handle)),
         architecture=int(pynvml.nvmlDeviceGetArchitecture(handle)),
         compute_capability=_capability(handle),
-        pci_bus_id=_text(pynvml.nvmlDeviceGetPciInfo(handle).busId),
+        pci_bus_id=text_of(pynvml.nvmlDeviceGetPciInfo(handle).busId),
         memory_bytes=_if_supported(lambda: int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)),
         addressing_mode=_if_supported(lambda: int(pynvml.nvmlDeviceGetAddressingMode(handle))),
         mig=mig_of(handle, profiles=True),
@@ -89,7 +90,3 @@ def _if_supported(call: Callable[[], int]) -> int | None:
         if error.value in _UNKNOWN_TO_THIS_GPU:
             return None
         raise
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import pynvml
 
 from claimwright.driver.adapters.nvml.session import NvmlSession
+from claimwright.driver.adapters.nvml.strings import text_of
 from claimwright.driver.errors import StepFailed
 from claimwright.driver.ports import RunningVgpu, VgpuPlace, VgpuReading, VgpuType
 
@@ -55,18 +56,18 @@ class NvmlVgpus:
 
 
 def _described(handle: Any, type_id: int, *, mixed: bool) -> VgpuType:  # noqa: ANN401
-    name = _text(pynvml.nvmlVgpuTypeGetName(type_id))
+    name = text_of(pynvml.nvmlVgpuTypeGetName(type_id))
     brand = next((each for each in _BRANDS if name.startswith(each)), "")
     return VgpuType(
         type_id=type_id,
         name=name.removeprefix(brand),
-        class_name=_text(pynvml.nvmlVgpuTypeGetClass(type_id)),
+        class_name=text_of(pynvml.nvmlVgpuTypeGetClass(type_id)),
         framebuffer_bytes=int(pynvml.nvmlVgpuTypeGetFramebufferSize(type_id)),
         most=int(pynvml.nvmlVgpuTypeGetMaxInstances(handle, type_id)),
         display_heads=int(_if_there(lambda: pynvml.nvmlVgpuTypeGetNumDisplayHeads(type_id)) or 0),
         resolution=_if_there(lambda: pynvml.nvmlVgpuTypeGetResolution(type_id)),
         frame_rate_limit=_if_there(lambda: int(pynvml.nvmlVgpuTypeGetFrameRateLimit(type_id))),
-        license=_text(_if_there(lambda: pynvml.nvmlVgpuTypeGetLicense(type_id)) or ""),
+        license=text_of(_if_there(lambda: pynvml.nvmlVgpuTypeGetLicense(type_id)) or ""),
         places=_places(handle, type_id) if mixed else (),
     )
 
@@ -90,14 +91,14 @@ def _running(handle: Any) -> Iterator[RunningVgpu]:  # noqa: ANN401
         yield RunningVgpu(
             type_id=int(pynvml.nvmlVgpuInstanceGetType(instance)),
             machine=_machine(instance),
-            mdev=_text(mdev).lower() if mdev else None,
+            mdev=text_of(mdev).lower() if mdev else None,
         )
 
 
 def _machine(instance: int) -> str:
     # pynvml converts no bytes inside the pair.
     found = pynvml.nvmlVgpuInstanceGetVmID(instance)
-    return _text(found[0] if isinstance(found, tuple) else found)
+    return text_of(found[0] if isinstance(found, tuple) else found)
 
 
 def _if_there(call: Callable[[], Value]) -> Value | None:
@@ -107,7 +108,3 @@ def _if_there(call: Callable[[], Value]) -> Value | None:
         if error.value in _NOT_THERE:
             return None
         raise
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
