@@ -13,8 +13,8 @@ from claimwright.driver.edits import Installation
 from claimwright.driver.edits.driver_files import driver_files
 from claimwright.driver.edits.gpu_node import gpu_node
 from claimwright.driver.errors import StepFailed
-from claimwright.driver.gpu_plugin import edits
 from claimwright.driver.inventory import discover
+from claimwright.driver.repertoire import edits
 from claimwright.driver.steps import Probe, Step
 from claimwright.driver.testing import HandClock, MemoryHost, MemoryPartitions, hgx_h100_host, hgx_h100_nvml
 from claimwright.driver.tools.claim_spec import KIND, ClaimSpecTool, claim_spec

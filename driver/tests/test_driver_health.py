@@ -21,7 +21,6 @@ from claimwright.dra.testing import FakeApi
 from claimwright.driver.entries import Entry, HeldDevice
 from claimwright.driver.errors import NvmlUnusable, WatchEnded
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.health import (
     Ailment,
     HealthBoard,
@@ -45,6 +44,7 @@ from claimwright.driver.ports import (
     UnreadableGpu,
 )
 from claimwright.driver.publishing import ailing_devices
+from claimwright.driver.repertoire import recipes
 from claimwright.driver.stock import Stock
 from claimwright.driver.testing import (
     HandClock,

@@ -16,11 +16,11 @@ from claimwright.driver.adapters import HostTree
 from claimwright.driver.driver_root import DriverRoot
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.inventory import discover, pci_address, semantic_version
 from claimwright.driver.layout import Layout
 from claimwright.driver.ports import Host, Nvml, UnreadableGpu
 from claimwright.driver.publishing import pool_of
+from claimwright.driver.repertoire import recipes
 from claimwright.driver.stock import Stock
 from claimwright.driver.testing import (
     MemoryHost,

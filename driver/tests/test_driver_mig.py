@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from claimwright.dra.slices import Device, plan_slices
 from claimwright.driver.errors import StepFailed, StepRefused
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.inventory import discover
 from claimwright.driver.ports import ComputeInstance, MigReading, Partition, Placement
 from claimwright.driver.publishing import pool_of
+from claimwright.driver.repertoire import recipes
 from claimwright.driver.steps import Probe
 from claimwright.driver.stock import Stock
 from claimwright.driver.testing import MemoryNvml, MemoryPartitions, gpu_reading, h100_profiles, hgx_h100_host

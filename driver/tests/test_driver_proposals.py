@@ -16,9 +16,9 @@ from claimwright.dra.kube import DEVICE_CLASSES, NAMESPACES, RESOURCE_CLAIM_TEMP
 from claimwright.driver import proposals
 from claimwright.driver.configs import decode
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.inventory import Inventory, discover
 from claimwright.driver.ports import ComputeInstance, GpuReading, MigReading, Partition
+from claimwright.driver.repertoire import recipes
 from claimwright.driver.stock import Stock
 from claimwright.driver.testing import MemoryNvml, gpu_reading, h100_profiles, hgx_h100_host
 

@@ -17,10 +17,10 @@ from claimwright.dra.testing import FakeApi, allocated_claim
 from claimwright.driver.entries import Entry
 from claimwright.driver.errors import ClaimRefused, StepFailed
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.inventory import discover, pci_address
 from claimwright.driver.ports import ComputeInstance, GpuClient, MigReading, Partition, Placement
 from claimwright.driver.publishing import pool_of
+from claimwright.driver.repertoire import recipes
 from claimwright.driver.settings import GPU_DRIVER
 from claimwright.driver.stock import Stock
 from claimwright.driver.testing import (

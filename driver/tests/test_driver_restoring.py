@@ -17,12 +17,12 @@ from claimwright.driver.edits import Installation
 from claimwright.driver.entries import Entry, State
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.gpu_plugin import edits, recipes
 from claimwright.driver.inventory import discover
 from claimwright.driver.journal import Journal
 from claimwright.driver.machine import Machine
 from claimwright.driver.planning import Planner
 from claimwright.driver.ports import Finished
+from claimwright.driver.repertoire import edits, recipes
 from claimwright.driver.restoring import Remembered, Restorer, report_corruption
 from claimwright.driver.steps import Toolbox
 from claimwright.driver.stock import Stock

@@ -16,13 +16,13 @@ from claimwright.dra.slices import Capacity, Device, RequestPolicy, ValidRange, 
 from claimwright.driver.entries import decode_entry, encode_entry
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.inventory import discover
 from claimwright.driver.journal import Journal
 from claimwright.driver.machine import Machine
 from claimwright.driver.planning import Planner
 from claimwright.driver.ports import MigReading
 from claimwright.driver.publishing import pool_of
+from claimwright.driver.repertoire import recipes
 from claimwright.driver.shares import Shares
 from claimwright.driver.steps import Probe, Step, Toolbox
 from claimwright.driver.stock import Stock

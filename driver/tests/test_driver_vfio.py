@@ -16,11 +16,11 @@ from claimwright.driver.edits.vfio_node import VfioNode, vfio_node
 from claimwright.driver.entries import Entry
 from claimwright.driver.errors import ClaimRefused, StepFailed
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.inventory import Inventory, discover, keep_known, read_function
 from claimwright.driver.planning import Planner
 from claimwright.driver.ports import ComputeInstance, MigReading, Partition, Placement
 from claimwright.driver.publishing import pool_of
+from claimwright.driver.repertoire import recipes
 from claimwright.driver.stock import Stock
 from claimwright.driver.testing import MemoryNvml, MemoryPciBus, allocated_gpus, gpu_reading, h100_profiles
 

@@ -19,7 +19,6 @@ from claimwright.driver.entries import Entry, HeldDevice
 from claimwright.driver.errors import ClaimRefused, StepFailed, StepRefused
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.free_functions import FreeFunctions
-from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.holdings import Holdings
 from claimwright.driver.inventory import Gpu, discover, keep_known
 from claimwright.driver.inventory.vgpus import MDEV_DEVICES, virtual_functions
@@ -34,6 +33,7 @@ from claimwright.driver.ports import (
 from claimwright.driver.proposals import propose
 from claimwright.driver.publishing import pool_of
 from claimwright.driver.recipes.recipe import Preparation, Wanted
+from claimwright.driver.repertoire import recipes
 from claimwright.driver.steps import Probe, Step
 from claimwright.driver.stock import Stock
 from claimwright.driver.testing import (

@@ -15,12 +15,12 @@ from claimwright.dra.testing import FakeApi
 from claimwright.driver.entries import Entry, HeldDevice
 from claimwright.driver.errors import NvmlUnusable
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.health import HealthBoard, Notices, Physician, XidBook, XidPolicy
 from claimwright.driver.inventory import Inventory, discover, keep_known, signature
 from claimwright.driver.layout import Layout
 from claimwright.driver.ownership import Ownership
 from claimwright.driver.ports import GpuEvent, MigReading, Partition, Placement
+from claimwright.driver.repertoire import recipes
 from claimwright.driver.stock import Stock
 from claimwright.driver.testing import (
     HandClock,

@@ -5,144 +5,50 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from claimwright.dra.files import write_atomically
-from claimwright.dra.kube import Kube, KubeError
+from claimwright.dra.kube import KubeError
 from claimwright.dra.plugin import DroppedFields, Plugin, PluginError, PluginFolders
 from claimwright.dra.slices import Pool
 from claimwright.driver import recent_errors, signals
-from claimwright.driver.adapters import (
-    ChildProcesses,
-    HostTree,
-    KernelMounts,
-    NvmlEvents,
-    NvmlLibrary,
-    NvmlPartitions,
-    NvmlSession,
-    NvmlUsage,
-    NvmlVgpus,
-    WallClock,
-    outside_the_pod,
-)
 from claimwright.driver.custody import Custody
-from claimwright.driver.driver_root import DriverRoot, choose_device_root
-from claimwright.driver.edits import (
-    EditBook,
-    Installation,
-    driver_files,
-    gpu_node,
-    mig_node,
-    mps_client,
-    vfio_node,
-    vgpu_node,
-)
-from claimwright.driver.edits.driver_files import DriverFiles
-from claimwright.driver.edits.gpu_node import GpuNode
-from claimwright.driver.edits.mig_node import MigNode
-from claimwright.driver.edits.mps_client import MpsClient
-from claimwright.driver.edits.vfio_node import VfioNode
-from claimwright.driver.edits.vgpu_node import VgpuNode
+from claimwright.driver.doors import Doors, open_doors
 from claimwright.driver.entries import Entry
 from claimwright.driver.errors import NodeUnusable
-from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.free_functions import FreeFunctions
 from claimwright.driver.gpu_driver import GpuDriver
 from claimwright.driver.health import HealthBoard, Listener, Notices, Physician, XidBook, XidPolicy
 from claimwright.driver.holdings import Holdings
 from claimwright.driver.http_endpoint import HttpEndpoint
-from claimwright.driver.inventory import Inventory, IsOwn, IsOwnVgpu, discover, keep_known, signature
-from claimwright.driver.journal import Journal
 from claimwright.driver.layout import Layout
 from claimwright.driver.leaving import leave
 from claimwright.driver.machine import Machine, Watcher
 from claimwright.driver.metrics import Metrics
-from claimwright.driver.mps.daemon import MpsDaemons
 from claimwright.driver.mps.supervising import MpsSupervisor
+from claimwright.driver.node_reader import NodeReader, discover_node, log_inventory
 from claimwright.driver.ownership import Ownership
 from claimwright.driver.planning import Planner
-from claimwright.driver.ports import Clock, GpuEvents, Host, Mounts, Nvml, Partitions, Processes, Usage, Vgpus
+from claimwright.driver.ports import GpuEvents
 from claimwright.driver.probe_service import HealthServer
 from claimwright.driver.probing import probe_sockets
 from claimwright.driver.recent_errors import RecentErrors
-from claimwright.driver.recipes import DynamicMig, FullGpus, MdevVgpus, SriovVgpus, StaticMig, VfioGpus
-from claimwright.driver.recipes.recipe import AnyRecipe
+from claimwright.driver.recovering import boot_id, recover, remembered
+from claimwright.driver.repertoire import recipes, toolbox
 from claimwright.driver.resident_memory import give_back
-from claimwright.driver.restoring import Restorer, report_corruption
 from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
-from claimwright.driver.shares import NO_SHARES, Shares
-from claimwright.driver.steps import Toolbox
 from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
-from claimwright.driver.tools import community_mps, mps_daemon
-from claimwright.driver.tools.claim_spec import ClaimSpecTool, nodes_in
-from claimwright.driver.tools.community_mps import CommunityMpsTool
-from claimwright.driver.tools.compute_mode import ComputeModeTool
-from claimwright.driver.tools.device_users import DeviceUsers
-from claimwright.driver.tools.mdev import MdevTool
-from claimwright.driver.tools.mig_mode import MigModeTool
-from claimwright.driver.tools.mig_partition import MigPartitionTool
-from claimwright.driver.tools.mps_daemon import MpsDaemonTool
-from claimwright.driver.tools.nvidia_smi import NvidiaSmi
-from claimwright.driver.tools.pci_drivers import PciDrivers
-from claimwright.driver.tools.persistence import PersistenceTool
-from claimwright.driver.tools.sriov_functions import SriovFunctionsTool
-from claimwright.driver.tools.time_slice import TimeSliceTool
-from claimwright.driver.tools.vfio_bind import VfioBindTool
-from claimwright.driver.tools.vfio_modules import VfioModules
-from claimwright.driver.tools.vgpu_type import VgpuTypeTool
-from claimwright.driver.tools.vgpu_users import VgpuUsers
+from claimwright.driver.tools.claim_spec import nodes_in
 from claimwright.driver.watching import NodeWatch
 
 logger = logging.getLogger(__name__)
 Report = Callable[[PluginError], None]
-_BOOT_ID: Final = PurePosixPath("/proc/sys/kernel/random/boot_id")
-_OWN_HOOK: Final = Path("/usr/bin/nvidia-cdi-hook")
 _HEALTH: Final = "NVMLDeviceHealthCheck"
 _VERSION_RETRY_SECONDS: Final = 10.0
 _PREDECESSOR_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 20.0
-
-
-@dataclass(frozen=True)
-class Doors:
-    """Everything outside that the plugin speaks to."""
-
-    nvml: Nvml
-    events: GpuEvents
-    partitions: Partitions
-    usage: Usage
-    vgpus: Vgpus
-    host: Host
-    root: DriverRoot
-    kube: Kube
-    processes: Processes
-    mounts: Mounts
-    clock: Clock
-
-
-def open_doors(settings: GpuPluginSettings) -> Doors:
-    """Return the real doors; NodeUnusable when the driver installation is not there."""
-    root = DriverRoot.choose(settings.nvidia_driver_root_on_host, settings.container_driver_root)
-    root.nvml_library()  # a node without it is refused before anything else is tried
-    session = NvmlSession(lambda: root.nvml_library().readable)
-    return Doors(
-        nvml=NvmlLibrary(session, conditions=settings.feature_gates[_HEALTH]),
-        events=NvmlEvents(session),
-        partitions=NvmlPartitions(session),
-        usage=NvmlUsage(session),
-        vgpus=NvmlVgpus(session),
-        host=HostTree(settings.host_root),
-        root=root,
-        kube=Kube.connect(settings.kubeconfig, user_agent=GPU_DRIVER),
-        processes=ChildProcesses(outside_the_pod()),
-        mounts=KernelMounts(),
-        clock=WallClock(),
-    )
 
 
 class Failure:
@@ -200,9 +106,9 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         dynamic = settings.feature_gates["DynamicMIG"]
         vgpus = settings.feature_gates["VGPUSupport"]
         inventory = await asyncio.to_thread(
-            _discover, doors, lambda _gpu, _partition: dynamic, (lambda _carrier: True) if vgpus else None
+            discover_node, doors, lambda _gpu, _partition: dynamic, (lambda _carrier: True) if vgpus else None
         )
-        _log_inventory(inventory)
+        log_inventory(inventory)
         metrics = Metrics(GPU_DRIVER, settings.node_name)
         holdings = Holdings()
         functions = FreeFunctions(
@@ -255,10 +161,10 @@ async def _machine(
 ) -> Machine:
     """Return what prepares and releases, recovered before anybody is served."""
     able = toolbox(settings, doors, planner.stock.inventory, holdings)
-    journal, entries = await _remembered(settings, doors, planner, able)
+    journal, entries = await remembered(settings, doors, planner, able)
     machine = Machine(journal, able, entries, on_change=_tell_all(watchers), on_step=metrics.step)
     holdings.entries = lambda: machine.entries
-    await _recover(settings, doors, machine)
+    await recover(settings, doors, machine)
     return machine
 
 
@@ -272,9 +178,9 @@ async def _go_on(
     watching: NodeWatch,
 ) -> None:
     """Go on with what another instance left: it may have prepared, released, cut and died."""
-    journal, entries = await _remembered(settings, doors, planner, machine.toolbox)
+    journal, entries = await remembered(settings, doors, planner, machine.toolbox)
     machine.resume(journal, entries)
-    await _recover(settings, doors, machine)
+    await recover(settings, doors, machine)
     planner.stock.renew(await asyncio.to_thread(reader.read, planner.stock.inventory))
     watching.poke()
 
@@ -283,104 +189,6 @@ async def _let_go(machine: Machine, supervisor: MpsSupervisor) -> None:
     """Leave the claims, and their daemons, to another instance."""
     await machine.suspend()
     supervisor.stop()
-
-
-async def _recover(settings: GpuPluginSettings, doors: Doors, machine: Machine) -> None:
-    await machine.recover()
-    steps = [step for entry in machine.entries for step in entry.steps]
-    known = {*map(mps_daemon.group_of, steps), *map(community_mps.daemon_of, steps)}
-    await asyncio.to_thread(_mps_tool(settings, doors).sweep, known)
-    Sweeper(machine, doors.kube, settings.cdi_root, doors.clock).remove_orphans()
-
-
-async def _remembered(
-    settings: GpuPluginSettings, doors: Doors, planner: Planner, able: Toolbox
-) -> tuple[Journal, Mapping[str, Entry]]:
-    """Remember, and open the journal anew with what is still true."""
-    boot_id = doors.host.read_text(_BOOT_ID) or ""
-    restorer = Restorer(
-        settings.journal, settings.cdi_root, boot_id, planner, doors.kube, doors.clock, able.before
-    )
-    remembered = await restorer.remember()
-    if remembered.problem is not None:
-        now = doors.clock.now()
-        await asyncio.to_thread(report_corruption, doors.kube, settings.node_name, remembered.problem, now)
-    entries = tuple(remembered.entries.values())
-    return _open_journal(settings.journal, boot_id, entries), remembered.entries
-
-
-def recipes(
-    gates: FeatureGates, shares: Shares = NO_SHARES, functions: FreeFunctions | None = None
-) -> tuple[AnyRecipe, ...]:
-    """Return the recipes of this driver; devices are published in their order.
-
-    `functions` is for those who prepare: it chooses the virtual functions of vGPUs.
-    """
-    return (
-        FullGpus(gates, shares),
-        StaticMig(gates, shares),
-        DynamicMig(gates, shares),
-        MdevVgpus(gates),
-        SriovVgpus(gates, functions),
-        VfioGpus(gates),
-    )
-
-
-def edits(installation: Installation, partitions: Partitions, clock: Clock, mps_dir: Path) -> EditBook:
-    """Return what containers may get."""
-    return EditBook(
-        {
-            driver_files.NAME: DriverFiles(installation, clock),
-            gpu_node.NAME: GpuNode(installation),
-            mig_node.NAME: MigNode(installation, partitions),
-            vfio_node.NAME: VfioNode(installation.host),
-            mps_client.NAME: MpsClient(mps_dir),
-            vgpu_node.NAME: VgpuNode(installation.host),
-        }
-    )
-
-
-def toolbox(
-    settings: GpuPluginSettings, doors: Doors, inventory: Inventory, holdings: Holdings | None = None
-) -> Toolbox:
-    """Return what does the steps on this node; `holdings` tells what claims hold already."""
-    installation = _installation(settings, doors, inventory)
-    book = edits(installation, doors.partitions, doors.clock, settings.mps_dir)
-    return tools(settings, doors, book, holdings or Holdings())
-
-
-def tools(settings: GpuPluginSettings, doors: Doors, book: EditBook, holdings: Holdings) -> Toolbox:
-    """Return what does the steps."""
-    modules = VfioModules(doors.host, doors.processes, settings.host_root)
-    users = DeviceUsers(doors.host, doors.usage)
-    nvidia_smi = NvidiaSmi(doors.root, doors.processes)
-    vgpu_users = VgpuUsers(doors.vgpus, users)
-    return Toolbox(
-        ClaimSpecTool(settings.cdi_root, book),
-        ComputeModeTool(nvidia_smi),
-        MdevTool(doors.host, vgpu_users),
-        MigModeTool(doors.partitions),
-        MigPartitionTool(doors.partitions),
-        TimeSliceTool(nvidia_smi),
-        PersistenceTool(doors.usage),
-        _mps_tool(settings, doors),
-        SriovFunctionsTool(doors.host, holdings),
-        VfioBindTool(doors.host, PciDrivers(doors.host), modules, users),
-        VgpuTypeTool(doors.host, vgpu_users),
-        CommunityMpsTool(doors.kube, settings.namespace, settings.mps_dir, doors.processes, nvidia_smi),
-    )
-
-
-def _mps_tool(settings: GpuPluginSettings, doors: Doors) -> MpsDaemonTool:
-    daemons = MpsDaemons(doors.root, doors.processes, doors.mounts)
-    return MpsDaemonTool(settings.mps_dir, daemons, doors.mounts, doors.host, doors.partitions)
-
-
-def _open_journal(path: Path, boot_id: str, entries: Sequence[Entry]) -> Journal:
-    try:
-        return Journal.create(path, driver=GPU_DRIVER, boot_id=boot_id, entries=entries)
-    except OSError as error:
-        raise NodeUnusable(f"journal {path} cannot be written: {error.strerror}; free space there") from error
 
 
 def _tell_all(watchers: Sequence[Watcher]) -> Watcher:
@@ -458,30 +266,10 @@ async def _in_background(name: str, work: Coroutine[Any, Any, None]) -> AsyncIte
             await task
 
 
-class NodeReader:
-    """Reads this node, with what the driver knows of its own partitions and vGPUs."""
-
-    def __init__(self, doors: Doors, ownership: Ownership, *, vgpus: bool) -> None:
-        self._doors = doors
-        self._vgpus = vgpus
-        self.ownership = ownership
-
-    def read(self, before: Inventory) -> Inventory:
-        """Read the node; GPUs of `before` that are here and that NVML does not describe stay in."""
-        held = self.ownership.hardware()
-        with self.ownership.window() as own:
-            now = _discover(self._doors, own.partition, own.vgpu if self._vgpus else None)
-        return keep_known(now, before, self._doors.host, held | self.ownership.hardware())
-
-    def signature(self) -> tuple[str, ...]:
-        """Return what files tell of a change."""
-        return signature(self._doors.host)
-
-
 async def _watching(
     settings: GpuPluginSettings, doors: Doors, stock: Stock, machine: Machine, reader: NodeReader
 ) -> NodeWatch:
-    book = XidBook(settings.health_file, doors.host.read_text(_BOOT_ID) or "")
+    book = XidBook(settings.health_file, boot_id(doors))
     return NodeWatch(
         settings.node_name,
         stock,
@@ -547,41 +335,3 @@ def _listener(events: GpuEvents, watching: NodeWatch) -> Listener:
         began=lambda reasons: tell(watching.unmonitored, reasons),
         ended=lambda: tell(watching.watch_ended),
     )
-
-
-def _discover(doors: Doors, is_own: IsOwn, is_own_vgpu: IsOwnVgpu | None) -> Inventory:
-    return discover(doors.nvml, doors.host, is_own, is_own_vgpu)
-
-
-def _log_inventory(inventory: Inventory) -> None:
-    for gpu in inventory.left_out:
-        logger.warning("%s is not offered: %s", gpu.name, gpu.reason)
-    logger.info(
-        "driver %s, CUDA %s, GPUs: %s",
-        inventory.driver_version,
-        inventory.cuda_driver_version,
-        ", ".join(f"{gpu.device_name} {gpu.product_name} {gpu.uuid}" for gpu in inventory.gpus) or "none",
-    )
-
-
-def _installation(settings: GpuPluginSettings, doors: Doors, inventory: Inventory) -> Installation:
-    inside = HostTree(doors.root.readable)
-    return Installation(
-        root=doors.root,
-        devices=choose_device_root(doors.root, inside=inside, host=doors.host),
-        host=doors.host,
-        driver_version=inventory.driver_version,
-        hook=_hook(settings, doors.root),
-    )
-
-
-def _hook(settings: GpuPluginSettings, root: DriverRoot) -> PurePosixPath | None:
-    """Return the hook as the host calls it: as told, our image's own copied to the host, or the root's."""
-    if settings.nvidia_cdi_hook_path is not None:
-        return settings.nvidia_cdi_hook_path
-    if _OWN_HOOK.is_file():
-        copy = settings.plugin_dir / _OWN_HOOK.name
-        write_atomically(copy, _OWN_HOOK.read_bytes(), mode=0o755, durable=False)
-        return PurePosixPath(copy)
-    found = root.program(_OWN_HOOK.name)
-    return None if found is None else root.host_path(found.inside)

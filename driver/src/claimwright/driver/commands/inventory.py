@@ -29,9 +29,9 @@ def inventory(*, namespace: str | None, as_json: bool, **given: Any) -> None:  #
 
     from claimwright.dra.errors import DraError
     from claimwright.driver import proposals
-    from claimwright.driver.gpu_plugin import recipes
     from claimwright.driver.node_view import read_claims, read_inventory
     from claimwright.driver.ownership import is_own, is_own_vgpu
+    from claimwright.driver.repertoire import recipes
 
     if namespace is not None and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
         raise click.BadParameter(

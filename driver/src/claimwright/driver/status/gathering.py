@@ -11,10 +11,10 @@ from claimwright.driver import recent_errors
 from claimwright.driver.entries import Entry
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.gpu_plugin import recipes
 from claimwright.driver.inventory import Gpu
 from claimwright.driver.node_view import NodePaths, read_claims, read_inventory
 from claimwright.driver.ownership import is_own, is_own_vgpu
+from claimwright.driver.repertoire import recipes
 from claimwright.driver.settings import GPU_DRIVER
 from claimwright.driver.status.values import GpuStatus, Holding, Status
 from claimwright.driver.stock import Stock

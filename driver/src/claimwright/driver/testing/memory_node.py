@@ -17,9 +17,9 @@ from typing import Any, Final
 from claimwright.dra.claims import Claim
 from claimwright.dra.kube import DEPLOYMENTS
 from claimwright.dra.testing import FakeApi
-from claimwright.driver import gpu_plugin
 from claimwright.driver.commands.gpu_plugin import gpu_plugin as command
 from claimwright.driver.commands.gpu_plugin import settings_of
+from claimwright.driver.doors import Doors
 from claimwright.driver.driver_root import DriverRoot
 from claimwright.driver.free_functions import FreeFunctions
 from claimwright.driver.holdings import Holdings
@@ -35,6 +35,7 @@ from claimwright.driver.ports import (
     Partition,
     Placement,
 )
+from claimwright.driver.repertoire import recipes, toolbox
 from claimwright.driver.restoring import Restorer
 from claimwright.driver.settings import GPU_DRIVER
 from claimwright.driver.steps import Tool, Toolbox
@@ -116,16 +117,16 @@ class MemoryNode:
         """Start the driver without recovering: as a process that has just read its journal."""
         holdings = Holdings()
         planner = self._planner(lambda _gpu, _partition: True, lambda _carrier: True, holdings)
-        able = gpu_plugin.toolbox(self.settings, self.doors, planner.stock.inventory)
+        able = toolbox(self.settings, self.doors, planner.stock.inventory)
         remembered = await self._restorer(planner, able).remember()
         entries = tuple(remembered.entries.values())
         planner = self._planner(is_own(entries), is_own_vgpu(entries), holdings)
         journal = Journal(file(self.settings.journal), driver=GPU_DRIVER, boot_id=BOOT, entries=entries)
-        tools = gpu_plugin.toolbox(self.settings, self.doors, planner.stock.inventory, holdings)
-        toolbox = Toolbox(*map(wrap, tools))
-        machine = Machine(journal, toolbox, remembered.entries)
+        tools = toolbox(self.settings, self.doors, planner.stock.inventory, holdings)
+        wrapped = Toolbox(*map(wrap, tools))
+        machine = Machine(journal, wrapped, remembered.entries)
         holdings.entries = lambda: machine.entries
-        return Started(machine, planner, toolbox, journal, remembered.problem)
+        return Started(machine, planner, wrapped, journal, remembered.problem)
 
     def sweep(self, started: Started) -> None:
         """Remove what no claim owns, as each start does."""
@@ -165,9 +166,7 @@ class MemoryNode:
     def _planner(self, partition: IsOwn, vgpu: IsOwnVgpu, holdings: Holdings) -> Planner:
         inventory: Inventory = discover(self.doors.nvml, self.doors.host, partition, vgpu)
         functions = FreeFunctions(self.doors.host, self.doors.clock, holdings)
-        stock = Stock(
-            gpu_plugin.recipes(self.settings.feature_gates, self.settings.shares, functions), inventory
-        )
+        stock = Stock(recipes(self.settings.feature_gates, self.settings.shares, functions), inventory)
         return Planner(GPU_DRIVER, NODE, stock, self.settings.feature_gates)
 
     def _restorer(self, planner: Planner, able: Toolbox) -> Restorer:
@@ -176,7 +175,7 @@ class MemoryNode:
         )
 
 
-def _doors(folder: Path, api: FakeApi, smi: GpuPrograms) -> gpu_plugin.Doors:
+def _doors(folder: Path, api: FakeApi, smi: GpuPrograms) -> Doors:
     gpus = [gpu_reading(minor, vgpus=_VGPUS.get(minor)) for minor in (*CUTTABLE, CUT, PLAIN, *_VGPUS)]
     partitions = MemoryPartitions({gpus[n].uuid: MigReading(False, False, h100_profiles()) for n in CUTTABLE})
     partitions.gpus[gpus[CUT].uuid] = MigReading(True, True, h100_profiles(), (_ADMINS,))
@@ -184,7 +183,7 @@ def _doors(folder: Path, api: FakeApi, smi: GpuPrograms) -> gpu_plugin.Doors:
     vgpus = MemoryVgpus(host)
     vgpus.host_mdevs(_address(MEDIATED), _VGPUS[MEDIATED])
     vgpus.host_functions(_address(VIRTUAL), _VGPUS[VIRTUAL])
-    return gpu_plugin.Doors(
+    return Doors(
         nvml=MemoryNvml(
             gpus, partitions=partitions, sees=lambda gpu: host.driver(pci_address(gpu.pci_bus_id)) == "nvidia"
         ),

@@ -1,0 +1,48 @@
+"""Reading this node, with what the driver knows of its own partitions and vGPUs."""
+
+from __future__ import annotations
+
+import logging
+
+from claimwright.driver.doors import Doors
+from claimwright.driver.inventory import Inventory, IsOwn, IsOwnVgpu, discover, keep_known, signature
+from claimwright.driver.ownership import Ownership
+
+logger = logging.getLogger(__name__)
+
+
+class NodeReader:
+    """Reads this node, with what the driver knows of its own partitions and vGPUs."""
+
+    def __init__(self, doors: Doors, ownership: Ownership, *, vgpus: bool) -> None:
+        self._doors = doors
+        self._vgpus = vgpus
+        self.ownership = ownership
+
+    def read(self, before: Inventory) -> Inventory:
+        """Read the node; GPUs of `before` that are here and that NVML does not describe stay in."""
+        held = self.ownership.hardware()
+        with self.ownership.window() as own:
+            now = discover_node(self._doors, own.partition, own.vgpu if self._vgpus else None)
+        return keep_known(now, before, self._doors.host, held | self.ownership.hardware())
+
+    def signature(self) -> tuple[str, ...]:
+        """Return what files tell of a change."""
+        return signature(self._doors.host)
+
+
+def discover_node(doors: Doors, is_own: IsOwn, is_own_vgpu: IsOwnVgpu | None) -> Inventory:
+    """Read the node; `is_own_vgpu` is None where vGPUs are not to be read."""
+    return discover(doors.nvml, doors.host, is_own, is_own_vgpu)
+
+
+def log_inventory(inventory: Inventory) -> None:
+    """Say at start which GPUs there are, and why others are not offered."""
+    for gpu in inventory.left_out:
+        logger.warning("%s is not offered: %s", gpu.name, gpu.reason)
+    logger.info(
+        "driver %s, CUDA %s, GPUs: %s",
+        inventory.driver_version,
+        inventory.cuda_driver_version,
+        ", ".join(f"{gpu.device_name} {gpu.product_name} {gpu.uuid}" for gpu in inventory.gpus) or "none",
+    )
