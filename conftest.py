@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -17,6 +18,10 @@ hypothesis.settings.load_profile("claimwright")
 
 
 NOT_RUN = "CLAIMWRIGHT_NOT_RUN"
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and every program under test would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

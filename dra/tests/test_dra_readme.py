@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -57,5 +58,9 @@ async def test_the_driver_in_the_readme_runs(tmp_path_factory):
             ]
         finally:
             os.kill(driver.pid, signal.SIGINT)
-            await asyncio.wait_for(driver.wait(), 30)
+            try:
+                await asyncio.wait_for(driver.wait(), 30)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    driver.kill()
     assert not Path(info.registration_socket).exists()
