@@ -14,7 +14,7 @@ import pytest
 from claimwright.dra.claims import Claim
 from claimwright.dra.testing import FakeApi
 from claimwright.driver.entries import State
-from claimwright.driver.errors import ClaimRefused, DriverError, StepFailed
+from claimwright.driver.errors import ClaimRefused, DriverError, GpuGone, StepFailed
 from claimwright.driver.gpu_driver import GpuDriver
 from claimwright.driver.metrics import Metrics
 from claimwright.driver.settings import GPU_DRIVER
@@ -44,6 +44,7 @@ class Trouble:
         self.fails_at: int | None = None
         self.lasts = False
         self.code = 0
+        self.kind: type[StepFailed] = StepFailed
 
     def pass_by(self, name: str) -> None:
         self.calls.append(name)
@@ -58,7 +59,7 @@ class Trouble:
             word = str(pynvml.NVMLError(self.code))
         except (KeyError, TypeError):
             word = f"code {self.code}"
-        return StepFailed(f"{name}: {word}")
+        return self.kind(f"{name}: {word}")
 
     def over(self) -> None:
         self.fails_at = None
@@ -145,10 +146,18 @@ async def calls_of(node: FragileNode, scenario: Scenario) -> tuple[list[str], li
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lasts", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize(
+    ("kind", "lasts"),
+    [(StepFailed, False), (StepFailed, True), (GpuGone, False)],
+    ids=["once", "from then on", "says once that the GPU is gone"],
+)
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_call_that_fails_in_a_prepare_is_one_error_and_leaves_nothing(
-    fresh: Callable[[], FragileNode], scenarios: dict[str, Scenario], name: str, lasts: bool
+    fresh: Callable[[], FragileNode],
+    scenarios: dict[str, Scenario],
+    name: str,
+    kind: type[StepFailed],
+    lasts: bool,
 ) -> None:
     scenario = scenarios[name]
     calls, _ = await calls_of(fresh(), scenario)
@@ -157,7 +166,7 @@ async def test_a_call_that_fails_in_a_prepare_is_one_error_and_leaves_nothing(
         before = node.world()
         started, driver = await node.begin()
         node.trouble.fails_at, node.trouble.lasts = at, lasts
-        node.trouble.code = CODES[at % len(CODES)]
+        node.trouble.code, node.trouble.kind = CODES[at % len(CODES)], kind
         claim = claim_of(node, scenario)
 
         answers = await driver.prepare([claim])
@@ -174,10 +183,18 @@ async def test_a_call_that_fails_in_a_prepare_is_one_error_and_leaves_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lasts", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize(
+    ("kind", "lasts"),
+    [(StepFailed, False), (StepFailed, True), (GpuGone, False)],
+    ids=["once", "from then on", "says once that the GPU is gone"],
+)
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_call_that_fails_in_a_release_is_one_error_and_the_next_release_ends_it(
-    fresh: Callable[[], FragileNode], scenarios: dict[str, Scenario], name: str, lasts: bool
+    fresh: Callable[[], FragileNode],
+    scenarios: dict[str, Scenario],
+    name: str,
+    kind: type[StepFailed],
+    lasts: bool,
 ) -> None:
     scenario = scenarios[name]
     prepared, calls = await calls_of(fresh(), scenario)
@@ -186,7 +203,7 @@ async def test_a_call_that_fails_in_a_release_is_one_error_and_the_next_release_
         before = node.world()
         started, driver = await node.begin()
         node.trouble.fails_at, node.trouble.lasts = len(prepared) + at, lasts
-        node.trouble.code = CODES[at % len(CODES)]
+        node.trouble.code, node.trouble.kind = CODES[at % len(CODES)], kind
         claim = claim_of(node, scenario)
         assert not isinstance((await driver.prepare([claim]))[claim.uid], Exception)
 

@@ -19,7 +19,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from claimwright.dra.claims import ClaimReference, ClaimUid
 from claimwright.driver.entries import Entry, HeldDevice, State
-from claimwright.driver.errors import ClaimRefused, DriverError, JournalUnwritable, LockTimeout, StepFailed
+from claimwright.driver.errors import (
+    ClaimRefused,
+    DriverError,
+    GpuGone,
+    JournalUnwritable,
+    LockTimeout,
+    StepFailed,
+)
 from claimwright.driver.journal import CorruptJournal, DiskFile, Journal, load, set_aside
 from claimwright.driver.machine import Machine
 from claimwright.driver.steps import Probe, Step, Toolbox
@@ -60,6 +67,7 @@ class FileTool:
         self.refuse: set[str] = set()
         self.full = False
         self.refuse_undo = False
+        self.gone_times = 0
 
     def do(self, step: Step) -> None:
         self.fuse.burn()
@@ -78,6 +86,9 @@ class FileTool:
         self.fuse.burn()
 
     def probe(self, step: Step) -> Probe:
+        if self.gone_times:
+            self.gone_times -= 1
+            raise GpuGone("GPU is lost")
         return Probe.DONE if self._file(step).exists() else Probe.NOT_DONE
 
     def _file(self, step: Step) -> Path:
@@ -407,6 +418,45 @@ async def test_a_step_that_cannot_be_undone_keeps_the_device_held_until_it_can(n
 
     assert machine.entries == ()
     assert node.marks() == set()
+
+
+async def test_a_gpu_that_says_once_that_it_is_gone_is_asked_again(node: Node) -> None:
+    machine = node.start()
+    await machine.prepare(node.plan(1, [0], tools=("file",)))
+    node.tools[0].gone_times = 1
+
+    await machine.release("uid-1")
+
+    assert machine.entries == ()
+    assert node.marks() == set()
+
+
+async def test_a_gpu_that_is_gone_for_good_does_not_hold_its_claim(node: Node) -> None:
+    machine = node.start()
+    await machine.prepare(node.plan(1, [0], tools=("file",)))
+    node.tools[0].gone_times = 1000
+
+    await machine.release("uid-1")
+
+    assert machine.entries == ()
+
+
+async def test_a_prepared_claim_that_cannot_be_looked_at_after_a_start_is_never_undone_by_a_prepare(
+    node: Node,
+) -> None:
+    machine = node.start()
+    plan = node.plan(1, [0], tools=("blind", "file"))
+    await machine.prepare(plan)
+    marks = node.marks()
+    again = node.start()
+    node.tools[0].gone_times = 1
+
+    await again.recover()
+    assert [entry.state for entry in again.entries] == [State.PREPARED]
+    await again.prepare(plan)
+
+    assert node.marks() == marks
+    assert all(tool.undone == 0 for tool in node.tools if isinstance(tool, BlindTool))
 
 
 async def test_a_full_disk_gives_one_clear_error_and_nothing_half_done(node: Node) -> None:

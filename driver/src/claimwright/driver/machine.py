@@ -13,7 +13,7 @@ import asyncio
 import errno
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from claimwright.driver.entries import Entry, HeldDevice, State
@@ -24,6 +24,8 @@ from claimwright.driver.steps import Probe, Remembering, Step, Tool, Toolbox
 
 logger = logging.getLogger(__name__)
 LOCK_TIMEOUT_SECONDS = 10.0
+# A GPU that left takes all with it, but one that says so once may only have stumbled: it is asked again.
+GONE_PAUSES_SECONDS: Final = (0.1, 0.4)
 _TO_REPAIR: Final = (Probe.NOT_DONE, Probe.PARTLY)
 Result = TypeVar("Result")
 
@@ -56,6 +58,7 @@ class Machine:
         on_change: Watcher = lambda _: None,
         on_step: Stopwatch = lambda _tool, _verb, _seconds: None,
         lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
+        gone_pauses_seconds: Sequence[float] = GONE_PAUSES_SECONDS,
     ) -> None:
         self._journal = journal
         self._toolbox = toolbox
@@ -63,6 +66,7 @@ class Machine:
         self._on_change = on_change
         self._on_step = on_step
         self._lock_timeout_seconds = lock_timeout_seconds
+        self._gone_pauses_seconds = tuple(gone_pauses_seconds)
         self._locks = NamedLocks()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._suspended = False
@@ -98,9 +102,11 @@ class Machine:
             try:
                 await self._recover(entry)
             except DriverError:
-                # Its devices stay held; the next prepare, release or sweep of this claim tries again.
+                # Its devices stay held; the next prepare, release or sweep of this claim tries again. Pods may run
+                # with a prepared one: it stays so, since a prepare of what is half-done would undo it first.
                 logger.exception("claim %s (%s) could not be recovered", entry.claim, entry.uid)
-                self._entries[entry.uid] = entry.at(State.RELEASING)
+                if entry.state is not State.PREPARED:
+                    self._entries[entry.uid] = entry.at(State.RELEASING)
         self._on_change(self.entries)
 
     @property
@@ -228,10 +234,18 @@ class Machine:
         for number, step in reversed(tuple(enumerate(entry.steps))):
             if str(step) in shared:
                 continue
+            await self._undo_or_see_it_gone(entry, number, step)
+
+    async def _undo_or_see_it_gone(self, entry: Entry, number: int, step: Step) -> None:
+        for pause in (*self._gone_pauses_seconds, None):
             try:
                 await self._undo_step(entry, number, step)
             except GpuGone as error:
+                if pause is not None:
+                    await asyncio.sleep(pause)
+                    continue
                 logger.warning("claim %s (%s): nothing is left to undo: %s", entry.claim, entry.uid, error)
+            return
 
     async def _undo_step(self, entry: Entry, number: int, step: Step) -> None:
         tool = self._toolbox.of(step)
@@ -292,9 +306,17 @@ class Machine:
             tool = self._toolbox.of(step)
             if tool.recorded and number not in entry.acted:
                 return False
-            if await self._run(tool.probe, step, quick=tool.quick) is not Probe.DONE:
+            if await self._seen(tool, step) is not Probe.DONE:
                 return False
         return True
+
+    async def _seen(self, tool: Tool, step: Step) -> Probe:
+        """Look whether a step is done; on a GPU that is gone nothing is."""
+        try:
+            probe: Probe = await self._run(tool.probe, step, quick=tool.quick)
+        except GpuGone:
+            return Probe.NOT_DONE
+        return probe
 
     def _refuse_overlap(self, plan: Entry) -> None:
         for other in self._entries.values():

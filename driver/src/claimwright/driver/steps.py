@@ -59,7 +59,7 @@ class Tool(Protocol):
         ...
 
     def undo(self, step: Step) -> None:
-        """Undo it; a step that was never done is fine."""
+        """Undo it; a step that was never done is fine. GpuGone: its GPU left, and what was done left with it."""
         ...
 
     def probe(self, step: Step) -> Probe:

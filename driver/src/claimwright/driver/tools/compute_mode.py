@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Final
 
-from claimwright.driver.errors import GpuGone
 from claimwright.driver.steps import Probe, Step
 from claimwright.driver.tools.nvidia_smi import NvidiaSmi
 
@@ -42,18 +40,13 @@ class ComputeModeTool:
         self._set(step, str(step.arguments["mode"]))
 
     def undo(self, step: Step) -> None:
-        """Set the mode of before, unless somebody has changed it since, or the GPU is gone with it."""
+        """Set the mode of before, unless somebody has changed it since."""
         if self.probe(step) is Probe.DONE:
-            with suppress(GpuGone):
-                self._set(step, str(step.arguments.get("before", _DEFAULT)))
+            self._set(step, str(step.arguments.get("before", _DEFAULT)))
 
     def probe(self, step: Step) -> Probe:
-        """Ask nvidia-smi; a GPU that is gone has no mode."""
-        try:
-            mode = self._mode(step)
-        except GpuGone:
-            return Probe.NOT_DONE
-        return Probe.DONE if mode == step.arguments["mode"] else Probe.NOT_DONE
+        """Ask nvidia-smi."""
+        return Probe.DONE if self._mode(step) == step.arguments["mode"] else Probe.NOT_DONE
 
     def _set(self, step: Step, mode: str) -> None:
         self._nvidia_smi("-i", str(step.arguments["uuid"]), "-c", mode)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from claimwright.driver.errors import GpuGone
 from claimwright.driver.ports import Partitions
 from claimwright.driver.steps import Probe, Step
 
@@ -42,10 +41,7 @@ class MigModeTool:
             self._partitions.switch(step.arguments["gpu"], enabled=False)
 
     def probe(self, step: Step) -> Probe:
-        """Ask NVML; a GPU that is gone has no mode."""
-        try:
-            mig = self._partitions.read(step.arguments["gpu"])
-        except GpuGone:
-            return Probe.NOT_DONE
+        """Ask NVML."""
+        mig = self._partitions.read(step.arguments["gpu"])
         enabled = mig is not None and mig.enabled
         return Probe.DONE if enabled is step.arguments["enabled"] else Probe.NOT_DONE

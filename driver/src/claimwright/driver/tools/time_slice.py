@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final
 
-from claimwright.driver.errors import GpuGone, StepRefused
+from claimwright.driver.errors import StepRefused
 from claimwright.driver.steps import Probe, Step
 from claimwright.driver.strategies import INTERVALS
 from claimwright.driver.tools.nvidia_smi import NotAvailable, NvidiaSmi
@@ -45,8 +45,8 @@ class TimeSliceTool:
             raise StepRefused(str(error)) from error
 
     def undo(self, step: Step) -> None:
-        """Set the default interval again; a GPU that is gone has no setting left."""
-        with suppress(NotAvailable, GpuGone):
+        """Set the default interval again."""
+        with suppress(NotAvailable):
             self._set(str(step.arguments["uuid"]), INTERVALS["Default"])
 
     def probe(self, step: Step) -> Probe:  # noqa: ARG002  the shape of a tool
