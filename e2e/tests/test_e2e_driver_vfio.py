@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import subprocess
 import textwrap
@@ -21,6 +20,7 @@ from claimwright.dra.prepared import PreparedDevice
 from claimwright.dra.testing import allocated_claim
 from claimwright.e2e.deadlines import wait_until
 from claimwright.e2e.driven_node import DRIVER, NODE, DrivenNode
+from claimwright.e2e.kubevirt import json_stream
 
 pytestmark = pytest.mark.e2e
 GATES = "PassthroughSupport=true,DynamicMIG=true,DeviceMetadata=true"
@@ -63,14 +63,6 @@ def nodes(node: DrivenNode, devices: tuple[PreparedDevice, ...]) -> list[str]:
 
 def visible(node: DrivenNode) -> list[str]:
     return sorted(word.lower()[-12:] for word in node.nvml(SEEN).split())
-
-
-def json_stream(text: str) -> Iterator[dict[str, Any]]:
-    """Read one object after the other, as KubeVirt's launcher does."""
-    while text := text.lstrip():
-        found, end = json.JSONDecoder().raw_decode(text)
-        yield found
-        text = text[end:]
 
 
 def from_template(node: DrivenNode, manifest: Path) -> tuple[ClaimReference, str]:
@@ -123,9 +115,11 @@ def test_the_manifest_of_kubevirts_guide_is_prepared_as_its_launcher_reads_it(no
     assert not edits.hooks
     assert kernel_driver(node, address) == "vfio-pci"
 
-    objects = list(json_stream(Path(mount.host_path).read_text()))
-    content = next(each for each in objects if each["apiVersion"] == "metadata.resource.k8s.io/v1alpha1")
+    newer, content = json_stream(Path(mount.host_path).read_text())
     published = node.devices()[device].attributes
+    assert newer.pop("apiVersion") == "metadata.resource.k8s.io/v1beta1"
+    assert content.pop("apiVersion") == "metadata.resource.k8s.io/v1alpha1"
+    assert newer == content
     assert content["metadata"] == {
         "name": claim.name,
         "namespace": "default",

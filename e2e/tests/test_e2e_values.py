@@ -63,11 +63,16 @@ def test_rubbish_from_the_probe_is_shown_in_the_error(text: str) -> None:
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the probe is compiled with gcc, which is not here")
 def test_the_probe_prints_one_object_that_can_be_read(tmp_path: Path) -> None:
     program = build_probe(tmp_path)
-    (tmp_path / "nvidia3").touch()
+    (tmp_path / "dev/vfio").mkdir(parents=True)
+    for node in ("nvidia3", "vfio/12"):
+        (tmp_path / "dev" / node).touch()
+    file = tmp_path / "var/run/kubernetes.io/dra-device-attributes/resourceclaims/c/r/d-metadata.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"a":\n"\\n"}\n')
 
     ended = subprocess.run(
         [program, "--once"],
-        env={"PROBE_DEV": str(tmp_path), "NVIDIA_VISIBLE_DEVICES": "void"},
+        env={"PROBE_ROOT": str(tmp_path), "NVIDIA_VISIBLE_DEVICES": "void"},
         capture_output=True,
         text=True,
         check=True,
@@ -76,6 +81,8 @@ def test_the_probe_prints_one_object_that_can_be_read(tmp_path: Path) -> None:
 
     answer = Observation.parse(ended.stdout)
     assert dict(answer.nodes) == {3: "opened"}
+    assert dict(answer.special) == {"/dev/vfio/12": "opened"}
+    assert dict(answer.metadata) == {"resourceclaims/c/r/d-metadata.json": file.read_text()}
     assert answer.visible_devices == "void"
 
 

@@ -19,7 +19,8 @@ from claimwright.dra.slices.devices import Attribute, Version, attribute_object
 
 GROUP: Final = "metadata.resource.k8s.io"
 KIND: Final = "DeviceMetadata"
-VERSIONS: Final = ("v1alpha1",)
+# Both have the same fields: v1beta1 is what readers of Kubernetes 1.37 want, v1alpha1 what those before it know.
+VERSIONS: Final = ("v1beta1", "v1alpha1")
 CONTAINER_FOLDER: Final = "/var/run/kubernetes.io/dra-device-attributes"
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from claimwright import cluster as clusters
 from claimwright.driver import image
+from claimwright.driver.journal import load as load_journal
 from claimwright.e2e import helm as helm_door
 from claimwright.e2e.deadlines import wait_until
 from claimwright.e2e.helm import Helm
@@ -41,7 +42,7 @@ class InstalledWorld:
         self.node = cluster.nodes[0]
         self.kubernetes = kubernetes
         self.took: dict[str, float] = {}
-        self._emulated = emulated
+        self.emulated = emulated
         self._helm = helm
         self._installed = False
 
@@ -105,6 +106,27 @@ class InstalledWorld:
         found = (path for folder in folders if folder.exists() for path in (folder, *folder.rglob("*")))
         return sorted(str(path) for path in found if DRIVER in str(path))
 
+    def claims_in_the_journal(self) -> list[str]:
+        """The uids of the claims that the driver holds, by its journal on the node's disk."""
+        loaded = load_journal(self._plugin_folder() / "claims.journal", DRIVER)
+        return sorted(loaded.entries) if loaded else []
+
+    def traces(self) -> dict[str, list[str]]:
+        """What claims have on the node's disk: CDI specs, metadata files, folders of MPS daemons, journal entries."""
+        assert self.node.run_dir is not None
+        folder = self._plugin_folder()
+        found = {
+            "CDI": (self.node.run_dir / "cdi").glob("*"),
+            "metadata": folder.glob("dra-device-metadata/*"),
+            "MPS": folder.glob("mps/*"),
+        }
+        names = {what: sorted(path.name for path in paths) for what, paths in found.items()}
+        return {**names, "journal": self.claims_in_the_journal()}
+
+    def _plugin_folder(self) -> Path:
+        assert self.node.kubelet_dir is not None
+        return self.node.kubelet_dir / "plugins" / DRIVER
+
     def plugin_log(self) -> str:
         """The end of the plugin's log."""
         names = (
@@ -114,8 +136,8 @@ class InstalledWorld:
 
     def nvidia_smi(self, *words: str) -> str:
         """Run the node's nvidia-smi, as its administrator would."""
-        program = self._emulated.driver_root / "usr/bin/nvidia-smi"
-        environment = {**os.environ, **self._emulated.environment}
+        program = self.emulated.driver_root / "usr/bin/nvidia-smi"
+        environment = {**os.environ, **self.emulated.environment}
         ended = subprocess.run(
             [*self.node.enter, program, *words], env=environment, capture_output=True, text=True, timeout=30,
             check=False,
@@ -135,7 +157,7 @@ class InstalledWorld:
 
     def _values(self) -> dict[str, str]:
         return {
-            "nvidiaDriverRoot": str(self._emulated.driver_root),
+            "nvidiaDriverRoot": str(self.emulated.driver_root),
             "image.pullPolicy": "Never",
             "webhook.enabled": "true",
             "webhook.replicas": "1",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 
 class UnreadableObservation(Exception):
@@ -21,11 +22,14 @@ class SeenGpu:
 
 @dataclass(frozen=True)
 class Observation:
-    """The answers of the probe: kernel outcomes by device minor, and NVML's own list.
+    """The answers of the probe: kernel outcomes by device, NVML's own list, and the files for virtual machines.
 
     `nodes` maps the minors that have a node in `/dev` to what open() said; `foreign` maps all other minors to
     what open() said of a node made by the probe itself. `ENXIO` is allowed (no kernel driver behind the node),
     `EPERM` is forbidden by the device cgroup. `foreign` is empty where no device cgroup is in force.
+    `special` maps the paths of VFIO, IOMMUFD and capability nodes to what open() said; `parts` are the UUIDs of MIG
+    devices that NVML finds; `mps` is "connected" where an MPS control daemon listens, empty where none is promised;
+    `metadata` maps the path below KEP-5304's folder to a file's text, and `writable` are those that it may change.
     """
 
     nodes: Mapping[int, str]
@@ -33,6 +37,11 @@ class Observation:
     gpus: tuple[SeenGpu, ...]
     nvml: str
     visible_devices: str
+    parts: tuple[str, ...] = ()
+    special: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    mps: str = ""
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    writable: tuple[str, ...] = ()
 
     @property
     def uuids(self) -> tuple[str, ...]:
@@ -50,6 +59,11 @@ class Observation:
                 gpus=tuple(SeenGpu(**gpu) for gpu in seen["gpus"]),
                 nvml=seen["nvml"],
                 visible_devices=seen["visible_devices"],
+                parts=tuple(seen.get("parts", ())),
+                special=dict(seen.get("special", {})),
+                mps=seen.get("mps", ""),
+                metadata={path: file["text"] for path, file in seen.get("metadata", {}).items()},
+                writable=tuple(path for path, file in seen.get("metadata", {}).items() if file["writable"]),
             )
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise UnreadableObservation(

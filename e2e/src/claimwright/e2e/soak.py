@@ -36,6 +36,7 @@ from claimwright.driver.journal import load
 from claimwright.driver.testing.crashes import CONFIGS
 from claimwright.e2e.deadlines import DeadlineExceeded
 from claimwright.e2e.driven_node import DRIVER, DrivenNode
+from claimwright.e2e.hardware import hardware
 
 _GATES: Final = "AllAlpha=true"
 _MOST_HELD: Final = 6
@@ -255,15 +256,10 @@ def _single(device: Device) -> set[str]:
 
 def world(node: DrivenNode) -> dict[str, Any]:
     """Return all that claims change on the node: its hardware, its files, its mounts and processes."""
-    snapshot = node.node.call("snapshot")
-    kept = ("nvml_visible", "persistence_mode", "compute_mode", "time_slice", "mig", "driver", "held_by")
-    gpus = {f"GPU {gpu['index']}": {key: gpu.get(key) for key in kept} for gpu in snapshot["gpus"]}
     folder = str(node.folder)
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if folder in line]
     return {
-        **gpus,
-        "mediated devices": snapshot["mediated_devices"],
-        "vGPUs": snapshot["vgpus"],
+        **hardware(node.node),
         "virtual functions": sorted(path.name for path in _virtual_functions(node)),
         "CDI files": sorted(path.name for path in node.cdi_root.iterdir()),
         "metadata": sorted(map(str, (node.plugins / DRIVER).glob("dra-device-metadata/*"))),

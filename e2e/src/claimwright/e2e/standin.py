@@ -46,7 +46,7 @@ class StandInWorld:
             workspace.namespace,
             pod.name,
             container,
-            ["/bin/sh", "-c", f'PROBE_DEV="$CLAIMWRIGHT_SANDBOX/dev" exec "{self.probe}" --once'],
+            ["/bin/sh", "-c", f'PROBE_ROOT="$CLAIMWRIGHT_SANDBOX" exec "{self.probe}" --once'],
         )
         return Observation.parse(self.loop.run(work).stdout)
 

@@ -1,24 +1,34 @@
 /* What a container can really reach: printed as one JSON line, then (without --once) a wait for SIGTERM.
  *
- * Three questions, each answered by the kernel or by NVML and by nothing that the driver says of itself:
+ * Questions that are each answered by the kernel or by NVML and by nothing that the driver says of itself:
  *   nodes    every /dev/nvidia<N> that is there, and what open() says. ENXIO: allowed, no kernel driver behind it.
  *   foreign  for N of 0..15 without a node, one is made in a scratch folder and opened: EPERM means that the
  *            device cgroup forbids it, ENXIO that the container could reach a GPU that it was not given.
  *   gpus     what NVML (dlopen of libnvidia-ml.so.1 by its plain name) counts, with UUIDs.
+ *   parts    the UUIDs of the MIG devices that NVML finds in these GPUs.
+ *   special  every node below /dev/vfio and /dev/nvidia-caps, and /dev/iommu, with what open() said.
+ *   mps      whether the control daemon's socket in CUDA_MPS_PIPE_DIRECTORY takes a connection; empty without one.
+ *   metadata every file below the folder of KEP-5304, with its text, and whether this process may write to it.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-enum { NVIDIA_MAJOR = 195, MAX_MINOR = 16, UUID_SIZE = 96, NAME_SIZE = 96 };
+enum { NVIDIA_MAJOR = 195, MAX_MINOR = 16, MAX_PARTS = 8, UUID_SIZE = 96, NAME_SIZE = 96 };
+
+static const char metadata_folder[] = "/var/run/kubernetes.io/dra-device-attributes";
 
 static const char *open_outcome(const char *path)
 {
@@ -65,10 +75,125 @@ static void print_foreign(const char *dev, const char *scratch)
     printf("},");
 }
 
+typedef void (*file_fn)(const char *path);
+
+static int files_printed;
+
+/* Print what `print` says of each file below a folder, in no order. */
+static void print_files(const char *folder, file_fn print)
+{
+    DIR *open_folder = opendir(folder);
+    if (!open_folder)
+        return;
+    for (struct dirent *entry; (entry = readdir(open_folder));) {
+        char path[PATH_MAX];
+        struct stat status;
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (stat(path, &status) != 0)
+            continue;
+        if (S_ISDIR(status.st_mode))
+            print_files(path, print);
+        else
+            print(path);
+    }
+    closedir(open_folder);
+}
+
+static size_t root_length;
+
+static void print_special(const char *path)
+{
+    printf("%s\"%s\":\"%s\"", files_printed++ ? "," : "", path + root_length, open_outcome(path));
+}
+
+static void print_special_nodes(const char *dev)
+{
+    char path[PATH_MAX];
+    files_printed = 0;
+    printf("\"special\":{");
+    snprintf(path, sizeof path, "%s/vfio", dev);
+    print_files(path, print_special);
+    snprintf(path, sizeof path, "%s/nvidia-caps", dev);
+    print_files(path, print_special);
+    snprintf(path, sizeof path, "%s/iommu", dev);
+    if (access(path, F_OK) == 0)
+        print_special(path);
+    printf("},");
+}
+
+static void print_text(FILE *file)
+{
+    for (int letter; (letter = fgetc(file)) != EOF;) {
+        if (letter == '"' || letter == '\\')
+            printf("\\%c", letter);
+        else if (letter < 0x20)
+            printf("\\u%04x", letter);
+        else
+            putchar(letter);
+    }
+}
+
+static void print_metadata_file(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    printf("%s\"%s\":{\"writable\":%s,\"text\":\"", files_printed++ ? "," : "", path + root_length + sizeof metadata_folder,
+           access(path, W_OK) == 0 ? "true" : "false");
+    if (file) {
+        print_text(file);
+        fclose(file);
+    }
+    printf("\"}");
+}
+
+static void print_metadata(const char *root)
+{
+    char folder[PATH_MAX];
+    files_printed = 0;
+    printf("\"metadata\":{");
+    snprintf(folder, sizeof folder, "%s%s", root, metadata_folder);
+    print_files(folder, print_metadata_file);
+    printf("},");
+}
+
+static void print_mps(void)
+{
+    const char *folder = getenv("CUDA_MPS_PIPE_DIRECTORY");
+    const char *outcome = "";
+    if (folder) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        snprintf(address.sun_path, sizeof address.sun_path, "%s/control", folder);
+        outcome = connect(fd, (struct sockaddr *)&address, sizeof address) == 0 ? "connected" : strerrorname_np(errno);
+        close(fd);
+    }
+    printf("\"mps\":\"%s\",", outcome);
+}
+
 typedef int (*init_fn)(void);
 typedef int (*count_fn)(unsigned *);
 typedef int (*handle_fn)(unsigned, void **);
 typedef int (*text_fn)(void *, char *, unsigned);
+typedef int (*part_fn)(void *, unsigned, void **);
+
+/* GPUs that are not in MIG mode, and places without a MIG device, answer an error. */
+static void print_parts(void *nvml, unsigned gpus, handle_fn handle, text_fn uuid)
+{
+    part_fn part = (part_fn)dlsym(nvml, "nvmlDeviceGetMigDeviceHandleByIndex");
+    const char *separator = "";
+    printf("\"parts\":[");
+    for (unsigned index = 0; part && index < gpus * MAX_PARTS; index++) {
+        void *device = NULL, *found = NULL;
+        char id[UUID_SIZE] = "";
+        if (handle(index / MAX_PARTS, &device) != 0 || part(device, index % MAX_PARTS, &found) != 0)
+            continue;
+        uuid(found, id, sizeof id);
+        printf("%s\"%s\"", separator, id);
+        separator = ",";
+    }
+    printf("],");
+}
 
 static void print_gpus(void *nvml)
 {
@@ -94,6 +219,7 @@ static void print_gpus(void *nvml)
         printf("%s{\"uuid\":\"%s\",\"name\":\"%s\"}", index ? "," : "", id, product);
     }
     printf("],");
+    print_parts(nvml, counted == 0 ? gpus : 0, handle, uuid);
 }
 
 static void stop(int signal_number)
@@ -105,14 +231,20 @@ static void stop(int signal_number)
 int main(int argc, char **argv)
 {
     int once = argc > 1 && strcmp(argv[1], "--once") == 0;
-    const char *dev = getenv("PROBE_DEV") ? getenv("PROBE_DEV") : "/dev";
+    const char *root = getenv("PROBE_ROOT") ? getenv("PROBE_ROOT") : "";
+    char dev[PATH_MAX];
     const char *scratch = getenv("PROBE_SCRATCH");
     signal(SIGTERM, stop); /* process 1 of a container ignores what it does not handle */
     signal(SIGINT, stop);
+    root_length = strlen(root);
+    snprintf(dev, sizeof dev, "%s/dev", root);
     printf("{");
     print_nodes(dev);
     if (scratch)
         print_foreign(dev, scratch);
+    print_special_nodes(dev);
+    print_metadata(root);
+    print_mps();
     void *nvml = dlopen("libnvidia-ml.so.1", RTLD_NOW);
     if (nvml)
         print_gpus(nvml);
