@@ -491,6 +491,30 @@ async def test_one_that_dies_again_and_again_is_started_less_and_less_often(node
     assert clock.slept == pauses, "one that lived long is started at once"
 
 
+async def test_one_that_cannot_be_started_again_is_trouble_of_its_claim_until_it_can(
+    node: MemoryNode,
+) -> None:
+    started, entry = await prepared(node, claim("a", ["gpu-0"], sharing()))
+    world, clock, told = programs(node), HastyClock(), []
+    supervisor = MpsSupervisor(
+        node.settings.mps_dir, world, started.machine.repair, clock, lambda *words: told.append(words)
+    )
+    supervisor.watch(started.machine.entries)
+    (first,) = world.living
+    world.answers["nvidia-cuda-mps-control"] = Finished(1, "no memory is left")
+
+    world.end(first)
+    await wait_until(lambda: told)
+    del world.answers["nvidia-cuda-mps-control"]
+    await wait_until(lambda: world.living)
+    await wait_until(lambda: told[-1][1] == "")
+    supervisor.stop()
+
+    assert {uid for uid, _ in told} == {entry.uid}
+    assert "cannot be started again" in told[0][1]
+    assert "no memory is left" in told[0][1]
+
+
 async def test_a_daemon_whose_claim_is_released_stays_dead(node: MemoryNode) -> None:
     started, entry = await prepared(node, claim("a", ["gpu-0"], sharing()))
     world = programs(node)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from claimwright.dra.claims import ClaimReference, ClaimUid
+from claimwright.dra.kube import EVENTS
 from claimwright.dra.slices import Pool, plan_slices
 from claimwright.dra.testing import FakeApi
 from claimwright.driver.entries import Entry, HeldDevice
@@ -45,6 +46,7 @@ class Node:
         self, folder: Path, api: FakeApi, layout: Layout | None = None, gates: str = "DynamicMIG=true"
     ) -> None:
         self.nvml = MemoryNvml([gpu_reading(0, mig=MIG), gpu_reading(1, mig=MIG)])
+        self.api = api
         self.host, self.clock = hgx_h100_host(), HandClock()
         self.pools: list[Pool] = []
         self.entries: tuple[Entry, ...] = ()
@@ -298,3 +300,22 @@ def test_what_a_claim_made_or_left_while_the_node_was_read_is_still_its_own() ->
         later = own.partition("GPU-1", Partition(1, 19, place))
 
     assert (foreign, made, left, later) == (False, True, True, False)
+
+
+async def test_the_trouble_of_a_claim_reaches_the_kubelet_and_administrators_and_no_slice(node: Node) -> None:
+    node.entries = (held("gpu-0"),)
+    watch = node.watch.board.watch()
+    node.watch.claim_troubled("gpu-0", "its MPS control daemon cannot be started again: no memory is left")
+    troubled = {each.device: (each.health, each.message) for each in await anext(watch)}
+    node.watch.claim_troubled("gpu-0", "")
+    well = {each.device: each.health for each in await anext(watch)}
+    await node.until(lambda: len(node.api.objects(EVENTS)) == 2)
+
+    assert troubled["gpu-0"] == (
+        "Unhealthy",
+        "its MPS control daemon cannot be started again: no memory is left",
+    )
+    assert troubled["gpu-1"] == ("Healthy", "")
+    assert well["gpu-0"] == "Healthy"
+    assert sorted(each["reason"] for each in node.api.objects(EVENTS)) == ["ClaimRecovered", "ClaimUnhealthy"]
+    assert len(node.pools) == 1, "others may still have the GPU"

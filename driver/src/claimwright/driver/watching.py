@@ -73,6 +73,7 @@ class NodeWatch:
         self._failures = 0
         self._fresh = False
         self._trouble: NvmlUnusable | None = None
+        self._claim_troubles: dict[str, str] = {}
         self._published: Pool | None = None
         self._publish: Callable[[Pool], None] = lambda _pool: None
         self._other_gpus: Callable[[], None] = lambda: None
@@ -116,6 +117,13 @@ class NodeWatch:
     def claims_changed(self) -> None:
         """Take a change of the claims: where counters cannot, the slices say what they exclude."""
         if not self._layout.counters:
+            self._tell()
+
+    def claim_troubled(self, uid: str, trouble: str) -> None:
+        """Take what is wrong with what a claim holds, though its devices are well; empty when it is over."""
+        if self._claim_troubles.get(uid, "") != trouble:
+            self._claim_troubles[uid] = trouble
+            self._claim_troubles = {uid: text for uid, text in self._claim_troubles.items() if text}
             self._tell()
 
     def first_pool(self) -> Pool:
@@ -205,8 +213,8 @@ class NodeWatch:
         pool = pool_of(self._node_name, self._stock, layout=self._layout, ailing=ailing, entries=entries)
         if pool != self._published:
             self._try_to_publish(pool)
-        self.board.post(ailing, entries)
-        self._notices.tell(ailments, self._gone(entries))
+        self.board.post(ailing, entries, self._claim_troubles)
+        self._notices.tell(ailments, self._gone(entries), self._troubled(entries))
 
     def _try_to_publish(self, pool: Pool) -> None:
         try:
@@ -215,6 +223,13 @@ class NodeWatch:
             logger.exception("the devices of this node make no valid slices, the last ones stay")
         else:
             self._published = pool
+
+    def _troubled(self, entries: Iterable[Entry]) -> list[str]:
+        return [
+            f"claim {entry.claim}: {self._claim_troubles[entry.uid]}"
+            for entry in entries
+            if entry.uid in self._claim_troubles
+        ]
 
     def _gone(self, entries: Iterable[Entry]) -> list[tuple[str, str]]:
         here = {gpu.pci_bus_id for gpu in self._stock.inventory.gpus}

@@ -38,12 +38,18 @@ class Notices:
         self._instance = instance or node
         self._known: frozenset[Ailment] = frozenset()
         self._gone: frozenset[str] = frozenset()
+        self._troubles: frozenset[str] = frozenset()
         self._left = _BURST
         self._at = clock.now()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def tell(self, ailments: Iterable[Ailment], gone: Iterable[tuple[str, str]]) -> None:
-        """Take all severe ailments of the node now, and (device, claim) pairs whose GPU is not there any more."""
+    def tell(
+        self, ailments: Iterable[Ailment], gone: Iterable[tuple[str, str]], troubles: Iterable[str] = ()
+    ) -> None:
+        """Take all severe ailments of the node now, and (device, claim) pairs whose GPU is not there any more.
+
+        `troubles` are sentences about claims whose devices are well, and that are not.
+        """
         now = frozenset(each for each in ailments if each.severe)
         vanished = frozenset(f"{device}, which claim {claim} holds, is gone" for device, claim in gone)
         for each in sorted(now - self._known, key=_words):
@@ -52,7 +58,12 @@ class Notices:
             self._send(Notice("GpuRecovered", f"over: {_words(each)}", warning=False))
         for text in sorted(vanished - self._gone):
             self._send(Notice("GpuGone", f"{text}; plug it in again, or delete the pods that use it"))
-        self._known, self._gone = now, vanished
+        troubled = frozenset(troubles)
+        for text in sorted(troubled - self._troubles):
+            self._send(Notice("ClaimUnhealthy", text))
+        for text in sorted(self._troubles - troubled):
+            self._send(Notice("ClaimRecovered", f"over: {text}", warning=False))
+        self._known, self._gone, self._troubles = now, vanished, troubled
 
     async def settled(self) -> None:
         """Wait until all Events are written, or were refused."""

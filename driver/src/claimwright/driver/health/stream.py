@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from claimwright.dra.prepared import DeviceHealth, Health
@@ -24,16 +25,27 @@ class HealthBoard:
         self._devices: tuple[DeviceHealth, ...] = ()
         self._changed = asyncio.Event()
 
-    def post(self, ailments: Mapping[str, Sequence[Ailment]], entries: Iterable[Entry]) -> None:
-        """Take the ailments of each offered device; what claims hold and nobody offers any more is unhealthy."""
+    def post(
+        self,
+        ailments: Mapping[str, Sequence[Ailment]],
+        entries: Iterable[Entry],
+        troubles: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Take the ailments of each offered device; what claims hold and nobody offers any more is unhealthy.
+
+        So is what a claim in `troubles` holds (its uid, and what is wrong), though nothing ails its devices.
+        """
         now = int(self._clock.now())
         known = {each.device: each for each in self._devices}
         found = {name: self._health(name, ailing, now) for name, ailing in ailments.items()}
-        for held in (held for entry in entries for held in entry.devices):
-            if held.device not in found:
-                text = "the device is gone from this node"
+        for uid, held in ((entry.uid, held) for entry in entries for held in entry.devices):
+            gone = "" if held.device in found else "the device is gone from this node"
+            text = gone or troubles.get(uid, "")
+            if text:
+                before = found[held.device].message if held.device in found else ""
+                said = "; ".join(filter(None, (before, text)))[:_MESSAGE_CHARACTERS]
                 found[held.device] = DeviceHealth(
-                    self._pool, held.device, "Unhealthy", text, _TIMEOUT_SECONDS, now
+                    self._pool, held.device, "Unhealthy", said, _TIMEOUT_SECONDS, now
                 )
         devices = tuple(_older(each, known.get(name)) for name, each in found.items())
         if devices != self._devices:

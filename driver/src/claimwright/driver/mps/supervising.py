@@ -1,7 +1,8 @@
 """Watching the control daemons of prepared claims: one that dies is started again, with its limits.
 
 The end of a process is an event (a pidfd), so nothing is polled. A daemon that dies again and again is started less and
-less often, once a minute at last; its claim stays prepared, and each death is in the log.
+less often, once a minute at last; its claim stays prepared, and each death is in the log. While it cannot be started,
+its claim is in trouble: the kubelet and administrators are told.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _FIRST_PAUSE_SECONDS: Final = 1.0
 Repair = Callable[[str], Awaitable[None]]
+# Takes the uid of a claim and what its trouble is; an empty text ends it.
+Tell = Callable[[str, str], None]
 
 
 @dataclass
@@ -41,11 +44,19 @@ class _Watched:
 class MpsSupervisor:
     """Lives in the driver's event loop; `watch` is told of every change of the claims."""
 
-    def __init__(self, daemons: Path, processes: Processes, repair: Repair, clock: Clock) -> None:
+    def __init__(
+        self,
+        daemons: Path,
+        processes: Processes,
+        repair: Repair,
+        clock: Clock,
+        tell: Tell = lambda _claim, _trouble: None,
+    ) -> None:
         self._daemons = daemons
         self._processes = processes
         self._repair = repair
         self._clock = clock
+        self._tell = tell
         self._watched: dict[str, _Watched] = {}
 
     def watch(self, entries: Iterable[Entry]) -> None:
@@ -92,15 +103,13 @@ class MpsSupervisor:
             try:
                 await self._repair(watched.claim)
             except DriverError as error:
-                logger.error(  # noqa: TRY400  the text says all
-                    "MPS control daemon %s of claim %s cannot be started again: %s",
-                    watched.place.group,
-                    watched.claim,
-                    error,
-                )
+                trouble = f"its MPS control daemon {watched.place.group} cannot be started again: {error}"
+                logger.error("claim %s: %s", watched.claim, trouble)  # noqa: TRY400  the text says all
+                self._tell(watched.claim, trouble)
                 again = watched.pause * 2 or _FIRST_PAUSE_SECONDS
                 watched.pause = min(again, _LONGEST_PAUSE_SECONDS)
             else:
+                self._tell(watched.claim, "")
                 break
         if self._watched.get(watched.place.group) is watched:
             self._look(watched)
@@ -109,6 +118,7 @@ class MpsSupervisor:
         self._close(watched)
         if watched.task is not None:
             watched.task.cancel()
+            self._tell(watched.claim, "")
 
     def _close(self, watched: _Watched) -> None:
         if watched.descriptor is not None:
