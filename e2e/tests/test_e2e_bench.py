@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from claimwright.e2e.bench import Figure, driver_figures, emulator_figures, table
+from claimwright.e2e.bench import driver_figures, emulator_figures
+from claimwright.e2e.figures import Figure, table
 
 STORED = """{"figures": [
  {"what": "getter nvmlDeviceGetUUID", "value": 17.1, "budget": 20, "unit": "ns", "ratio": 0.855},

@@ -137,7 +137,7 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         layout_known = await _choose_layout(doors, watching)
         report = _reporter(metrics, recent, failure, watching)
         driver = GpuDriver(planner, machine, metrics, on_failure=recent.add, held=custody.held)
-        plugin = _plugin(settings, doors, watching, driver, report)
+        plugin = _plugin(settings, doors, watching, driver, report=report, metrics=metrics)
         gain = functools.partial(_go_on, settings, doors, planner, machine, reader=reader, watching=watching)
         custody.settle(gain=gain, lose=functools.partial(_let_go, machine, supervisor))
         supervisor.watch(machine.entries)
@@ -217,7 +217,13 @@ def _reporter(metrics: Metrics, recent: RecentErrors, failure: Report, watching:
 
 
 def _plugin(
-    settings: GpuPluginSettings, doors: Doors, watching: NodeWatch, driver: GpuDriver, report: Report
+    settings: GpuPluginSettings,
+    doors: Doors,
+    watching: NodeWatch,
+    driver: GpuDriver,
+    *,
+    report: Report,
+    metrics: Metrics,
 ) -> Plugin:
     return Plugin(
         GPU_DRIVER,
@@ -231,6 +237,7 @@ def _plugin(
         metadata=settings.feature_gates["DeviceMetadata"],
         serialize=False,  # the machine locks devices, so that claims for different ones run side by side
         on_error=report,
+        on_read=functools.partial(metrics.step, "claim", "read"),
     )
 
 

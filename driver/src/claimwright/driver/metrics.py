@@ -55,7 +55,8 @@ class Metrics:
         self._create_series()
         self._step_seconds = Histogram(
             "nvidia_dra_step_duration_seconds",
-            "Duration of one verb (do, undo, probe, found) of one step, and of journal commits, failed ones included",
+            "Duration of one verb (do, undo, probe, found) of one step, of journal commits and of reads of claims, "
+            "failed ones included",
             ("driver", "tool", "verb"),
             buckets=_STEP_BUCKETS,
             registry=self.registry,

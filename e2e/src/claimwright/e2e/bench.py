@@ -9,9 +9,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import psutil
 from claimwright import cluster as clusters
 from claimwright.cluster import Progress
 from claimwright.e2e.demo import claimwright, short_folder
+from claimwright.e2e.figures import Figure
 from claimwright.e2e.real import RealWorld, real_world
 from claimwright.e2e.scenario import PROBE_IMAGE
 from claimwright.e2e.slices_bench import SliceTimes, measure_slices
@@ -27,27 +28,6 @@ from claimwright.e2e.stages import Stages
 
 REPOSITORY = Path(__file__).parents[4]
 ROUNDS = 3
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A measured value beside its budget; `at_most` tells whether the budget is an upper limit."""
-
-    what: str
-    value: float
-    budget: float
-    unit: str
-    at_most: bool = True
-
-    @property
-    def ratio(self) -> float:
-        """Value over budget; for an upper limit, 1 or less keeps it. Of a budget of nothing, the value itself."""
-        return self.value / self.budget if self.budget else self.value
-
-    @property
-    def kept(self) -> bool:
-        """Whether the budget is kept."""
-        return self.value <= self.budget if self.at_most else self.value >= self.budget
 
 
 def run_bench(folder: Path, *, claims: int, progress: Progress) -> list[Figure]:
@@ -160,16 +140,3 @@ def driver_figures(report: dict[str, Any]) -> list[Figure]:
 
 def _parameters(parameters: dict[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in sorted(parameters.items()))
-
-
-def table(figures: Iterable[Figure]) -> list[tuple[str, str, str, str]]:
-    """Rows of what, reached, budget and ratio, for people."""
-    return [
-        (
-            each.what,
-            f"{each.value:.4g} {each.unit}",
-            f"{'≤' if each.at_most else '≥'} {each.budget:g} {each.unit}",
-            f"{each.ratio:.2f} {'kept' if each.kept else 'missed'}",
-        )
-        for each in figures
-    ]

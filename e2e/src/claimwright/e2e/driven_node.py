@@ -31,6 +31,7 @@ from claimwright.dra.wire import DraVersion
 from claimwright.e2e.deadlines import wait_until
 from claimwright.e2e.driver_process import DriverProcess
 from claimwright.emulator import running
+from claimwright.emulator.model import NodeProfile
 
 DRIVER = "gpu.nvidia.com"
 NODE = "node-a"
@@ -52,7 +53,7 @@ class DrivenNode:
     Calls block. `environment` of `start` is for the driver's process, for example to point it elsewhere.
     """
 
-    def __init__(self, profile: str) -> None:
+    def __init__(self, profile: NodeProfile | str) -> None:
         self._profile = profile
         self._parts = ExitStack()
 
