@@ -10,6 +10,7 @@ from claimwright.e2e.kubernetes_door import Kubernetes
 from claimwright.e2e.objects import Pod
 from claimwright.e2e.observation import Observation
 from claimwright.e2e.workspace import Workspace
+from claimwright.emulator.running import RunningNode
 
 
 class World(Protocol):
@@ -33,6 +34,11 @@ class World(Protocol):
     @property
     def driver_kubeconfig(self) -> Path:
         """The driver's own credentials, reachable from this machine."""
+        ...
+
+    @property
+    def emulated(self) -> RunningNode:
+        """The node's hardware."""
         ...
 
     @property
