@@ -12,7 +12,7 @@ from typing import Any, Final
 from claimwright.dra.kube import KubeError
 from claimwright.dra.plugin import DroppedFields, Plugin, PluginError, PluginFolders
 from claimwright.dra.slices import Pool
-from claimwright.driver import recent_errors, signals
+from claimwright.driver import known_gpus, recent_errors, signals
 from claimwright.driver.custody import Custody
 from claimwright.driver.doors import Doors, open_doors
 from claimwright.driver.entries import Entry
@@ -22,6 +22,7 @@ from claimwright.driver.gpu_driver import GpuDriver
 from claimwright.driver.health import HealthBoard, Listener, Notices, Physician, XidBook, XidPolicy
 from claimwright.driver.holdings import Holdings
 from claimwright.driver.http_endpoint import HttpEndpoint
+from claimwright.driver.known_gpus import KnownGpus
 from claimwright.driver.layout import Layout
 from claimwright.driver.leaving import leave
 from claimwright.driver.machine import Machine, Watcher
@@ -118,9 +119,10 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         planner = Planner(GPU_DRIVER, settings.node_name, stock, settings.feature_gates)
         watchers: list[Watcher] = [metrics.count_devices]
         machine = await _machine(settings, doors, planner, watchers, metrics, holdings=holdings)
-        reader = NodeReader(doors, Ownership(lambda: machine.entries), vgpus=vgpus)
+        known = KnownGpus(settings.plugin_dir / known_gpus.NAME, boot_id(doors))
+        reader = NodeReader(doors, Ownership(lambda: machine.entries), known, vgpus=vgpus)
         watchers.append(reader.ownership.changed)
-        stock.renew(await asyncio.to_thread(reader.read, stock.inventory))
+        stock.renew(await asyncio.to_thread(reader.first, stock.inventory))
         for gpu in stock.unoffered():
             logger.warning("%s is not offered: its MIG mode is on, and it has no partition", gpu.device_name)
         for withheld in stock.withheld():

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from claimwright.dra.plugin.leadership import LEADER_FILE
-from claimwright.driver import custody, folder_lock, journal, recent_errors
+from claimwright.driver import custody, folder_lock, journal, known_gpus, recent_errors
 from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def leave(settings: GpuPluginSettings) -> None:
     own = [
         settings.journal,
         settings.health_file,
-        *(folder / name for name in (HOOK, recent_errors.NAME, *_LOCKS)),
+        *(folder / name for name in (HOOK, known_gpus.NAME, recent_errors.NAME, *_LOCKS)),
     ]
     try:
         if _is_empty(settings.journal) and _is_well(settings.health_file) and _files(folder) <= set(own):

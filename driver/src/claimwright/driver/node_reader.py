@@ -6,6 +6,7 @@ import logging
 
 from claimwright.driver.doors import Doors
 from claimwright.driver.inventory import Inventory, IsOwn, IsOwnVgpu, discover, keep_known, signature
+from claimwright.driver.known_gpus import KnownGpus
 from claimwright.driver.ownership import Ownership
 
 logger = logging.getLogger(__name__)
@@ -14,17 +15,24 @@ logger = logging.getLogger(__name__)
 class NodeReader:
     """Reads this node, with what the driver knows of its own partitions and vGPUs."""
 
-    def __init__(self, doors: Doors, ownership: Ownership, *, vgpus: bool) -> None:
+    def __init__(self, doors: Doors, ownership: Ownership, known: KnownGpus, *, vgpus: bool) -> None:
         self._doors = doors
+        self._known = known
         self._vgpus = vgpus
         self.ownership = ownership
+
+    def first(self, discovered: Inventory) -> Inventory:
+        """Read the node after `discovered`, the reading before anything was known of claims."""
+        return self.read(self._known.complete(discovered, self.ownership.hardware()))
 
     def read(self, before: Inventory) -> Inventory:
         """Read the node; GPUs of `before` that are here and that NVML does not describe stay in."""
         held = self.ownership.hardware()
         with self.ownership.window() as own:
             now = discover_node(self._doors, own.partition, own.vgpu if self._vgpus else None)
-        return keep_known(now, before, self._doors.host, held | self.ownership.hardware())
+        found = keep_known(now, before, self._doors.host, held | self.ownership.hardware())
+        self._known.save(found.gpus)
+        return found
 
     def signature(self) -> tuple[str, ...]:
         """Return what files tell of a change."""
