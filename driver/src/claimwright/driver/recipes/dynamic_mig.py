@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from claimwright.dra.claims import ClaimUid
 from claimwright.driver import counters
-from claimwright.driver.edits.driver_files import driver_files
-from claimwright.driver.edits.mig_node import mig_node
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory
 from claimwright.driver.recipes.mig_device import CONFIG, TYPE, MigDevice, describe
-from claimwright.driver.recipes.mps_sharing import mps_of_partitions
-from claimwright.driver.recipes.recipe import Given, Offer, Preparation, Wanted
+from claimwright.driver.recipes.partition_access import let_in
+from claimwright.driver.recipes.recipe import Offer, Preparation, Wanted
 from claimwright.driver.shares import NO_SHARES, Shares
 from claimwright.driver.steps import Step
 from claimwright.driver.tools.mig_mode import mig_mode
@@ -57,14 +56,9 @@ class DynamicMig:
     ) -> Preparation:
         """Cut, then let containers in."""
         devices = [wanted.offer.source for wanted in group]
-        mps = mps_of_partitions(claim, devices, None if config is None else config.sharing, self._shares)
-        return Preparation(
-            given=tuple(
-                Given(edits=(mig_node(device.gpu, device.placement), *mps.edits)) for device in devices
-            ),
-            steps=(*(step for device in devices for step in _cut(device)), *mps.steps),
-            edits=(driver_files(),),
-        )
+        access = let_in(claim, devices, config, self._shares)
+        cuts = (step for device in devices for step in _cut(device))
+        return replace(access, steps=(*cuts, *access.steps))
 
 
 def _places(gpu: Gpu) -> Iterator[MigDevice]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from claimwright.dra.claims import ClaimUid
-from claimwright.driver.edits.vgpu_node import vgpu_node
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Inventory
 from claimwright.driver.inventory.vgpus import MDEV_DEVICES
@@ -16,6 +15,7 @@ from claimwright.driver.recipes.vgpu_device import (
     GATE,
     TYPE,
     VgpuDevice,
+    access,
     check_sizes,
     describe,
     devices_of,
@@ -62,13 +62,7 @@ class MdevVgpus:
 
 def _given(wanted: Wanted[VgpuDevice], config: VgpuDeviceConfig | None) -> Given:
     name = mdev_uuid(wanted.cdi_name)
-    iommu = None if config is None else config.iommu
-    node = vgpu_node(
-        MDEV_DEVICES / name,
-        prefer_iommufd=iommu is not None and iommu.backend_policy == "PreferIommuFD",
-        api_device=iommu is not None and bool(iommu.enable_api_device),
-    )
-    return Given(edits=(node,), metadata={"mdevUUID": name})
+    return Given(edits=(access(MDEV_DEVICES / name, config),), metadata={"mdevUUID": name})
 
 
 def _steps(wanted: Wanted[VgpuDevice]) -> Iterator[Step]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from claimwright.dra.claims import ClaimUid
-from claimwright.driver.edits.vgpu_node import vgpu_node
 from claimwright.driver.errors import StepFailed
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.free_functions import FreeFunctions
@@ -17,6 +16,7 @@ from claimwright.driver.recipes.vgpu_device import (
     GATE,
     TYPE,
     VgpuDevice,
+    access,
     check_sizes,
     describe,
     devices_of,
@@ -68,13 +68,10 @@ class SriovVgpus:
 
 
 def _given(function: str, config: VgpuDeviceConfig | None) -> Given:
-    iommu = None if config is None else config.iommu
-    node = vgpu_node(
-        PCI_DEVICES / function,
-        prefer_iommufd=iommu is not None and iommu.backend_policy == "PreferIommuFD",
-        api_device=iommu is not None and bool(iommu.enable_api_device),
+    return Given(
+        edits=(access(PCI_DEVICES / function, config),),
+        metadata={"resource.kubernetes.io/pciBusID": function},
     )
-    return Given(edits=(node,), metadata={"resource.kubernetes.io/pciBusID": function})
 
 
 def _steps(device: VgpuDevice, function: str) -> Iterator[Step]:

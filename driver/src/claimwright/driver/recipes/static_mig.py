@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 from claimwright.dra.claims import ClaimUid
 from claimwright.dra.slices import CounterConsumption
 from claimwright.driver import counters
-from claimwright.driver.edits.driver_files import driver_files
-from claimwright.driver.edits.mig_node import mig_node
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory
 from claimwright.driver.recipes.mig_device import CONFIG, TYPE, MigDevice, describe
-from claimwright.driver.recipes.mps_sharing import mps_of_partitions
-from claimwright.driver.recipes.recipe import Given, Offer, Preparation, Wanted
+from claimwright.driver.recipes.partition_access import let_in
+from claimwright.driver.recipes.recipe import Offer, Preparation, Wanted
 from claimwright.driver.shares import NO_SHARES, Shares
 
 if TYPE_CHECKING:
@@ -48,15 +46,7 @@ class StaticMig:
         config: MigDeviceConfig | None,
     ) -> Preparation:
         """Let containers in; the hardware is as it should be."""
-        devices = [wanted.offer.source for wanted in group]
-        mps = mps_of_partitions(claim, devices, None if config is None else config.sharing, self._shares)
-        return Preparation(
-            given=tuple(
-                Given(edits=(mig_node(device.gpu, device.placement), *mps.edits)) for device in devices
-            ),
-            steps=mps.steps,
-            edits=(driver_files(),),
-        )
+        return let_in(claim, [wanted.offer.source for wanted in group], config, self._shares)
 
     def _consumes(self, device: MigDevice) -> tuple[CounterConsumption, ...]:
         if not self._dynamic:

@@ -16,6 +16,7 @@ from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory, LeftOut, PciFunction
 from claimwright.driver.inventory.viability import obstacle
+from claimwright.driver.recipes.iommu_interface import iommu_interface
 from claimwright.driver.recipes.recipe import Given, Offer, Preparation, Wanted
 from claimwright.driver.steps import Step
 from claimwright.driver.tools.persistence import persistence_off
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from claimwright.driver.configs import VfioDeviceConfig
 
 TYPE: Final = "vfio"
-_PREFER_IOMMUFD: Final = "PreferIommuFD"
 _UNKNOWN_PRODUCT: Final = "UNKNOWN_DEVICE"
 
 
@@ -79,13 +79,11 @@ class VfioGpus:
         """Move each GPU to its VFIO driver; a container gets its node, and its metadata file the PCI address."""
         _refuse_admins(group)
         functions = [wanted.offer.source.function for wanted in group]
-        iommu = None if config is None else config.iommu
-        prefers = iommu is not None and iommu.backend_policy == _PREFER_IOMMUFD
-        api = iommu is not None and bool(iommu.enable_api_device)
+        interface = iommu_interface(None if config is None else config.iommu)
         return Preparation(
             given=tuple(
                 Given(
-                    edits=(vfio_node(each.address, prefer_iommufd=prefers, api_device=api),),
+                    edits=(vfio_node(each.address, **interface),),
                     metadata=_location(each, list_numa=self._list_numa),
                 )
                 for each in functions

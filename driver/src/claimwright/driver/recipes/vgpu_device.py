@@ -10,15 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from claimwright.dra.quantities import Quantity
 from claimwright.dra.slices import Attribute, Capacity, Device, RequestPolicy
 from claimwright.driver import counters
+from claimwright.driver.edits.book import EditCall
+from claimwright.driver.edits.vgpu_node import vgpu_node
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.inventory import Gpu, Inventory, VgpuHost
 from claimwright.driver.ports import VgpuPlace, VgpuType
 from claimwright.driver.recipes.gpu_attributes import gpu_attributes
+from claimwright.driver.recipes.iommu_interface import iommu_interface
 from claimwright.driver.steps import Step
 from claimwright.driver.tools.mig_mode import mig_mode
 
@@ -91,6 +95,11 @@ def steps_before(gpu: Gpu) -> Iterator[Step]:
     """Yield what a GPU needs before it carries vGPUs that share it in time: to be out of MIG mode."""
     if gpu.switches_mig:
         yield mig_mode(gpu.uuid, enabled=False)
+
+
+def access(where: PurePosixPath, config: VgpuDeviceConfig | None) -> EditCall:
+    """Let a virtual machine in to the vGPU at `where` in sysfs, by the interface that the config prefers."""
+    return vgpu_node(where, **iommu_interface(None if config is None else config.iommu))
 
 
 def check_sizes(device: VgpuDevice, config: VgpuDeviceConfig | None) -> None:
