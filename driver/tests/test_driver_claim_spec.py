@@ -12,8 +12,10 @@ from claimwright.driver.driver_root import DeviceRoot, DriverRoot, choose_device
 from claimwright.driver.edits import Installation
 from claimwright.driver.edits.driver_files import driver_files
 from claimwright.driver.edits.gpu_node import gpu_node
+from claimwright.driver.edits.mig_node import mig_node
 from claimwright.driver.errors import StepFailed
 from claimwright.driver.inventory import discover
+from claimwright.driver.ports import Placement
 from claimwright.driver.repertoire import edits
 from claimwright.driver.steps import Probe, Step
 from claimwright.driver.testing import HandClock, MemoryHost, MemoryPartitions, hgx_h100_host, hgx_h100_nvml
@@ -206,3 +208,10 @@ def test_without_nodes_there_the_hosts_own_are_taken(tmp_path: Path) -> None:
     devices = choose_device_root(root, inside=HostTree(tmp_path), host=MemoryHost())
 
     assert devices.host_path(PurePosixPath("/dev/nvidia0")) == PurePosixPath("/dev/nvidia0")
+
+
+def test_a_spec_whose_content_takes_long_to_find_out_does_not_stop_other_claims(node: Fixture) -> None:
+    partition = claim_spec(UID, [("one", [mig_node(node.gpus["gpu-1"], Placement(0, 1))])], [driver_files()])
+
+    assert node.tool.does_quickly(node.step)
+    assert not node.tool.does_quickly(partition)

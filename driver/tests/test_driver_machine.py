@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +103,19 @@ class SlowTool(FileTool):
     name = "slow"
 
 
+class MoodyTool(FileTool):
+    """The same in whatever thread the step asks for; the file holds the thread's name."""
+
+    name = "moody"
+
+    def does_quickly(self, step: Step) -> bool:
+        return bool(step.arguments["quickly"])
+
+    def do(self, step: Step) -> None:
+        super().do(step)
+        self._file(step).write_text(threading.current_thread().name)
+
+
 class BlindTool(FileTool):
     """The same without a way to look: the journal must remember that it acted."""
 
@@ -183,7 +197,9 @@ class Node:
         entries = dict(loaded.entries) if loaded else {}
         self.file = TreacherousFile(self.path, self.fuse)
         journal = Journal(self.file, driver=DRIVER, boot_id="boot", entries=tuple(entries.values()))
-        self.tools = [tool(self.world, self.fuse) for tool in (FileTool, SlowTool, BlindTool, SettingTool)]
+        self.tools = [
+            tool(self.world, self.fuse) for tool in (FileTool, SlowTool, BlindTool, SettingTool, MoodyTool)
+        ]
         return Machine(journal, Toolbox(*self.tools), entries, lock_timeout_seconds=5)
 
     def plan(
@@ -205,6 +221,19 @@ class Node:
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
+
+
+async def test_a_quick_tool_may_do_single_steps_beside_the_loop(node: Node) -> None:
+    machine = node.start()
+    steps = tuple(
+        Step("moody", {"name": f"moody.{quickly}", "quickly": quickly}) for quickly in (True, False)
+    )
+
+    await machine.prepare(replace(node.plan(1, [0]), steps=steps))
+
+    at_once, aside = ((node.world / str(step.arguments["name"])).read_text() for step in steps)
+    assert at_once == threading.current_thread().name
+    assert aside != at_once
 
 
 async def test_prepare_does_every_step_and_answers_with_the_devices(node: Node) -> None:
@@ -393,7 +422,7 @@ async def test_a_failing_step_leaves_nothing_and_a_later_try_succeeds(node: Node
 
 async def test_a_step_without_a_trace_is_not_undone_when_it_never_acted(node: Node) -> None:
     machine = node.start()
-    files, _, blind, _ = node.tools
+    files, _, blind, *_ = node.tools
     files.refuse = {"uid-1.0"}
 
     with pytest.raises(StepFailed):

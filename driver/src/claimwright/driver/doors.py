@@ -16,6 +16,7 @@ from claimwright.driver.adapters import (
     NvmlSession,
     NvmlUsage,
     NvmlVgpus,
+    ProfileBook,
     WallClock,
     outside_the_pod,
 )
@@ -48,10 +49,11 @@ def open_doors(settings: GpuPluginSettings) -> Doors:
     root = DriverRoot.choose(settings.nvidia_driver_root_on_host, settings.container_driver_root)
     root.nvml_library()  # a node without it is refused before anything else is tried
     session = NvmlSession(lambda: root.nvml_library().readable)
+    profiles = ProfileBook()
     return Doors(
-        nvml=NvmlLibrary(session, conditions=settings.feature_gates[_HEALTH]),
+        nvml=NvmlLibrary(session, profiles, conditions=settings.feature_gates[_HEALTH]),
         events=NvmlEvents(session),
-        partitions=NvmlPartitions(session),
+        partitions=NvmlPartitions(session, profiles),
         usage=NvmlUsage(session),
         vgpus=NvmlVgpus(session),
         host=HostTree(settings.host_root),

@@ -203,7 +203,7 @@ class Machine:
         if str(step) in self._steps_of_others(entry):
             return  # another claim rests on it already
         try:
-            await self._run(tool.do, self._entries[uid].steps[number], quick=tool.quick)
+            await self._do(self._entries[uid].steps[number])
         except StepRefused:
             self._entries[uid] = entry
             raise
@@ -284,7 +284,7 @@ class Machine:
                 repaired = True
             elif not (repaired and tool.refreshes):
                 continue
-            await self._run(tool.do, step, quick=tool.quick)
+            await self._do(step)
 
     async def _recover(self, entry: Entry) -> None:
         if entry.state is State.PREPARED:
@@ -332,6 +332,9 @@ class Machine:
         started = time.perf_counter()
         await self._journal.commit(*records)
         self._on_step("journal", "commit", time.perf_counter() - started)
+
+    async def _do(self, step: Step) -> None:
+        await self._run(self._toolbox.of(step).do, step, quick=self._toolbox.does_quickly(step))
 
     async def _run(self, call: Any, step: Step, *, quick: bool) -> Any:  # noqa: ANN401  do, undo, probe or found
         started = time.perf_counter()

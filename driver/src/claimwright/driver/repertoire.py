@@ -87,7 +87,8 @@ def edits(installation: Installation, partitions: Partitions, clock: Clock, mps_
             vfio_node.NAME: VfioNode(installation.host),
             mps_client.NAME: MpsClient(mps_dir),
             vgpu_node.NAME: VgpuNode(installation.host),
-        }
+        },
+        slow=(mig_node.NAME, vfio_node.NAME, vgpu_node.NAME),  # they ask NVML, or sysfs of what was just made
     )
 
 

@@ -48,7 +48,8 @@ class Tool(Protocol):
     recorded: bool
     # Whether doing it once more takes over what earlier steps changed; a repair does so.
     refreshes: bool
-    # Whether it is done in well under a millisecond, so that a thread would cost more than it saves.
+    # Whether it is done in well under a millisecond, so that a thread would cost more than it saves; where some of its
+    # steps take longer to do, it is `Varying`.
     quick: bool
 
     def do(self, step: Step) -> None:
@@ -77,6 +78,15 @@ class Remembering(Protocol):
 
 
 @runtime_checkable
+class Varying(Protocol):
+    """A quick tool that does some of its steps slowly."""
+
+    def does_quickly(self, step: Step) -> bool:
+        """Tell whether `do` of this step is quick."""
+        ...
+
+
+@runtime_checkable
 class Adopting(Protocol):
     """A tool whose work another driver may have done before this one was installed."""
 
@@ -90,6 +100,7 @@ class Toolbox:
 
     def __init__(self, *tools: Tool) -> None:
         self._tools = {tool.name: tool for tool in tools}
+        self._varying = {tool.name: tool for tool in tools if isinstance(tool, Varying)}
 
     def __iter__(self) -> Iterator[Tool]:
         """Return every tool."""
@@ -104,6 +115,11 @@ class Toolbox:
                 f"it has {', '.join(sorted(self._tools))}. Start the version that wrote the journal."
             )
         return tool
+
+    def does_quickly(self, step: Step) -> bool:
+        """Tell whether the step is done so quickly that it needs no thread."""
+        varying = self._varying.get(step.tool)
+        return self.of(step).quick if varying is None else varying.does_quickly(step)
 
     def before(self, step: Step) -> Mapping[str, Any]:
         """Return what to remember of a step that another driver has done; nothing means the node's defaults."""

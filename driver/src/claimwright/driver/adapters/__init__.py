@@ -10,6 +10,7 @@ from claimwright.driver.adapters.nvml import (
     NvmlSession,
     NvmlUsage,
     NvmlVgpus,
+    ProfileBook,
 )
 from claimwright.driver.adapters.processes import ChildProcesses, outside_the_pod
 
@@ -23,6 +24,7 @@ __all__ = [
     "NvmlSession",
     "NvmlUsage",
     "NvmlVgpus",
+    "ProfileBook",
     "WallClock",
     "outside_the_pod",
 ]

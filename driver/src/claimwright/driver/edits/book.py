@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from claimwright.dra.cdi import ContainerEdits
@@ -22,10 +22,15 @@ def call(name: str, **arguments: Any) -> EditCall:  # noqa: ANN401  JSON values
 
 
 class EditBook:
-    """The makers of this driver by name."""
+    """The makers of this driver by name; those of `slow` ask more than a few files."""
 
-    def __init__(self, makers: Mapping[str, EditMaker]) -> None:
+    def __init__(self, makers: Mapping[str, EditMaker], slow: Collection[str] = ()) -> None:
         self._makers = dict(makers)
+        self._slow = frozenset(slow)
+
+    def is_quick(self, calls: Iterable[EditCall]) -> bool:
+        """Tell whether the edits are made in well under a millisecond."""
+        return all(each[_NAME] not in self._slow for each in calls)
 
     def make(self, calls: Iterable[EditCall]) -> ContainerEdits:
         """Make and join the edits of all `calls`, in their order."""

@@ -5,6 +5,7 @@ The list is the community driver's (nvidia-container-toolkit's "common" edits), 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
@@ -61,6 +62,7 @@ class DriverFiles:
     def __init__(self, installation: Installation, clock: Clock) -> None:
         self._installation = installation
         self._clock = clock
+        self._lock = threading.Lock()
         self._made = float("-inf")
         self._static = self._nodes = self._whole = ContainerEdits()
 
@@ -68,12 +70,13 @@ class DriverFiles:
         """Return the installed files, and the control nodes that exist now; the same object while unchanged."""
         now = self._clock.now()
         nodes = control_nodes(self._installation)
-        fresh = 0 <= now - self._made < _LIVES_SECONDS
-        if not fresh:
-            self._static, self._made = static_edits(self._installation), now
-        if not fresh or nodes != self._nodes:
-            self._nodes, self._whole = nodes, self._static + nodes
-        return self._whole
+        with self._lock:  # claims ask from several threads
+            fresh = 0 <= now - self._made < _LIVES_SECONDS
+            if not fresh:
+                self._static, self._made = static_edits(self._installation), now
+            if not fresh or nodes != self._nodes:
+                self._nodes, self._whole = nodes, self._static + nodes
+            return self._whole
 
 
 def static_edits(installation: Installation) -> ContainerEdits:

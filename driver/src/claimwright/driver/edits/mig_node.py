@@ -60,16 +60,17 @@ class MigNode:
     def _capabilities(self, minor: int, partition: Partition) -> tuple[DeviceNode, ...]:
         folder = _CAPABILITIES / f"gpu{minor}" / "mig" / f"gi{partition.gpu_instance}"
         compute = partition.compute_instances[0].compute_instance
-        return tuple(self._capability(path / "access") for path in (folder, folder / f"ci{compute}"))
+        major = self._major()
+        return tuple(self._capability(path / "access", major) for path in (folder, folder / f"ci{compute}"))
 
-    def _capability(self, path: PurePosixPath) -> DeviceNode:
+    def _capability(self, path: PurePosixPath, major: int) -> DeviceNode:
         text = self.installation.host.read_text(path) or ""
         found = re.search(r"^DeviceFileMinor:\s*(\d+)", text, re.MULTILINE)
         if found is None:
             raise StepFailed(f"{path} does not name a device file; is the nvidia kernel module loaded?")
         minor = int(found[1])
         return DeviceNode(
-            f"/dev/nvidia-caps/nvidia-cap{minor}", type="c", major=self._major(), minor=minor, file_mode=0o444
+            f"/dev/nvidia-caps/nvidia-cap{minor}", type="c", major=major, minor=minor, file_mode=0o444
         )
 
     def _major(self) -> int:

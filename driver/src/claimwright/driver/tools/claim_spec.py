@@ -72,13 +72,17 @@ class ClaimSpecTool:
     visible = True
     recorded = False
     refreshes = True
-    # A file on the tmpfs that /var/run is; a hop to another thread takes as long.
+    # A file on the tmpfs that /var/run is; a hop to another thread takes as long. What goes into it may take longer.
     quick = True
 
     def __init__(self, folder: Path, book: EditBook) -> None:
         self._folder = folder
         self._book = book
         self._shared: _Shared | None = None
+
+    def does_quickly(self, step: Step) -> bool:
+        """Tell whether all its edits are made quickly."""
+        return all(self._book.is_quick(calls) for _, calls in step.arguments["devices"])
 
     def do(self, step: Step) -> None:
         """Write the spec; StepFailed when something that it would name is not there."""
@@ -107,12 +111,13 @@ class ClaimSpecTool:
 
     def _document(self, spec: CdiSpec, edits: ContainerEdits) -> dict[str, Any]:
         """Join the devices with the edits of the whole claim; those of the last claim are still spelled out."""
-        if self._shared is None or self._shared.edits is not edits:
-            self._shared = _Shared.make(spec, edits)
+        shared = self._shared  # another thread may put those of another claim there
+        if shared is None or shared.edits is not edits:
+            shared = self._shared = _Shared.make(spec, edits)
         validate(spec)
-        version = max(minimum_version(spec), self._shared.version, key=_version_order)
+        version = max(minimum_version(spec), shared.version, key=_version_order)
         document = {**spec_to_object(spec), "cdiVersion": version}
-        return {**document, "containerEdits": self._shared.document} if self._shared.document else document
+        return {**document, "containerEdits": shared.document} if shared.document else document
 
 
 @dataclass(frozen=True)

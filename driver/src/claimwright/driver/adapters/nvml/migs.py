@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import pynvml
 
+from claimwright.driver.adapters.nvml.profiles import NO_SUCH_PROFILE, Profiles
 from claimwright.driver.adapters.nvml.strings import text_of
-from claimwright.driver.ports import ComputeInstance, MigReading, Partition, PartitionProfile, Placement
+from claimwright.driver.ports import ComputeInstance, MigReading, Partition, Placement
 
-_MEBIBYTE: Final = 1024 * 1024
-# Enumerators of GPU instance profiles; nvml.h adds some with every generation.
-_GPU_PROFILES: Final = range(32)
-_NO_SUCH_PROFILE: Final = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_INVALID_ARGUMENT)
 _EMPTY_SLOT: Final = (pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_ERROR_INVALID_ARGUMENT)
 _NOT_CAPABLE: Final = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
 
 
-def mig_of(handle: Any, *, profiles: bool) -> MigReading | None:  # noqa: ANN401  an opaque C pointer
+def mig_of(handle: Any, profiles: Callable[[Any], Profiles]) -> MigReading | None:  # noqa: ANN401  an opaque C pointer
     """Read MIG of a GPU; None when it is not capable. NVMLError when NVML fails otherwise."""
     try:
         current, pending = pynvml.nvmlDeviceGetMigMode(handle)
@@ -27,16 +24,17 @@ def mig_of(handle: Any, *, profiles: bool) -> MigReading | None:  # noqa: ANN401
         if error.value in _NOT_CAPABLE:
             return None
         raise
-    found = tuple(gpu_profiles(handle))
+    found = profiles(handle)
+    ids = [profile.profile_id for profile in found]
     return MigReading(
         enabled=bool(current),
         pending=bool(pending),
-        profiles=tuple(_described(handle, info) for info in found) if profiles else (),
-        partitions=tuple(partitions_of(handle, [info.id for info in found])) if current else (),
+        profiles=found,
+        partitions=tuple(partitions_of(handle, ids)) if current else (),
     )
 
 
-def partitions_of(handle: Any, profile_ids: list[int]) -> Iterator[Partition]:  # noqa: ANN401
+def partitions_of(handle: Any, profile_ids: Iterable[int]) -> Iterator[Partition]:  # noqa: ANN401
     """Yield the GPU instances that exist, by profile."""
     devices = _mig_devices(handle)
     for profile_id in profile_ids:
@@ -50,52 +48,13 @@ def partitions_of(handle: Any, profile_ids: list[int]) -> Iterator[Partition]:  
             )
 
 
-def gpu_profiles(handle: Any) -> Iterator[Any]:  # noqa: ANN401
-    """Yield the records of the GPU instance profiles that this GPU has."""
-    for enumerator in _GPU_PROFILES:
-        try:
-            yield pynvml.nvmlDeviceGetGpuInstanceProfileInfo(handle, enumerator)
-        except pynvml.NVMLError as error:
-            if error.value not in _NO_SUCH_PROFILE:
-                raise
-
-
-def _described(handle: Any, info: Any) -> PartitionProfile:  # noqa: ANN401
-    return PartitionProfile(
-        profile_id=int(info.id),
-        name=text_of(info.name).removeprefix("MIG "),
-        compute_slices=int(info.sliceCount),
-        multiprocessors=int(info.multiprocessorCount),
-        copy_engines=int(info.copyEngineCount),
-        decoders=int(info.decoderCount),
-        encoders=int(info.encoderCount),
-        jpeg_engines=int(info.jpegCount),
-        ofa_engines=int(info.ofaCount),
-        memory_bytes=int(info.memorySizeMB) * _MEBIBYTE,
-        placements=_placements(handle, int(info.id)),
-    )
-
-
-def _placements(handle: Any, profile_id: int) -> tuple[Placement, ...]:  # noqa: ANN401
-    count = ctypes.c_uint(0)
-    try:
-        pynvml.nvmlDeviceGetGpuInstancePossiblePlacements(handle, profile_id, None, ctypes.byref(count))
-        room = (pynvml.c_nvmlGpuInstancePlacement_t * max(count.value, 1))()
-        pynvml.nvmlDeviceGetGpuInstancePossiblePlacements(handle, profile_id, room, ctypes.byref(count))
-    except pynvml.NVMLError as error:
-        if error.value in _NO_SUCH_PROFILE:
-            return ()
-        raise
-    return tuple(sorted(Placement(int(found.start), int(found.size)) for found in room[: count.value]))
-
-
 def _instances(handle: Any, profile_id: int) -> list[Any]:  # noqa: ANN401
     info = ctypes.c_uint(64)
     room = (pynvml.c_nvmlGpuInstance_t * info.value)()
     try:
         pynvml.nvmlDeviceGetGpuInstances(handle, profile_id, room, ctypes.byref(info))
     except pynvml.NVMLError as error:
-        if error.value in _NO_SUCH_PROFILE:
+        if error.value in NO_SUCH_PROFILE:
             return []
         raise
     return [room[number] for number in range(info.value)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import pynvml
 
-from claimwright.driver.adapters.nvml.migs import gpu_profiles, mig_of
+from claimwright.driver.adapters.nvml.migs import mig_of
+from claimwright.driver.adapters.nvml.profiles import ProfileBook
 from claimwright.driver.adapters.nvml.session import NvmlSession
 from claimwright.driver.errors import GpuGone, StepFailed
 from claimwright.driver.ports import MigReading, Partition, Placement
@@ -24,13 +26,15 @@ _GONE: Final = (pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_ERROR_GPU_IS_LOST)
 class NvmlPartitions:
     """The port `Partitions` over NVML."""
 
-    def __init__(self, session: NvmlSession) -> None:
+    def __init__(self, session: NvmlSession, profiles: ProfileBook) -> None:
         self._session = session
+        self._profiles = profiles
 
     def read(self, gpu_uuid: str) -> MigReading | None:
         """Return mode and partitions now, without profiles."""
         with self._gpu(gpu_uuid, "read MIG") as handle:
-            return mig_of(handle, profiles=False)
+            found = mig_of(handle, self._profiles.known)
+        return None if found is None else replace(found, profiles=())
 
     def switch(self, gpu_uuid: str, *, enabled: bool) -> None:
         """Switch MIG mode at once; StepFailed when a client or the hardware stands in the way."""
@@ -53,12 +57,14 @@ class NvmlPartitions:
                 handle, profile_id, ctypes.byref(where)
             )
             try:
-                pynvml.nvmlGpuInstanceCreateComputeInstance(instance, _filling(handle, profile_id, instance))
+                pynvml.nvmlGpuInstanceCreateComputeInstance(
+                    instance, self._filling(handle, profile_id, instance)
+                )
                 made = int(pynvml.nvmlGpuInstanceGetInfo(instance).id)
             except BaseException:
                 pynvml.nvmlGpuInstanceDestroy(instance)
                 raise
-            reading = mig_of(handle, profiles=False)
+            reading = mig_of(handle, self._profiles.known)
         partitions = reading.partitions if reading is not None else ()
         return next(partition for partition in partitions if partition.gpu_instance == made)
 
@@ -73,6 +79,12 @@ class NvmlPartitions:
                 pynvml.nvmlComputeInstanceDestroy(compute)
             pynvml.nvmlGpuInstanceDestroy(instance)
 
+    def _filling(self, handle: Any, profile_id: int, instance: Any) -> int:  # noqa: ANN401  opaque C pointers
+        """Return the id of the compute instance profile that takes all of `instance`."""
+        profiles = self._profiles.known(handle)
+        slices = next(each.compute_slices for each in profiles if each.profile_id == profile_id)
+        return int(pynvml.nvmlGpuInstanceGetComputeInstanceProfileInfo(instance, _FILLING[slices], 0).id)
+
     @contextmanager
     def _gpu(self, uuid: str, what: str) -> Iterator[Any]:
         with self._session.open():
@@ -86,12 +98,6 @@ class NvmlPartitions:
             except pynvml.NVMLError as error:
                 kind = GpuGone if error.value == pynvml.NVML_ERROR_GPU_IS_LOST else StepFailed
                 raise kind(f"GPU {uuid}: NVML could not {what}: {error}") from error
-
-
-def _filling(handle: Any, profile_id: int, instance: Any) -> int:  # noqa: ANN401  opaque C pointers
-    """Return the id of the compute instance profile that takes all of `instance`."""
-    slices = next(int(info.sliceCount) for info in gpu_profiles(handle) if int(info.id) == profile_id)
-    return int(pynvml.nvmlGpuInstanceGetComputeInstanceProfileInfo(instance, _FILLING[slices], 0).id)
 
 
 def _compute_instances(instance: Any) -> Iterator[Any]:  # noqa: ANN401

@@ -11,6 +11,7 @@ import pynvml
 from claimwright.driver.adapters.nvml.conditions import condition_of
 from claimwright.driver.adapters.nvml.fabric import fabric_of, nvlink_peers
 from claimwright.driver.adapters.nvml.migs import mig_of
+from claimwright.driver.adapters.nvml.profiles import ProfileBook
 from claimwright.driver.adapters.nvml.session import NvmlSession, nvml_unusable
 from claimwright.driver.adapters.nvml.strings import text_of
 from claimwright.driver.adapters.nvml.vgpus import vgpus_of
@@ -22,8 +23,11 @@ _UNKNOWN_TO_THIS_GPU = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCT
 class NvmlLibrary:
     """Reads the node; with `conditions`, the GPUs' state of repair as well, which takes more calls."""
 
-    def __init__(self, session: NvmlSession, *, conditions: bool = False) -> None:
+    def __init__(
+        self, session: NvmlSession, profiles: ProfileBook | None = None, *, conditions: bool = False
+    ) -> None:
         self._session = session
+        self._profiles = profiles or ProfileBook()
         self._conditions = conditions
 
     def read(self) -> NodeReading:
@@ -52,7 +56,7 @@ class NvmlLibrary:
     def _gpu(self, index: int, handles: dict[str, Any]) -> GpuReading | UnreadableGpu:
         try:
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            reading = _read_gpu(handle)
+            reading = _read_gpu(handle, self._profiles)
             if self._conditions:
                 reading = replace(reading, condition=condition_of(handle))
         except pynvml.NVMLError as error:
@@ -61,7 +65,7 @@ class NvmlLibrary:
         return reading
 
 
-def _read_gpu(handle: Any) -> GpuReading:  # noqa: ANN401  an opaque C pointer
+def _read_gpu(handle: Any, profiles: ProfileBook) -> GpuReading:  # noqa: ANN401  an opaque C pointer
     return GpuReading(
         minor=int(pynvml.nvmlDeviceGetMinorNumber(handle)),
         uuid=text_of(pynvml.nvmlDeviceGetUUID(handle)),
@@ -72,7 +76,7 @@ def _read_gpu(handle: Any) -> GpuReading:  # noqa: ANN401  an opaque C pointer
         pci_bus_id=text_of(pynvml.nvmlDeviceGetPciInfo(handle).busId),
         memory_bytes=_if_supported(lambda: int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)),
         addressing_mode=_if_supported(lambda: int(pynvml.nvmlDeviceGetAddressingMode(handle))),
-        mig=mig_of(handle, profiles=True),
+        mig=mig_of(handle, profiles.read),
         vgpus=vgpus_of(handle),
         fabric=fabric_of(handle),
     )
