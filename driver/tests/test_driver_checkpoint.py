@@ -322,6 +322,7 @@ async def test_the_file_stays_as_it_is_and_is_not_read_twice(node: Migrating) ->
     assert node.file.read_bytes() == before
 
 
+@pytest.mark.capability("003-16")
 async def test_after_a_way_back_and_forth_both_drivers_claims_are_known(node: Migrating) -> None:
     first = await node.life()
     ours = node.claim("ours", "gpu-1")

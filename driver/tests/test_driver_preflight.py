@@ -311,6 +311,7 @@ def test_wrong_flags_are_named(arguments: tuple[str, ...], says: str) -> None:
     assert says in done.stderr
 
 
+@pytest.mark.capability("001-18")
 @pytest.mark.contract
 @pytest.mark.capability("003-17")
 def test_a_real_cluster_is_found_in_order_until_a_device_plugin_counts_gpus() -> None:

@@ -257,6 +257,7 @@ def vfio_config(*requests: str, **iommu: Any) -> dict[str, Any]:
     return {"source": "FromClaim", "requests": list(requests), "opaque": opaque}
 
 
+@pytest.mark.capability("001-11")
 @pytest.mark.capability("001-12")
 @pytest.mark.parametrize(
     ("iommu", "iommufd", "nodes"),

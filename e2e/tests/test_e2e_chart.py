@@ -79,6 +79,7 @@ def test_namespace_and_image_mean_the_same_in_the_chart_and_in_the_plain_manifes
     assert {key(item): item for item in yaml.safe_load_all(chart) if item} == installed
 
 
+@pytest.mark.capability("003-07")
 @pytest.mark.parametrize(
     ("values", "root"),
     [

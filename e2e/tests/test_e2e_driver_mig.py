@@ -70,6 +70,8 @@ def test_the_slices_say_what_excludes_what(node: DrivenNode) -> None:
     assert "uuid" not in one.attributes
 
 
+@pytest.mark.capability("003-05")
+@pytest.mark.capability("004-07")
 def test_two_claims_share_a_gpu_and_the_last_one_switches_the_mode_off(node: DrivenNode) -> None:
     node.start(DYNAMIC)
     one, other = (node.claim(name, [f"gpu-0-mig-1g10gb-19-{place}"]) for name, place in (("a", 0), ("b", 1)))
@@ -95,6 +97,8 @@ def test_what_does_not_fit_is_refused_before_the_gpu_is_touched(node: DrivenNode
     assert mode(node) == "0"
 
 
+@pytest.mark.capability("003-04")
+@pytest.mark.capability("004-07")
 def test_a_partition_that_somebody_else_made_is_offered_and_kept(node: DrivenNode) -> None:
     node.node.call("set_mig_mode", gpu=0, enabled=True)
     made = node.node.call("create_gpu_instance", gpu=0, profile=19)

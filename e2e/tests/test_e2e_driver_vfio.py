@@ -85,6 +85,8 @@ def from_template(node: DrivenNode, manifest: Path) -> tuple[ClaimReference, str
     return ClaimReference("default", item["metadata"]["name"], ClaimUid(stored["metadata"]["uid"])), chosen
 
 
+@pytest.mark.capability("001-03")
+@pytest.mark.capability("001-04")
 @pytest.mark.capability("000-04")
 @pytest.mark.capability("001-10")
 @pytest.mark.capability("001-12")
@@ -366,6 +368,7 @@ def test_a_node_without_iommu_serves_containers_and_says_why_no_machines(node: D
     assert f"gpu-vfio-0 ({visible(node)[0]}) is not offered: the IOMMU is not enabled" in node.log.read_text()
 
 
+@pytest.mark.capability("000-21")
 @pytest.mark.slow
 def test_a_hundred_machines_come_and_go_and_leave_nothing(node: DrivenNode) -> None:
     node.start(GATES)

@@ -252,6 +252,7 @@ def test_a_restarted_driver_gives_the_same_vgpu_and_removes_it(node: DrivenNode)
     assert (mdevs(node), functions(node, L4)) == (set(), 0)
 
 
+@pytest.mark.capability("004-11")
 @pytest.mark.capability("000-01")
 def test_one_node_serves_all_modes_at_once_and_a_gpu_goes_from_one_to_the_next(node: DrivenNode) -> None:
     before = world(node)

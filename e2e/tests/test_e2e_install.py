@@ -78,6 +78,12 @@ def allocated(workspace: Workspace, world: InstalledWorld) -> dict[str, str]:
 
 
 # The kind of device of each file, and how many GPUs each of its containers reaches by the kernel's own word.
+@pytest.mark.capability("002-04")
+@pytest.mark.capability("002-16")
+@pytest.mark.capability("002-19")
+@pytest.mark.capability("002-30")
+@pytest.mark.capability("003-12")
+@pytest.mark.capability("004-03")
 @pytest.mark.capability("000-01")
 @pytest.mark.parametrize(
     ("name", "kind", "reached"),
@@ -124,6 +130,7 @@ def test_a_bad_config_is_refused_where_it_is_written(workspace: Workspace) -> No
         workspace.apply([template])
 
 
+@pytest.mark.capability("001-07")
 def test_uninstalling_leaves_nothing_in_the_cluster_and_on_the_node(installed: InstalledWorld) -> None:
     assert installed.cluster_objects()
 

@@ -83,6 +83,7 @@ def test_the_launchers_pod_asks_for_what_the_machine_names_and_for_nothing_else(
     assert container["resources"]["claims"] == [{"name": "dra-gpu-claim", "request": "dra-gpu"}]
 
 
+@pytest.mark.capability("001-15")
 @pytest.mark.parametrize("change", [{"claimName": "another"}, {"claimName": None}])
 def test_a_machine_whose_references_do_not_hold_has_no_pod(change: dict[str, Any]) -> None:
     _, machine = yaml.safe_load_all(MANIFEST.read_text())
