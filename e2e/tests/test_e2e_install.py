@@ -130,6 +130,33 @@ def test_a_bad_config_is_refused_where_it_is_written(workspace: Workspace) -> No
         workspace.apply([template])
 
 
+# Daemons of MPS end with the old pod where the node has no cgroup 2, and are started again: their claim is not here.
+HELD_OVER_AN_UPDATE = ("full-gpu", "dynamic-mig", "passthrough", "vgpu")
+
+
+@pytest.mark.capability("000-25")
+def test_an_update_of_the_chart_and_the_way_back_leave_running_pods_what_they_have(
+    workspace: Workspace, installed: InstalledWorld
+) -> None:
+    for name in HELD_OVER_AN_UPDATE:
+        seen_by_each(workspace, TUTORIAL / f"{name}.yaml")
+    pods, traces, devices = workspace.pods(), installed.traces(), installed.devices()
+    plugins = [installed.plugin_pods()]
+    for verbosity in ("4", "0"):
+        installed.install({"logVerbosity": verbosity})
+        wait_until("one plugin again", lambda: len(installed.plugin_pods()) == 1, seconds=90)
+        plugins.append(installed.plugin_pods())
+        assert installed.traces() == traces
+        assert installed.devices() == devices
+        assert workspace.pods() == pods, "the same pods, none restarted"
+    for pod in pods:
+        workspace.delete_pod(pod, grace_seconds=1)
+
+    assert len(traces["journal"]) == len(pods) == len(HELD_OVER_AN_UPDATE)
+    assert len({uid for each in plugins for uid in each}) == len(plugins), "another plugin each time"
+    wait_until("nothing of the claims", lambda: not any(installed.traces().values()), seconds=60)
+
+
 @pytest.mark.capability("001-07")
 def test_uninstalling_leaves_nothing_in_the_cluster_and_on_the_node(installed: InstalledWorld) -> None:
     assert installed.cluster_objects()

@@ -127,6 +127,10 @@ class InstalledWorld:
         assert self.node.kubelet_dir is not None
         return self.node.kubelet_dir / "plugins" / DRIVER
 
+    def plugin_pods(self) -> list[str]:
+        """The uids of the plugin's pods: two while one takes the node over from the other."""
+        return [pod["metadata"]["uid"] for pod in self._pods() if "kubelet-plugin" in pod["metadata"]["name"]]
+
     def plugin_log(self) -> str:
         """The end of the plugin's log."""
         names = (

@@ -42,6 +42,16 @@ class Workspace:
         """Read a pod; raises Missing."""
         return Pod.from_object(self._kubernetes.get(f"{self._core}/pods/{name}"))
 
+    def pods(self) -> dict[str, tuple[str, list[int]]]:
+        """All pods of the namespace by name: uid, and how often each container was started again."""
+        return {
+            pod["metadata"]["name"]: (
+                pod["metadata"]["uid"],
+                [each["restartCount"] for each in pod["status"].get("containerStatuses", ())],
+            )
+            for pod in self._kubernetes.get(f"{self._core}/pods")["items"]
+        }
+
     def claim(self, name: str) -> Claim:
         """Read a resource claim; raises Missing."""
         return Claim.from_object(self._kubernetes.get(f"{self._claims}/{name}"))
