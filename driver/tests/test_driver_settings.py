@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from claimwright.driver.commands import driver
+from claimwright.driver.commands.gpu_plugin import gpu_plugin
 
 
 def start(*flags: str) -> tuple[int, str]:
@@ -43,3 +44,25 @@ def test_a_flag_that_makes_no_sense_is_refused_by_name_as_a_usage_error(
 
     assert code == 2
     assert says in output
+
+
+@pytest.mark.parametrize(
+    ("variable", "flags", "path"),
+    [
+        (None, [], "/metrics"),
+        ("", [], ""),
+        ("/m", [], "/m"),
+        ("", ["--metrics-path=/x"], "/x"),
+        ("/m", ["--metrics-path="], ""),
+    ],
+)
+def test_an_empty_metrics_path_switches_metrics_off_wherever_it_is_given(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, flags: list[str], path: str
+) -> None:
+    monkeypatch.delenv("METRICS_PATH", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("METRICS_PATH", variable)
+
+    context = gpu_plugin.make_context("gpu-plugin", ["--node-name=node-a", *flags])
+
+    assert context.params["metrics_path"] == path

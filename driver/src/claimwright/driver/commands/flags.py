@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from claimwright.driver.node_view import NodePaths
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Flag = Callable[[Any], Any]
+
+
+def empty_variable_counts(ctx: click.Context, flag: click.Parameter, value: str) -> str:
+    """Take an empty environment variable as an empty value; click takes it as none, and the default instead."""
+    is_default = ctx.get_parameter_source(str(flag.name)) is ParameterSource.DEFAULT
+    return "" if is_default and os.environ.get(str(flag.envvar)) == "" else value
+
+
 KUBECONFIG = click.option(
     "--kubeconfig",
     envvar="KUBECONFIG",

@@ -67,6 +67,7 @@ _FLAGS = (
         envvar="METRICS_PATH",
         default="/metrics",
         show_default=True,
+        callback=flags.empty_variable_counts,
         help="Path of the metrics there; empty is off.",
     ),
     click.option(
