@@ -459,7 +459,7 @@ def test_a_malformed_script_is_refused_with_line_and_reason(
     script.write_text("steps:\n  - at: 1s\n    inject: xid=79\n")
     result = command("run", str(script))
     assert result.exit_code != 0
-    assert "bad.yaml:3: steps.0.inject: xid: gpu: Field required" in result.output
+    assert "bad.yaml:3: steps.0.inject: fault xid: gpu: Field required" in result.output
 
 
 def test_a_script_whose_expectation_does_not_hold_fails(

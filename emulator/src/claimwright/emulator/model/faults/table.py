@@ -94,7 +94,7 @@ def parse(name: str, parameters: Mapping[str, Any]) -> Fault:
         return FAULTS[name].model_validate(dict(parameters))
     except ValidationError as error:
         said = "; ".join(_said(each) for each in error.errors())
-        raise OperationRefused(Refusal.INVALID_ARGUMENT, f"{name}: {said} ({usage(name)})") from None
+        raise OperationRefused(Refusal.INVALID_ARGUMENT, f"fault {name}: {said} ({usage(name)})") from None
 
 
 def usage(name: str) -> str:
