@@ -89,6 +89,23 @@ class Driver:
         return {claim.uid: None for claim in claims if claim.name != "forgotten"}
 
 
+class Rememberer(Driver):
+    """Recalls what it prepared, claims by name; the one called `broken` cannot be recalled."""
+
+    def __init__(self):
+        super().__init__()
+        self.prepared = {}
+
+    def outcome(self, claim):
+        self.prepared[claim.reference.name] = super().outcome(claim)
+        return self.prepared[claim.reference.name]
+
+    async def recall(self, claim):
+        if claim.name == "broken":
+            raise RuntimeError("no such GPU")
+        return self.prepared.get(claim.name)
+
+
 class Bench:
     def __init__(self, api, folder):
         self.api = api
@@ -171,6 +188,24 @@ async def test_each_claim_has_its_own_answer_whatever_the_others_do(bench):
     assert failures("NodePrepareResources", [good, fails], outcomes) == [
         "NodePrepareResources failed for ResourceClaim fails: ValueError: the GPU fell off the bus"
     ]
+
+
+async def test_what_the_driver_recalls_is_answered_without_the_api_server(bench):
+    bench.driver = Rememberer()
+    async with bench.plugin() as plugin, await bench.client(plugin) as client:
+        await plugin.publisher.published(timeout_seconds=10)
+        one, other, broken = (bench.claim(name) for name in ("one", "other", "broken"))
+        first = await client.prepare([one])
+        asked = len([path for _, path in bench.api.requests if "resourceclaims" in path])
+        again = await client.prepare([one, other, broken])
+
+    assert asked == 1
+    assert again[one.uid] == first[one.uid]
+    assert [device.device for device in again[other.uid]] == ["gpu-0"]
+    assert again[broken.uid] == "RuntimeError: no such GPU"
+    paths = [path.rpartition("/")[2] for _, path in bench.api.requests if "resourceclaims" in path]
+    assert paths == ["one", "other"]
+    assert bench.driver.calls == [("prepare", ("one",)), ("prepare", ("other",))]
 
 
 async def test_an_unreachable_api_server_fails_the_claim_and_not_the_call(bench):

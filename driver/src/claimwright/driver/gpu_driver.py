@@ -44,21 +44,43 @@ class GpuDriver:
         outcomes = await _side_by_side([self._prepare(claim) for claim in claims])
         return {claim.uid: outcome for claim, outcome in zip(claims, outcomes, strict=True)}
 
+    async def recall(self, claim: ClaimReference) -> Sequence[PreparedDevice] | None:
+        """Return what this node holds prepared for the claim; it stays, whatever became of its config since."""
+        if self._known(claim) is None:
+            return None
+        # Asked again once this instance has the node: another one may have had it meanwhile.
+        outcome = await self._carried_out(claim, lambda: self._known(claim))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
     async def release(self, claims: Sequence[ClaimReference]) -> Mapping[ClaimUid, Exception | None]:
         """Release each claim; one that is not known is fine."""
         outcomes = await _side_by_side([self._release(claim) for claim in claims])
         return {claim.uid: outcome for claim, outcome in zip(claims, outcomes, strict=True)}
 
     async def _prepare(self, claim: Claim) -> Sequence[PreparedDevice] | Exception:
+        outcome = await self._carried_out(
+            claim.reference, lambda: self._known(claim.reference) or self._planner.plan(claim)
+        )
+        assert outcome is not None
+        return outcome
+
+    async def _carried_out(
+        self, claim: ClaimReference, plan: Callable[[], Entry | None]
+    ) -> Sequence[PreparedDevice] | Exception | None:
         try:
             with self._metrics.request("prepare"):
                 async with self._held():
-                    entry = await self._machine.prepare(self._known(claim) or self._planner.plan(claim))
+                    wanted = plan()
+                    if wanted is None:
+                        return None
+                    entry = await self._machine.prepare(wanted)
         except DriverError as error:
-            self._failed("prepare", claim.reference, error)
-            return PrepareFailed(f"error preparing devices for claim {claim.reference}:{claim.uid}: {error}")
+            self._failed("prepare", claim, error)
+            return PrepareFailed(f"error preparing devices for claim {claim}:{claim.uid}: {error}")
         except Exception as error:  # noqa: BLE001  the top of a request: the kit logs it and answers
-            self._failed("prepare", claim.reference, error)
+            self._failed("prepare", claim, error)
             return error
         return tuple(_prepared(held) for held in entry.devices)
 
@@ -79,7 +101,7 @@ class GpuDriver:
         self._metrics.failed(operation, error)
         self._on_failure(operation, str(claim), error)
 
-    def _known(self, claim: Claim) -> Entry | None:
+    def _known(self, claim: ClaimReference) -> Entry | None:
         """Return what was prepared: it stays, even if its config would be refused now."""
         known = self._machine.entry(claim.uid)
         return known if known is not None and known.state is State.PREPARED else None

@@ -149,7 +149,8 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         if not layout_known:
             await parts.enter_async_context(_in_background("layout", _learn_layout(doors, watching)))
         sweeper = Sweeper(machine, doors.kube, settings.cdi_root, doors.clock, plugin.metadata_files)
-        await parts.enter_async_context(_in_background("sweeper", _sweep(sweeper)))
+        await parts.enter_async_context(_in_background("sweeper", sweeper.run()))
+        plugin.on_kubelet_again(sweeper.kubelet_came)
         await _serve_probes(parts, settings, plugin, metrics)
         yield plugin
 
@@ -259,11 +260,6 @@ async def _serve_probes(
         endpoint.start()
         parts.callback(endpoint.stop)
         logger.info("metrics on port %d at %s", endpoint.port, settings.metrics_path)
-
-
-async def _sweep(sweeper: Sweeper) -> None:
-    await sweeper.sweep()
-    await sweeper.run()
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from claimwright.dra.claims import Claim, ClaimReference, ClaimUid
 from claimwright.dra.errors import DraError
-from claimwright.dra.plugin.driver import Driver
+from claimwright.dra.plugin.driver import Driver, Recalling
 from claimwright.dra.plugin.turns import KeyedLocks, Turn
 from claimwright.dra.prepared import PreparedDevice
 from claimwright.dra.wire import PrepareOutcome
@@ -38,7 +38,8 @@ class Calls:
     """Runs prepare and release for the kubelet.
 
     A call that has begun is finished even when the kubelet gives up waiting: the driver is never cut off
-    half-way, and a repeated call for the same claim waits for the first one. Each claim has its answer.
+    half-way, and a repeated call for the same claim waits for the first one. Each claim has its answer. A claim is
+    read once for each prepare, and not at all where the driver recalls it and no metadata has to be written of it.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Calls:
         self._fetch = fetch
         self._turn = turn
         self._metadata = metadata
+        self._memory = driver if isinstance(driver, Recalling) and metadata is None else None
         self._claims = KeyedLocks()
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -78,15 +80,33 @@ class Calls:
     ) -> dict[ClaimUid, PrepareOutcome]:
         async with AsyncExitStack() as held:
             await self._claims.hold(held, [reference.uid for reference in references])
-            fetched = await self._fetched_all(references)
-            claims = [item for item in fetched if isinstance(item, Claim)]
+            outcomes = await self._recalled(references)
+            unknown = [reference for reference in references if reference.uid not in outcomes]
+            fetched = dict(zip((each.uid for each in unknown), await self._fetched_all(unknown), strict=True))
+            outcomes |= {uid: item for uid, item in fetched.items() if isinstance(item, Exception)}
+            claims = [item for item in fetched.values() if isinstance(item, Claim)]
             async with self._turn:
-                outcomes = await _isolated(self._driver.prepare, claims)
-            answers: dict[ClaimUid, PrepareOutcome] = {}
-            for reference, item in zip(references, fetched, strict=True):
-                result = outcomes.get(reference.uid) if isinstance(item, Claim) else item
-                answers[reference.uid] = await self._prepared(item, result, log, reference)
-            return answers
+                outcomes |= await _isolated(self._driver.prepare, claims)
+            return {
+                each.uid: await self._prepared(fetched.get(each.uid), outcomes.get(each.uid), log, each)
+                for each in references
+            }
+
+    async def _recalled(
+        self, references: Sequence[ClaimReference]
+    ) -> dict[ClaimUid, Sequence[PreparedDevice] | Exception]:
+        found: dict[ClaimUid, Sequence[PreparedDevice] | Exception] = {}
+        if self._memory is None:
+            return found
+        for reference in references:
+            try:
+                recalled = await self._memory.recall(reference)
+            except Exception as error:  # noqa: BLE001  # as in `_isolated`
+                found[reference.uid] = error
+            else:
+                if recalled is not None:
+                    found[reference.uid] = recalled
+        return found
 
     async def _fetched_all(self, references: Sequence[ClaimReference]) -> Sequence[Claim | Exception]:
         if len(references) == 1:  # mostly so, and then a task of its own would cost three turns of the loop
@@ -101,17 +121,17 @@ class Calls:
 
     async def _prepared(
         self,
-        claim: Claim | Exception,
+        claim: Claim | Exception | None,
         result: Sequence[PreparedDevice] | Exception | None,
         log: _Log,
         reference: ClaimReference,
     ) -> PrepareOutcome:
         if result is None:
             return log.failed(reference, DraError("the driver gave no answer for this claim"))
-        if isinstance(result, Exception) or isinstance(claim, Exception):
-            return log.failed(reference, result if isinstance(result, Exception) else DraError(str(claim)))
+        if isinstance(result, Exception):
+            return log.failed(reference, result)
         devices = tuple(_with_base_requests(device) for device in result)
-        if self._metadata is not None:
+        if self._metadata is not None and isinstance(claim, Claim):
             try:
                 devices = await asyncio.to_thread(self._metadata.write, claim, devices)
             except (DraError, OSError) as error:

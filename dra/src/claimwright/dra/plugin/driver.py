@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from claimwright.dra.claims import Claim, ClaimReference, ClaimUid
 from claimwright.dra.prepared import DeviceHealth, PreparedDevice
@@ -25,6 +25,17 @@ class Driver(Protocol):
 
     async def release(self, claims: Sequence[ClaimReference]) -> Mapping[ClaimUid, Exception | None]:
         """Undo `prepare`; a claim that was never prepared, or is gone from the API server, is fine."""
+
+
+@runtime_checkable
+class Recalling(Protocol):
+    """A driver that remembers what it prepared, so that a repeated prepare needs no claim from the API server."""
+
+    async def recall(self, claim: ClaimReference) -> Sequence[PreparedDevice] | None:
+        """Give what was prepared, made good where somebody undid it; None when the claim must be read and prepared.
+
+        An exception fails the claim.
+        """
 
 
 class HealthSource(Protocol):

@@ -104,6 +104,10 @@ class Plugin:
             registration_socket(folders.registry_dir, driver_name, instance), self.registration.add_to
         )
 
+    def on_kubelet_again(self, call: Callable[[], None]) -> None:
+        """Call back whenever a kubelet registers the plugin that was registered before: it was restarted."""
+        self.registration.on_again = call
+
     @property
     def endpoint(self) -> str:
         """The path of the DRA socket."""

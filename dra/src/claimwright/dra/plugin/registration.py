@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 import grpc
@@ -15,11 +16,12 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class Registration(registration_pb2_grpc.RegistrationServicer):
-    """Answers GetInfo and remembers what the kubelet said last."""
+    """Answers GetInfo and remembers what the kubelet said last; `on_again` hears of a kubelet that came anew."""
 
     def __init__(self, driver: str, endpoint: str, supported_versions: tuple[str, ...]) -> None:
         self.registered = asyncio.Event()
         self.error = ""
+        self.on_again: Callable[[], None] = lambda: None
         self._info = registration_pb2.PluginInfo(
             type=PLUGIN_TYPE, name=driver, endpoint=endpoint, supported_versions=supported_versions
         )
@@ -37,6 +39,8 @@ class Registration(registration_pb2_grpc.RegistrationServicer):
         extra = {"driver": self._info.name, "endpoint": self._info.endpoint}
         self.error = request.error
         if request.plugin_registered:
+            if self.registered.is_set():
+                self.on_again()
             self.registered.set()
             _LOG.info("the kubelet registered the plugin", extra=extra)
         else:
