@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -60,13 +60,10 @@ class NvmlPartitions:
                 pynvml.nvmlGpuInstanceCreateComputeInstance(
                     instance, self._filling(handle, profile_id, instance)
                 )
-                made = int(pynvml.nvmlGpuInstanceGetInfo(instance).id)
+                return self._listed(handle, int(pynvml.nvmlGpuInstanceGetInfo(instance).id), gpu_uuid)
             except BaseException:
-                pynvml.nvmlGpuInstanceDestroy(instance)
+                _remove(instance)
                 raise
-            reading = mig_of(handle, self._profiles.known)
-        partitions = reading.partitions if reading is not None else ()
-        return next(partition for partition in partitions if partition.gpu_instance == made)
 
     def destroy(self, gpu_uuid: str, gpu_instance: int) -> None:
         """Remove a GPU instance with all in it; one that is gone is fine."""
@@ -75,15 +72,28 @@ class NvmlPartitions:
                 instance = pynvml.nvmlDeviceGetGpuInstanceById(handle, gpu_instance)
             except pynvml.NVMLError_NotFound:
                 return
-            for compute in list(_compute_instances(instance)):
-                pynvml.nvmlComputeInstanceDestroy(compute)
+            _empty(instance)
             pynvml.nvmlGpuInstanceDestroy(instance)
 
     def _filling(self, handle: Any, profile_id: int, instance: Any) -> int:  # noqa: ANN401  opaque C pointers
         """Return the id of the compute instance profile that takes all of `instance`."""
         profiles = self._profiles.known(handle)
-        slices = next(each.compute_slices for each in profiles if each.profile_id == profile_id)
+        slices = next((each.compute_slices for each in profiles if each.profile_id == profile_id), None)
+        if slices is None:
+            raise StepFailed(f"NVML does not list the GPU's profile {profile_id}; the kubelet tries again")
         return int(pynvml.nvmlGpuInstanceGetComputeInstanceProfileInfo(instance, _FILLING[slices], 0).id)
+
+    def _listed(self, handle: Any, gpu_instance: int, gpu_uuid: str) -> Partition:  # noqa: ANN401
+        """Return a partition that was just made, as NVML lists it; StepFailed when it cannot be used so."""
+        reading = mig_of(handle, self._profiles.known)
+        partitions = reading.partitions if reading is not None else ()
+        found = next((each for each in partitions if each.gpu_instance == gpu_instance), None)
+        if found is None or not found.compute_instances:
+            raise StepFailed(
+                f"GPU {gpu_uuid}: NVML made GPU instance {gpu_instance}, and does not list it with its "
+                "compute instance; the kubelet tries again"
+            )
+        return found
 
     @contextmanager
     def _gpu(self, uuid: str, what: str) -> Iterator[Any]:
@@ -98,6 +108,18 @@ class NvmlPartitions:
             except pynvml.NVMLError as error:
                 kind = GpuGone if error.value == pynvml.NVML_ERROR_GPU_IS_LOST else StepFailed
                 raise kind(f"GPU {uuid}: NVML could not {what}: {error}") from error
+
+
+def _remove(instance: Any) -> None:  # noqa: ANN401  an opaque C pointer
+    """Take back what was half made; what stays in the way of that is told by who tries next."""
+    with suppress(pynvml.NVMLError):
+        _empty(instance)
+        pynvml.nvmlGpuInstanceDestroy(instance)
+
+
+def _empty(instance: Any) -> None:  # noqa: ANN401  an opaque C pointer
+    for compute in list(_compute_instances(instance)):
+        pynvml.nvmlComputeInstanceDestroy(compute)
 
 
 def _compute_instances(instance: Any) -> Iterator[Any]:  # noqa: ANN401
