@@ -157,6 +157,61 @@ def test_an_update_of_the_chart_and_the_way_back_leave_running_pods_what_they_ha
     wait_until("nothing of the claims", lambda: not any(installed.traces().values()), seconds=60)
 
 
+@pytest.mark.capability("003-28")
+def test_partitions_on_demand_are_switched_on_while_a_pod_has_an_administrators_one(
+    workspace: Workspace, installed: InstalledWorld
+) -> None:
+    installed.install({"featureGates.DynamicMIG": "false"})
+    wait_until("partitions that exist, and no others", lambda: len(partitions(installed)) == 1, seconds=60)
+    static = seen_by_each(workspace, TUTORIAL / "static-mig.yaml")
+    before = workspace.pods()
+
+    installed.install({"featureGates.DynamicMIG": "true"})
+    wait_until("partitions on demand", lambda: len(partitions(installed)) > 1, seconds=60)
+    dynamic = seen_by_each(workspace, TUTORIAL / "dynamic-mig.yaml")
+
+    assert [len(each.uuids) for each in (*static, *dynamic)] == [1, 1, 1]
+    assert len({uuid for each in (*static, *dynamic) for uuid in each.uuids}) == 2, "two GPUs"
+    assert workspace.pods()["static-mig"] == before["static-mig"]
+
+
+def partitions(installed: InstalledWorld) -> list[str]:
+    """The names of all partitions that are offered."""
+    return [
+        name for name, each in installed.devices().items() if each["attributes"]["type"]["string"] == "mig"
+    ]
+
+
+@pytest.mark.capability("002-22")
+def test_an_allocation_that_another_scheduler_wrote_is_served(
+    workspace: Workspace, installed: InstalledWorld
+) -> None:
+    *_, manifest = with_probes(TUTORIAL / "full-gpu.yaml")
+    manifest["spec"] |= {
+        "schedulerName": "somebody-else",
+        "resourceClaims": [{"name": "gpu", "resourceClaimName": "by-hand"}],
+    }
+    request = {"name": "gpu", "exactly": {"deviceClassName": "gpu.nvidia.com"}}
+    claim = {"metadata": {"name": "by-hand"}, "spec": {"devices": {"requests": [request]}}}
+    workspace.apply([{"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", **claim}, manifest])
+    pod = workspace.pod("full-gpu")
+    (pool, device) = next(
+        (each["spec"]["pool"]["name"], found["name"])
+        for each in installed.slices()
+        for found in each["spec"].get("devices", ())
+        if found["attributes"]["type"]["string"] == "gpu"
+    )
+    result = {"request": "gpu", "driver": "gpu.nvidia.com", "pool": pool, "device": device}
+    workspace.allocate("by-hand", [result], reserved_for=pod)
+    workspace.bind(pod, installed.node.name)
+
+    workspace.running(pod.name)
+    seen = Observation.parse(workspace.wait_for_logs(pod.name, "main"))
+
+    assert seen.uuids == (installed.devices()[device]["attributes"]["uuid"]["string"],)
+    assert len(seen.nodes) == 1
+
+
 @pytest.mark.capability("001-07")
 def test_uninstalling_leaves_nothing_in_the_cluster_and_on_the_node(installed: InstalledWorld) -> None:
     assert installed.cluster_objects()

@@ -64,6 +64,18 @@ class Workspace:
         """The claim that a pod's spec calls `name`."""
         return self.claim(pod.claims[name])
 
+    def allocate(self, claim: str, results: Iterable[Mapping[str, Any]], *, reserved_for: Pod) -> None:
+        """Write an allocation of devices into a claim, and for which pod it is, as a scheduler does."""
+        pod = {"resource": "pods", "name": reserved_for.name, "uid": reserved_for.uid}
+        status = {"allocation": {"devices": {"results": list(results)}}, "reservedFor": [pod]}
+        self._kubernetes.patch(f"{self._claims}/{claim}/status", {"status": status})
+
+    def bind(self, pod: Pod, node: str) -> None:
+        """Send a pod to a node, as a scheduler does."""
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod.name}, "target": target}
+        self._kubernetes.post(f"{self._core}/pods/{pod.name}/binding", binding)
+
     def running(self, name: str, *, seconds: float = RUNNING_SECONDS) -> Pod:
         """Wait until the pod runs with every container ready, and return it."""
 
