@@ -42,6 +42,8 @@ async def _boot(folder: NodeFolder, stack: AsyncExitStack) -> None:
     request = Request.unpacked(folder.request.read_bytes())
     model = NodeModel(request.state)
     writer = stack.enter_context(PageWriter.create(folder.name))
+    # Files before pages: whoever reads of another topology looks for the device nodes that belong to it.
+    stack.enter_context(_files(folder, model, request))
     await stack.enter_async_context(NvmlServer(folder.driver_root / SOCKET, model, writer))
     feed = Feed()
     stack.enter_context(feed.attached(model))
@@ -49,7 +51,6 @@ async def _boot(folder: NodeFolder, stack: AsyncExitStack) -> None:
     scripts = ScriptService(model, feed)
     stack.push_async_callback(scripts.close)
     await stack.enter_async_context(_controlled(folder.control, model, scripts.services))
-    stack.enter_context(_files(folder, model, request))
     await stack.enter_async_context(keep(model, folder.driver_root))
     await stack.enter_async_context(fabric_manager.serve(model, folder.driver_root))
     _write_record(folder, request)

@@ -47,8 +47,9 @@ static struct device devices[CW_HANDLES];
 static struct {
     _Atomic int references;
     _Atomic(uint8_t *) pages; /* stays mapped after shutdown: a getter of another thread may still read */
-    _Atomic uint32_t visible; /* one bit per GPU: its device node may be opened */
-    _Atomic uint32_t seen_topology;
+    /* The topology that was looked at, and below it one bit per GPU whose device node may be opened: in one word, or of
+     * two threads that look at once the later topology could keep the earlier answer. */
+    _Atomic uint64_t seen;
 } node;
 
 static inline const struct cw_header *header(void) {

@@ -17,17 +17,16 @@ static void look_at_device_nodes(void) {
         snprintf(path, sizeof path, "%s/nvidia%u", folder, load(&page_at(slot)->minor));
         if (may_open(path)) visible |= 1u << slot;
     }
-    atomic_store(&node.visible, visible);
-    atomic_store(&node.seen_topology, topology);
+    atomic_store(&node.seen, (uint64_t)topology << 32 | visible);
 }
 
 /* GPUs that change their driver get or lose their device node: look again when the node says that it happened. */
 static void refresh_visibility(void) {
-    if (UNLIKELY(load(&header()->topology_generation) != atomic_load(&node.seen_topology))) look_at_device_nodes();
+    if (UNLIKELY(load(&header()->topology_generation) != atomic_load(&node.seen) >> 32)) look_at_device_nodes();
 }
 
 static bool is_listed(uint32_t slot) {
-    return atomic_load_explicit(&node.visible, memory_order_relaxed) >> slot & load(&page_at(slot)->flags) & CW_LISTED;
+    return (uint32_t)atomic_load_explicit(&node.seen, memory_order_relaxed) >> slot & load(&page_at(slot)->flags) & CW_LISTED;
 }
 
 static uint32_t count_listed(void) {
