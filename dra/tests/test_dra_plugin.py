@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 import subprocess
 import sys
@@ -356,6 +357,24 @@ async def test_metadata_of_claims_that_nobody_holds_is_swept(bench):
     assert left == ["default_kept"]
     assert specs == [f"{DRIVER}_metadata_{kept.uid}_gpu.json"]
     assert not (bench.folders.plugin_dir / "dra-device-metadata/default_lost").exists()
+
+
+async def test_what_killed_writers_of_metadata_left_is_swept_and_goes_with_its_claim(bench):
+    released, lost, kept = bench.claim("released"), bench.claim("lost"), bench.claim("kept")
+    cdi, folder = bench.folders.cdi_dir, bench.folders.plugin_dir / "dra-device-metadata"
+    async with bench.plugin(metadata=True) as plugin, await bench.client(plugin) as client:
+        await client.prepare([released, kept])
+        for claim in (released, lost, kept):
+            (cdi / f".{DRIVER}_metadata_{claim.uid}_gpu.json.x1.tmp").write_text("{")
+        for name in ("default_old", "default_new"):
+            (folder / name / "gpu").mkdir(parents=True)
+        (folder / "default_old/gpu/.metadata.json.x1.tmp").write_text("{")
+        os.utime(folder / "default_old/gpu", (0, 0))
+        await client.release([released])
+        plugin.metadata_files.remove_orphans([kept.uid])
+
+    assert [path.name for path in cdi.glob(".*.tmp")] == [f".{DRIVER}_metadata_{kept.uid}_gpu.json.x1.tmp"]
+    assert sorted(path.name for path in folder.iterdir()) == ["default_kept", "default_new"]
 
 
 async def test_metadata_files_come_with_their_mounts_and_go_again(bench):

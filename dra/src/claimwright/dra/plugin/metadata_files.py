@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from claimwright.dra.files import remove_durably, write_atomically
 from claimwright.dra.metadata import DeviceEntry, DeviceMetadata, RequestEntry
 from claimwright.dra.prepared import PreparedDevice
 
+# Longer than any write takes, or the kubelet waits for one.
+_WRITING_SECONDS: Final = 120.0
 _NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 
 
@@ -62,21 +65,29 @@ class MetadataFiles:
 
     def remove(self, claim: ClaimReference) -> None:
         """Remove a claim's specs and files, by its uid and name; missing ones are fine."""
-        for spec in self._cdi_dir.glob(f"{self._driver}_metadata_{_safe(claim.uid)}_*.json"):
+        for spec in self._specs(_safe(claim.uid)):
             remove_durably(spec)
         shutil.rmtree(self._claim_folder(claim), ignore_errors=True)
 
     def remove_orphans(self, held: Collection[str]) -> None:
         """Remove specs and files of claims other than those `held`, by uid: what a killed driver could not remove."""
-        for spec in self._cdi_dir.glob(f"{self._driver}_metadata_*_*.json"):
-            uid = spec.name.removeprefix(f"{self._driver}_metadata_").partition("_")[0]
+        for spec in self._specs("*"):
+            uid = spec.name.lstrip(".").removeprefix(f"{self._driver}_metadata_").partition("_")[0]
             if uid not in held:
                 remove_durably(spec)
-        for path in self._folder.glob("*/*/metadata.json"):
-            if self._owner(path) not in (None, *held):
-                shutil.rmtree(path.parent, ignore_errors=True)
+        for folder in self._folder.glob("*/*"):
+            path = folder / "metadata.json"
+            owner = self._owner(path)
+            if owner not in held if owner is not None else _is_abandoned(path):
+                shutil.rmtree(folder, ignore_errors=True)
                 with suppress(OSError):  # another request's folder is still in it
-                    path.parent.parent.rmdir()
+                    folder.parent.rmdir()
+
+    def _specs(self, uid: str) -> Iterator[Path]:
+        """Yield a claim's specs, and what writers of them left that were killed."""
+        name = f"{self._driver}_metadata_{uid}_*.json"
+        yield from self._cdi_dir.glob(name)
+        yield from self._cdi_dir.glob(f".{name}.*.tmp")
 
     def _owner(self, path: Path) -> str | None:
         """Return the uid of the claim that a file is of; None when only another version can tell."""
@@ -138,6 +149,14 @@ class MetadataFiles:
 
     def _path(self, claim: ClaimReference, request: str) -> Path:
         return self._claim_folder(claim) / _safe(request) / "metadata.json"
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Tell whether a file was never written to the end, by a writer that is not at it any more."""
+    try:
+        return not path.exists() and time.time() - path.parent.stat().st_mtime > _WRITING_SECONDS
+    except OSError:
+        return False
 
 
 def _safe(name: str) -> str:
