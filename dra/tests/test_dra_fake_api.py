@@ -21,6 +21,8 @@ from claimwright.dra.kube import (
     Unavailable,
 )
 from claimwright.dra.testing import FakeApi, Refused, allocated_claim
+from claimwright.dra.testing.objects import key_of
+from claimwright.dra.testing.store import Selection, Store
 
 CORE_EVENTS = Resource("", "v1", "events", "Event", namespaced=True)
 BOUND = {
@@ -158,6 +160,18 @@ def test_a_watch_tells_every_change_after_its_version_in_order(api):
     api.remove(PODS, "p", namespace="ns")
     with kube.watch(PODS, resource_version=version, field_selector="spec.nodeName=node-a") as watch:
         assert [next(watch).type for _ in range(3)] == ["ADDED", "MODIFIED", "DELETED"]
+
+
+def test_old_changes_are_forgotten_and_the_last_ones_can_be_watched():
+    store = Store(changes_kept=10)
+    key = key_of(NODES, "n")
+    versions = [int(store.put(key, {"metadata": {}})["metadata"]["resourceVersion"]) for _ in range(100)]
+
+    events = list(store.follow(Selection(key.collection), versions[-11], 0))
+    with pytest.raises(Refused, match="too old resource version"):
+        next(store.follow(Selection(key.collection), versions[0], 0))
+
+    assert [event.version for event in events] == versions[-10:]
 
 
 def test_rubbish_is_a_bad_request(api):

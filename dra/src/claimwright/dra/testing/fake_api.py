@@ -108,6 +108,11 @@ class FakeApi:
         items, _ = self._store.choose(Selection(key_of(resource, "").collection))
         return copy.deepcopy(items)
 
+    def versions(self, resource: Resource) -> dict[str, str]:
+        """Give the resource versions of the stored objects of a kind by name: cheap, to see whether one changed."""
+        items, _ = self._store.choose(Selection(key_of(resource, "").collection))
+        return {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in items}
+
     def writes(self) -> list[tuple[str, str]]:
         """Give the requests so far that were not reads."""
         return [request for request in self.requests if request[0] != "GET"]

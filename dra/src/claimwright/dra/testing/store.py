@@ -20,6 +20,8 @@ from claimwright.dra.testing.objects import Event, Key, Object, Refused
 from claimwright.dra.testing.selectors import matches
 
 _FIRST_VERSION = 100  # so that a test can ask for one that is too old
+# Changes that watches may still ask for; an API server forgets after five minutes, a soak must not fill the memory.
+_CHANGES_KEPT = 20_000
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,13 @@ class Selection:
 
 
 class Store:
-    """All objects, and every change so far in order; thread-safe.
+    """All objects, and the last changes in order; thread-safe.
 
     A stored object is never altered, only replaced: what is handed out needs no copy, and callers alter none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, changes_kept: int = _CHANGES_KEPT) -> None:
+        self._changes_kept = changes_kept
         self._changed = threading.Condition()
         self._objects: dict[Key, Object] = {}
         self._log: list[Event] = []
@@ -172,6 +175,9 @@ class Store:
         if kind != "DELETED":
             self._objects[key] = item
         self._log.append(Event(self._version, kind, key, item))
+        if len(self._log) > 2 * self._changes_kept:
+            self._oldest = self._log[-self._changes_kept - 1].version
+            del self._log[: -self._changes_kept]
         self._changed.notify_all()
         return item
 
