@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from claimwright.e2e.driven_node import DrivenNode
-from claimwright.e2e.soak import Soak
+from claimwright.e2e.soak import Soak, switches
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -17,4 +17,32 @@ def test_sixty_cycles_over_every_mode_under_kills_leave_the_node_as_it_was() -> 
 
     assert findings.clean, findings
     assert findings.kills > 0
-    assert {"gpu", "mig", "vfio"} <= findings.prepared.keys()
+    assert {"gpu", "mig", "vfio", "vgpu"} <= findings.prepared.keys()
+
+
+def test_an_admin_and_failing_gpus_beside_the_claims_change_nothing_of_that() -> None:
+    with DrivenNode("every-mode") as node:
+        findings = Soak(node, seed=5, kill_every=30, admin_every=4, look_every=20).run(60)
+
+    assert findings.clean, findings
+    assert {"partition", "XID 48"} <= findings.admin_acts.keys()
+
+
+def test_what_is_left_behind_is_found() -> None:
+    with DrivenNode("every-mode") as node:
+        spec = node.cdi_root / "k8s.gpu.nvidia.com-claim_left.json"
+        findings = Soak(node, seed=1).run(2, lambda _: [spec.write_text("{}")])
+
+    assert not findings.clean
+    assert any(spec.name in leak for leak in findings.leaks)
+
+
+def test_every_change_of_a_gpus_mode_is_measured() -> None:
+    with DrivenNode("every-mode") as node:
+        node.start("AllAlpha=true")
+        node.wait_devices(lambda found: len({device.attributes["type"] for device in found.values()}) > 3)
+        measured = switches(node, 1)
+
+    h100 = {(each.before, each.after) for each in measured if each.gpu == "0000:21:00.0"}
+    assert len(h100) == 12
+    assert all(0 < each.total_p50 <= each.total_max for each in measured)

@@ -13,16 +13,16 @@ import sys
 import tempfile
 import textwrap
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from claimwright.dra.cdi import ContainerEdits, load_specs
 from claimwright.dra.claims import ClaimReference, ClaimUid
 from claimwright.dra.kube import NODES, RESOURCE_CLAIMS, RESOURCE_SLICES
-from claimwright.dra.kubelet import PluginClient, wait_for_plugin
+from claimwright.dra.kubelet import PluginClient, find_sockets, wait_for_plugin
 from claimwright.dra.plugin import dra_socket
 from claimwright.dra.prepared import PreparedDevice
 from claimwright.dra.slices import Device, Slice
@@ -30,6 +30,7 @@ from claimwright.dra.testing import FakeApi, allocated_claim
 from claimwright.dra.wire import DraVersion
 from claimwright.e2e.deadlines import wait_until
 from claimwright.e2e.driver_process import DriverProcess
+from claimwright.e2e.loop_thread import LoopThread
 from claimwright.emulator import running
 from claimwright.emulator.model import NodeProfile
 
@@ -37,6 +38,8 @@ DRIVER = "gpu.nvidia.com"
 NODE = "node-a"
 PROGRAM = Path(sys.executable).with_name("claimwright")
 START_SECONDS = 30.0
+_CALL_SECONDS = 120.0
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,14 @@ class Answer:
 
     devices: tuple[PreparedDevice, ...] = ()
     error: str = ""
+
+
+@dataclass(frozen=True)
+class _Connection:
+    """A client of one driver process: `sockets` are others once another process has bound them."""
+
+    client: PluginClient
+    sockets: object
 
 
 class DrivenNode:
@@ -76,11 +87,18 @@ class DrivenNode:
         self.api.put(NODES, {"metadata": {"name": NODE}})
         self.log = self.folder / "driver.log"
         self.process: DriverProcess | None = None
+        self._loop = self._parts.enter_context(LoopThread())
+        self._versions: Mapping[str, str] = {}
+        self._slices: list[Slice] = []
+        self._connecting = asyncio.Lock()
+        self._connections: dict[tuple[str | None, DraVersion], _Connection] = {}
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.process is not None:
             self.process.kill()
+        for connection in self._connections.values():
+            self._ask(connection.client.close())
         self._parts.close()
 
     def start(self, gates: str = "", *flags: str, environment: Mapping[str, str] | None = None) -> None:
@@ -187,8 +205,12 @@ class DrivenNode:
         return load_specs([self.cdi_root]).resolve([name for each in devices for name in each.cdi_ids])
 
     def slices(self) -> list[Slice]:
-        """Return the published slices."""
-        return [Slice.from_object(item) for item in self.api.objects(RESOURCE_SLICES)]
+        """Return the published slices; they are read again only when one has changed."""
+        versions = self.api.versions(RESOURCE_SLICES)
+        if versions != self._versions:
+            self._slices = [Slice.from_object(item) for item in self.api.objects(RESOURCE_SLICES)]
+            self._versions = versions
+        return list(self._slices)
 
     def devices(self) -> dict[str, Device]:
         """Return the published devices by name, in the scheduler's order."""
@@ -235,22 +257,45 @@ class DrivenNode:
         looking = asyncio.ensure_future(wait_for_plugin(self.registry, DRIVER, timeout_seconds=START_SECONDS))
         while not looking.done():
             await asyncio.wait({looking}, timeout=0.1)
-            assert self.process is not None
-            if not self.process.alive:
+            if not self._alive():
                 looking.cancel()
-                raise RuntimeError(f"the driver ended:\n{self.log_end()}")
+        self._check_alive()
         return (await looking).endpoint
+
+    def _alive(self) -> bool:
+        assert self.process is not None
+        return self.process.alive
+
+    def _check_alive(self) -> None:
+        if not self._alive():
+            raise RuntimeError(f"the driver ended:\n{self.log_end()}")
 
     async def _call(
         self, verb: str, claims: Sequence[ClaimReference], at: str | None, version: DraVersion
     ) -> Mapping[str, Any]:
-        endpoint = await self._info() if at is None else str(dra_socket(self.plugins / DRIVER, at))
-        client = PluginClient(endpoint, version)
-        try:
-            found: Mapping[str, Any] = await getattr(client, verb)(list(claims))
-            return found
-        finally:
-            await client.close()
+        client = await self._client(at, version)
+        found: Mapping[str, Any] = await getattr(client, verb)(list(claims))
+        return found
 
-    def _ask(self, work: Any) -> Any:  # noqa: ANN401  a coroutine of any result
-        return asyncio.run(work)
+    async def _client(self, at: str | None, version: DraVersion) -> PluginClient:
+        """Return the connection to the process that serves; like the kubelet, keep it while its socket stays."""
+        if at is None:
+            self._check_alive()
+        async with self._connecting:
+            known = self._connections.get((at, version))
+            if known is not None and known.sockets == self._sockets(at):
+                return known.client
+            if known is not None:
+                await known.client.close()
+            endpoint = await self._info() if at is None else dra_socket(self.plugins / DRIVER, at)
+            self._connections[at, version] = _Connection(PluginClient(endpoint, version), self._sockets(at))
+            return self._connections[at, version].client
+
+    def _sockets(self, at: str | None) -> object:
+        if at is None:
+            return find_sockets(self.registry)
+        status = dra_socket(self.plugins / DRIVER, at).stat()
+        return status.st_ino, status.st_ctime_ns
+
+    def _ask(self, work: Coroutine[Any, Any, _Answer]) -> _Answer:
+        return self._loop.run(work, seconds=_CALL_SECONDS)

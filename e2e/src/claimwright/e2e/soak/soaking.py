@@ -1,174 +1,174 @@
-"""Prepare and release at random over every kind of device of one node, with `kill -9`, and look for what is left.
-
-    python -m claimwright.e2e.soak --cycles 1000          # with progress; a cycle takes 60 ms, a kill 2 s
-    python -m claimwright.e2e.soak --cycles 100000 --kill-every 200 --seed 7 --json
-
-The kinds are those that the driver publishes with all its gates on, so a new kind joins by being published. A cycle is
-one claim: prepared, held while others come and go, released. About one cycle in `--kill-every` is met by SIGKILL at a
-random moment of its calls; the driver starts again and the kubelet asks again. At the end, or after Ctrl-C, all is
-released, and the node must be as it was.
-"""
+"""One soak: claims at random, kills at random, and looks at the node in between."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import signal
-import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import psutil
 
 from claimwright.dra.claims import ClaimReference
 from claimwright.dra.kube import RESOURCE_CLAIMS
 from claimwright.dra.kubelet import CallFailed, InvalidReply, RegistrationFailed
-from claimwright.dra.quantities import Quantity
-from claimwright.dra.slices import CounterSet, Device
-from claimwright.driver.journal import load
-from claimwright.driver.testing.crashes import CONFIGS
-from claimwright.e2e.deadlines import DeadlineExceeded
-from claimwright.e2e.driven_node import DRIVER, DrivenNode
-from claimwright.e2e.hardware import hardware
+from claimwright.dra.prepared import PreparedDevice
+from claimwright.dra.slices import Device
+from claimwright.e2e.deadlines import DeadlineExceeded, wait_until
+from claimwright.e2e.driven_node import DrivenNode
+from claimwright.e2e.soak.admin import Admin
+from claimwright.e2e.soak.findings import Findings
+from claimwright.e2e.soak.memory import slope_of
+from claimwright.e2e.soak.node_state import differences, remembered, world
+from claimwright.e2e.soak.offering import Offering, allocation
+from claimwright.e2e.soak.reckoning import BUS, Handed, handed, room_for
 
-_GATES: Final = "AllAlpha=true"
+GATES: Final = "AllAlpha=true"
 _MOST_HELD: Final = 6
-_CONFIG_KINDS: Final = {"gpu": "GpuConfig", "mig": "MigDeviceConfig", "vfio": "VfioDeviceConfig"}
-_GROUP: Final = "resource.nvidia.com/v1beta1"
-_BUS: Final = "resource.kubernetes.io/pciBusID"
 _KILL_WITHIN_SECONDS: Final = 0.05
 _RETRY_SECONDS: Final = 6.0
-# A process grows while it meets each kind for the first time.
-_WARM: Final = 30
-
-
-@dataclass
-class Findings:
-    """What a soak found; all is well when `leaks`, `overlaps` and `unexpected` are empty."""
-
-    cycles: int = 0
-    kills: int = 0
-    seconds: float = 0.0
-    prepared: Counter[str] = field(default_factory=Counter)
-    refused: int = 0
-    rss_megabytes: float = 0.0
-    rss_kilobytes_per_cycle: float = 0.0
-    leaks: list[str] = field(default_factory=list)
-    overlaps: list[str] = field(default_factory=list)
-    unexpected: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def clean(self) -> bool:
-        """Whether nothing is wrong."""
-        return not (self.leaks or self.overlaps or self.unexpected)
+_SETTLED_SECONDS: Final = 30.0
+_DEVICES_SECONDS: Final = 30.0
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
 class _Held:
     claim: ClaimReference
     device: Device
+    prepared: tuple[PreparedDevice, ...]
+    handed: Handed
 
 
 class Soak:
-    """One run on one node that is up and has no driver yet."""
+    """One run on one node that is up and has no driver yet; 0 for an interval means never."""
 
-    def __init__(self, node: DrivenNode, *, seed: int, kill_every: int) -> None:
+    def __init__(
+        self, node: DrivenNode, *, seed: int, kill_every: int = 0, admin_every: int = 0, look_every: int = 500
+    ) -> None:
         self._node = node
         self._random = random.Random(seed)  # noqa: S311  a seed, so that a run can be repeated
-        self._kill_every = kill_every
+        self._kill_every, self._admin_every, self._look_every = kill_every, admin_every, look_every
+        self._offering = Offering(node, self._random)
+        self._admin = Admin(node, self._random)
         self._held: list[_Held] = []
         self._age = 0
+        self._cpu_of_life = 0.0
         self._memory: list[tuple[int, int]] = []
         self.findings = Findings()
         self.stopped = False
 
     def run(self, cycles: int, progress: Callable[[Findings], None] = lambda _: None) -> Findings:
         """Do so many cycles, release all, and look."""
-        before = world(self._node)
+        self._before = world(self._node)
         began = time.monotonic()
         self._start()
-        devices = self._node.wait_devices(lambda found: len(found) > 1)
-        self._sets = {each.name: each for found in self._node.slices() for each in found.shared_counters}
+        wait_until("the devices", lambda: self._offering.devices() or None, seconds=_DEVICES_SECONDS)
+        self._devices = set(self._offering.devices())
+        looked = 0
         while self.findings.cycles < cycles and not self.stopped:
-            if len(self._held) >= _MOST_HELD or (self._held and self._random.random() < 0.4):
-                self._release(self._random.choice(self._held))
-            else:
-                self._prepare(list(self._node.devices().values()))
+            self._step()
+            if self._look_every and self.findings.cycles - looked >= self._look_every:
+                looked = self.findings.cycles
+                self._look()
             self.findings.seconds = time.monotonic() - began
             progress(self.findings)
-        for held in tuple(self._held):
-            self._release(held)
-        self._look(before, set(devices))
+        self._look()
+        self._end()
         self.findings.seconds = time.monotonic() - began
-        self._weigh()
+        self.findings.memory = slope_of(self._memory)
         return self.findings
 
+    def _step(self) -> None:
+        if self._admin_every and self._random.random() < 1 / self._admin_every:
+            self._turn_to_admin()
+        elif len(self._held) >= _MOST_HELD or (self._held and self._random.random() < 0.4):
+            self._release(self._random.choice(self._held))
+        else:
+            self._prepare()
+
     def _start(self) -> None:
-        self._node.start(_GATES)
-        self._age = 0
+        self._node.start(GATES)
+        self._age, self._cpu_of_life = 0, 0.0
 
-    def _choose(self, devices: list[Device]) -> Device:
-        """Choose a kind, a GPU and then a device, so that kinds with many devices do not crowd out the others."""
-        kind = self._random.choice(sorted({str(device.attributes["type"]) for device in devices}))
-        same = [device for device in devices if device.attributes["type"] == kind]
-        bus = self._random.choice(sorted({str(device.attributes.get(_BUS)) for device in same}))
-        return self._random.choice([device for device in same if str(device.attributes.get(_BUS)) == bus])
+    def _turn_to_admin(self) -> None:
+        if self._admin.act is not None:
+            self._end_admin()
+        elif what := self._admin.begin({str(each.device.attributes[BUS]) for each in self._held}):
+            self.findings.admin_acts[what] += 1
 
-    def _config(self, device: Device) -> list[Mapping[str, Any]]:
-        kind = _CONFIG_KINDS.get(str(device.attributes["type"]))
-        bodies = list(CONFIGS.get(kind or "", {}).values())
-        chosen = self._random.choice([None, *bodies])
-        return [] if chosen is None else [{"apiVersion": _GROUP, "kind": kind, **chosen}]
+    def _end_admin(self) -> None:
+        if broken := self._admin.end():
+            self.findings.leaks.append(broken)
 
-    def _prepare(self, devices: list[Device]) -> None:
-        device = self._choose(devices)
+    def _closed(self) -> set[str]:
+        return set() if self._admin.act is None else {self._admin.act.bus}
+
+    def _prepare(self) -> None:
+        device = self._offering.choose(self._closed())
         name = f"soak-{self.findings.cycles}-{self._random.randrange(1 << 30)}"
-        claim = self._node.claim(name, [device.name], configs=self._config(device))
-        held = [each.device for each in self._held]
-        excluded = next((each for each in held if excludes(each, device)), None)
-        full = excluded is not None or not fits([*held, device], self._sets)
-        error = self._ask(lambda: self._node.prepare(claim)[0].error)
-        if error and not full:
-            error = self._retried(claim)
-        if error:
-            self._refused(error, expected=full)
+        claim = self._node.claim(
+            name, [device.name], configs=self._offering.config(device), **allocation(device)
+        )
+        full = room_for(device, [each.device for each in self._held], self._offering.sets)
+        answer = self._ask(lambda: self._node.prepare(claim)[0])
+        if answer.error and not full:
+            answer = self._retried(claim)
+        if answer.error:
+            self._refused(device, answer.error, expected=bool(full))
             self._insist(lambda: self._node.release(claim)[0])
             self._forget(claim)
-        else:
-            self.findings.prepared[str(device.attributes["type"])] += 1
-            self._held.append(_Held(claim, device))
-            if excluded is not None:
-                self.findings.overlaps.append(f"{device.name} beside {excluded.name}")
+            return
+        self.findings.prepared[str(device.attributes["type"])] += 1
+        if full:
+            self.findings.overlaps.append(full)
+        self._hold(claim, device, answer.devices)
 
-    def _retried(self, claim: ClaimReference) -> str:
-        """Ask again for a while, as the kubelet does; return the last error."""
+    def _hold(self, claim: ClaimReference, device: Device, prepared: tuple[PreparedDevice, ...]) -> None:
+        given = handed(item.path for item in self._node.edits(prepared).device_nodes)
+        for other in self._held:
+            if shared := given.overlaps(other.handed):
+                self.findings.overlaps.append(
+                    f"{device.name} and {other.device.name}: {', '.join(sorted(shared))}"
+                )
+        self._held.append(_Held(claim, device, prepared, given))
+
+    def _retried(self, claim: ClaimReference) -> Any:  # noqa: ANN401  the node's Answer
+        """Ask again for a while, as the kubelet does; return the last answer."""
         deadline = time.monotonic() + _RETRY_SECONDS
-        while (error := self._node.prepare(claim)[0].error) and time.monotonic() < deadline:
+        while (answer := self._node.prepare(claim)[0]).error and time.monotonic() < deadline:
             time.sleep(0.2)
-        return error
+        return answer
 
-    def _refused(self, error: str, *, expected: bool) -> None:
-        if expected:
+    def _refused(self, device: Device, error: str, *, expected: bool) -> None:
+        """Count it; a device that is not offered any more was rightly refused."""
+        if expected or device.name not in self._offering.devices():
             self.findings.refused += 1
         else:
-            self.findings.unexpected[_short(error)] += 1
+            self.findings.unexpected[_short(f"{device.name}: {error}")] += 1
 
     def _release(self, held: _Held) -> None:
+        self._held.remove(held)
         self._insist(lambda: self._node.release(held.claim)[0])
         self._forget(held.claim)
-        self._held.remove(held)
         self.findings.cycles += 1
         self._age += 1
+        self._weigh()
+
+    def _weigh(self) -> None:
         process = self._node.process
-        if process is not None and process.alive:
-            self._memory.append((self._age, psutil.Process(process.plugin_pid).memory_info().rss))
+        if process is None or not process.alive:
+            return
+        seen = psutil.Process(process.pid)
+        with seen.oneshot():
+            times = seen.cpu_times()
+            self._memory.append((self._age, seen.memory_info().rss))
+        used = times.user + times.system + times.children_user + times.children_system
+        self.findings.driver_cpu_seconds += used - self._cpu_of_life
+        self._cpu_of_life = used
 
     def _insist(self, call: Callable[[], str]) -> None:
         """Ask until it is done, as the kubelet does; what is never done is told."""
@@ -182,9 +182,9 @@ class Soak:
     def _forget(self, claim: ClaimReference) -> None:
         self._node.api.remove(RESOURCE_CLAIMS, claim.name, namespace=claim.namespace)
 
-    def _ask(self, call: Callable[[], str]) -> str:
+    def _ask(self, call: Callable[[], _Answer]) -> _Answer:
         """Call, at times while the driver is killed; then once more, with the driver that comes after."""
-        if self._random.random() >= 1 / (2 * self._kill_every):
+        if not self._kill_every or self._random.random() >= 1 / (2 * self._kill_every):
             return call()
         killer = threading.Timer(self._random.uniform(0, _KILL_WITHIN_SECONDS), self._node.kill)
         killer.start()
@@ -192,143 +192,44 @@ class Soak:
             call()
         killer.join()
         self.findings.kills += 1
+        began = time.monotonic()
         self._start()
-        return call()
+        self.findings.restarts.append(time.monotonic() - began)
+        answer = call()
+        self._look_at_held()
+        return answer
 
-    def _look(self, before: Mapping[str, Any], devices: set[str]) -> None:
+    def _look_at_held(self) -> None:
+        """Look whether every claim that was prepared still is, with the same devices."""
+        for held in self._held:
+            answer = self._node.prepare(held.claim)[0]
+            if answer.error or answer.devices != held.prepared:
+                self.findings.lost.append(
+                    f"{held.device.name}: {_short(answer.error or repr(answer.devices))}"
+                )
+
+    def _look(self) -> None:
+        """Release all, and compare the node with what it was."""
+        self._end_admin()
+        for held in tuple(self._held):
+            self._release(held)
+        self.findings.looks += 1
         with suppress(DeadlineExceeded):
-            self._node.wait_devices(lambda found: set(found) == devices)
-        self.findings.leaks += [
-            f"not offered any more: {name}" for name in devices - set(self._node.devices())
-        ]
+            wait_until("the devices", self._all_offered, seconds=_SETTLED_SECONDS)
+        offered = set(self._offering.devices())
+        self.findings.leaks += [f"not offered any more: {name}" for name in sorted(self._devices - offered)]
+        self.findings.leaks += [f"offered now: {name}" for name in sorted(offered - self._devices)]
+        self.findings.leaks += differences(world(self._node), self._before)
+        self._node.api.requests.clear()  # a hundred thousand of them are of no use
+
+    def _all_offered(self) -> bool:
+        return set(self._offering.devices()) == self._devices
+
+    def _end(self) -> None:
         self._node.stop()
-        loaded = load(self._node.plugins / DRIVER / "claims.journal", DRIVER)
-        self.findings.leaks += [f"journal: {uid}" for uid in (loaded.entries if loaded else ())]
-        now = world(self._node)
-        self.findings.leaks += [
-            f"{key}: {now[key]!r}, was {before.get(key)!r}" for key in now if now[key] != before.get(key)
-        ]
-
-    def _weigh(self) -> None:
-        """Fit a line through memory over the age of the process, which is new after each kill."""
-        points = [(age, rss) for age, rss in self._memory if age > _WARM] or self._memory
-        self.findings.rss_megabytes = max((rss for _, rss in points), default=0) / 1e6
-        mean_age = sum(age for age, _ in points) / max(len(points), 1)
-        mean_rss = sum(rss for _, rss in points) / max(len(points), 1)
-        spread = sum((age - mean_age) ** 2 for age, _ in points)
-        slope = sum((age - mean_age) * (rss - mean_rss) for age, rss in points) / spread if spread else 0.0
-        self.findings.rss_kilobytes_per_cycle = slope / 1e3
-
-
-def excludes(one: Device, other: Device) -> bool:
-    """Tell from what is published whether two claims must not hold both."""
-    if one.name == other.name:
-        return not one.allow_multiple_allocations
-    if one.attributes.get(_BUS) != other.attributes.get(_BUS):
-        return False
-    mine, theirs = _single(one), _single(other)
-    return not (mine and theirs) or not mine.isdisjoint(theirs)
-
-
-def fits(devices: list[Device], sets: Mapping[str, CounterSet]) -> bool:
-    """Tell whether the counters have enough for all `devices`, as the scheduler reckons."""
-    taken: Counter[tuple[str, str]] = Counter()
-    for device in devices:
-        for consumption in device.consumes_counters:
-            for name, amount in consumption.counters.items():
-                taken[consumption.counter_set, name] += int(amount.value)
-    return all(amount <= sets[which].counters[name].value for (which, name), amount in taken.items())
+        self.findings.leaks += [f"journal: {uid}" for uid in remembered(self._node)]
+        self.findings.leaks += differences(world(self._node), self._before)
 
 
 def _short(error: str) -> str:
     return error if len(error) < 400 else f"{error[:250]} … {error[-100:]}"
-
-
-def _single(device: Device) -> set[str]:
-    """Return the counters of which there is one, such as memory slices; a device without any takes the whole."""
-    return {
-        name
-        for consumption in device.consumes_counters
-        for name, amount in consumption.counters.items()
-        if name.startswith("memory-slice-") and amount == Quantity.parse("1")
-    }
-
-
-def world(node: DrivenNode) -> dict[str, Any]:
-    """Return all that claims change on the node: its hardware, its files, its mounts and processes."""
-    folder = str(node.folder)
-    mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if folder in line]
-    return {
-        **hardware(node.node),
-        "virtual functions": sorted(path.name for path in _virtual_functions(node)),
-        "CDI files": sorted(path.name for path in node.cdi_root.iterdir()),
-        "metadata": sorted(map(str, (node.plugins / DRIVER).glob("dra-device-metadata/*"))),
-        "mounts": mounts,
-        "MPS": sorted(path.name for path in (node.plugins / DRIVER / "mps").glob("*")),
-        "processes": _daemons(folder),
-    }
-
-
-def _virtual_functions(node: DrivenNode) -> list[Path]:
-    return list((node.node.host_root / "sys/bus/pci/devices").glob("*/virtfn*"))
-
-
-def _daemons(folder: str) -> list[str]:
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            words = process.cmdline()
-            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
-            if "mps" in " ".join(words) and folder.encode() in environment:
-                found.append(" ".join(words))
-    return sorted(found)
-
-
-def main() -> int:
-    """Run from the command line; status 1 when something is wrong."""
-    options = _options()
-    with DrivenNode(options.profile) as node:
-        soak = Soak(node, seed=options.seed, kill_every=options.kill_every)
-        signal.signal(signal.SIGINT, lambda *_: setattr(soak, "stopped", True))
-        findings = soak.run(options.cycles, _progress(options.cycles))
-    print(file=sys.stderr)
-    if options.json:
-        print(json.dumps(asdict(findings)))
-    else:
-        _print(findings)
-    return 0 if findings.clean else 1
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--cycles", type=int, default=1000)
-    parser.add_argument("--kill-every", type=int, default=50, help="cycles between two kills, on average")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--profile", default="every-mode")
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
-
-
-def _progress(cycles: int) -> Callable[[Findings], None]:
-    last = 0.0
-
-    def show(findings: Findings) -> None:
-        nonlocal last
-        if findings.seconds - last < 1:
-            return
-        last = findings.seconds
-        rate = findings.cycles / findings.seconds
-        left = (cycles - findings.cycles) / max(rate, 0.001)
-        text = f"{findings.cycles}/{cycles} cycles, {findings.kills} kills, {rate:.1f}/s, {left:.0f} s left "
-        print(text, end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
-
-    return show
-
-
-def _print(findings: Findings) -> None:
-    for name, value in asdict(findings).items():
-        print(f"{name:26} {dict(value) if isinstance(value, Counter) else value}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
