@@ -13,6 +13,7 @@ from claimwright.driver.journal import load
 from claimwright.e2e.driven_node import DRIVER, DrivenNode
 from claimwright.e2e.hardware import hardware
 
+
 def world(node: DrivenNode) -> dict[str, Any]:
     """Return the node's hardware, its files, its mounts and its processes."""
     folder = str(node.folder)
