@@ -151,10 +151,37 @@ def test_display_nodes_of_the_gpu_come_along(node: Fixture) -> None:
     assert {"/dev/dri/card3", "/dev/dri/renderD130"} <= {item.path for item in node.resolve().device_nodes}
 
 
-def test_a_missing_device_node_is_an_error_that_says_what_to_do(node: Fixture) -> None:
-    del node.host.devices[PurePosixPath("/dev/nvidia1")]
+DEVICES = PurePosixPath("/proc/devices")
+LOADED = "Character devices:\n  1 mem\n{}\n508 nvidia-uvm\n\nBlock devices:\n195 nvidia-uvm"
 
-    with pytest.raises(StepFailed, match=r"/dev/nvidia1 of gpu-1 .* does not exist.*nvidia-modprobe"):
+
+@pytest.mark.parametrize("line", ["195 nvidia", "195 nvidia-frontend", "195 nvidia-frontend\n196 nvidia"])
+def test_a_device_node_that_nobody_made_is_given_by_the_kernels_numbers(node: Fixture, line: str) -> None:
+    node.host.files[DEVICES] = LOADED.format(line)
+    for path in ("nvidia1", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"):
+        del node.host.devices[PurePosixPath("/dev") / path]
+
+    node.tool.do(node.step)
+
+    major = 196 if "196" in line else 195
+    assert {(item.path, item.type, item.major, item.minor) for item in node.resolve().device_nodes} == {
+        ("/dev/nvidia1", "c", major, 1),
+        ("/dev/nvidiactl", "c", major, 255),
+        ("/dev/nvidia-uvm", "c", 508, 0),
+    }
+    assert not any(item.host_path for item in node.resolve().device_nodes)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("nvidia1", "of gpu-1 .*"), ("nvidiactl", ""), ("nvidia-uvm", "")]
+)
+def test_a_device_that_the_kernel_does_not_know_is_an_error_that_says_what_to_do(
+    node: Fixture, name: str, what: str
+) -> None:
+    node.host.files[DEVICES] = "Character devices:\n  1 mem\n\nBlock devices:\n195 nvidia\n508 nvidia-uvm"
+    del node.host.devices[PurePosixPath("/dev") / name]
+
+    with pytest.raises(StepFailed, match=rf"/dev/{name} {what}does not.*nvidia-modprobe"):
         node.tool.do(node.step)
 
     assert not node.cdi.exists() or not list(node.cdi.iterdir())

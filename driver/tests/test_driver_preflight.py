@@ -121,7 +121,8 @@ def test_what_a_node_lacks_is_named_with_what_to_do() -> None:
     found = (*host.check_modules(node, OFF), *host.check_gpus(inventory, node, nodes))
 
     assert levels(found)["module nvidia"] == "fail"
-    assert levels(found)["module nvidia_uvm"] == "warn"
+    assert levels(found)["module nvidia_uvm"] == "fail"
+    assert levels(found)["device nodes"] == "warn"
     assert "the kernel module is 580.126.20" in text(found)
     assert "missing: nvidiactl, nvidia-uvm, nvidia1 in /run/nvidia/driver/dev" in text(found)
     assert "Reload the kernel modules or reboot" in text(found)

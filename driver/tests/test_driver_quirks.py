@@ -34,6 +34,7 @@ from claimwright.driver.testing import (
 from claimwright.driver.testing.memory_node import NODE, MemoryNode
 
 PARTITION = "gpu-0-mig-1g10gb-19-0"
+KERNEL_DEVICES = PurePosixPath("/proc/devices")
 NODE_OF_GPU_0 = PurePosixPath("/dev/nvidia0")
 GPU_3 = pci_address(gpu_reading(3).pci_bus_id)
 
@@ -61,12 +62,14 @@ async def test_a_claim_that_fails_after_its_partition_was_cut_is_rolled_back_wit
     started = await node.start()
     claim = of_two_drivers() if foreign else node.claim("alone", PARTITION)
     before = node.world()
-    numbers = node.doors.host.devices.pop(NODE_OF_GPU_0)  # type: ignore[attr-defined]
+    host: Any = node.doors.host
+    numbers, modules = host.devices.pop(NODE_OF_GPU_0), host.files[KERNEL_DEVICES]
+    host.files[KERNEL_DEVICES] = modules.replace("195 nvidia\n", "")
 
     with pytest.raises(StepFailed, match=r"/dev/nvidia0 of .* does not exist"):
         await started.machine.prepare(started.planner.plan(claim))
     left = started.machine.entries
-    node.doors.host.devices[NODE_OF_GPU_0] = numbers  # type: ignore[attr-defined]
+    host.devices[NODE_OF_GPU_0], host.files[KERNEL_DEVICES] = numbers, modules
     after = node.world()
     entry = await started.machine.prepare(started.planner.plan(claim))
 

@@ -10,17 +10,22 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from claimwright.dra.cdi import ContainerEdits, Hook, Mount
+from claimwright.dra.cdi import ContainerEdits, DeviceNode, Hook, Mount
 from claimwright.driver.edits.book import EditCall, call
+from claimwright.driver.edits.gpu_node import MODULES
 from claimwright.driver.edits.installation import Installation
+from claimwright.driver.errors import StepFailed
 from claimwright.driver.ports import Clock, Located
 
 NAME: Final = "driver-files"
 # Installed files change only when an administrator replaces the driver under a running node.
 _LIVES_SECONDS: Final = 300.0
-CONTROL_NODES = tuple(
-    PurePosixPath("/dev") / name for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
-)
+# Without these no program can use a GPU: their minor numbers, and how /proc/devices calls them.
+NEEDED_NODES = {
+    PurePosixPath("/dev/nvidiactl"): (255, MODULES),
+    PurePosixPath("/dev/nvidia-uvm"): (0, ("nvidia-uvm",)),
+}
+OTHER_NODES = tuple(PurePosixPath("/dev") / name for name in ("nvidia-uvm-tools", "nvidia-modeset"))
 PROGRAMS = (
     "nvidia-smi",
     "nvidia-debugdump",
@@ -67,7 +72,7 @@ class DriverFiles:
         self._static = self._nodes = self._whole = ContainerEdits()
 
     def __call__(self, call: EditCall) -> ContainerEdits:  # noqa: ARG002  the shape of a maker
-        """Return the installed files, and the control nodes that exist now; the same object while unchanged."""
+        """Return the installed files and the control nodes of now; the same object while unchanged."""
         now = self._clock.now()
         nodes = control_nodes(self._installation)
         with self._lock:  # claims ask from several threads
@@ -99,9 +104,26 @@ def static_edits(installation: Installation) -> ContainerEdits:
 
 
 def control_nodes(installation: Installation) -> ContainerEdits:
-    """Return the control nodes that exist now; the kernel modules make some of them on first use only."""
-    found = (installation.node(path) for path in CONTROL_NODES)
-    return ContainerEdits(device_nodes=tuple(node for node in found if node is not None))
+    """Return the control nodes; StepFailed when the kernel has not what no program can do without.
+
+    The kernel modules' tools make nodes on first use only; those that nobody needs are given when they exist.
+    """
+    others = (installation.node(path) for path in OTHER_NODES)
+    return ContainerEdits(
+        device_nodes=(*_needed_nodes(installation), *(node for node in others if node is not None))
+    )
+
+
+def _needed_nodes(installation: Installation) -> Iterator[DeviceNode]:
+    for path, (minor, modules) in NEEDED_NODES.items():
+        node = installation.device(path, minor, *modules)
+        if node is None:
+            raise StepFailed(
+                f"device node {installation.devices.host_path(path)} does not exist, and /proc/devices has no line for "
+                f"{modules[0]}: no program in a container could use the GPU. Load the kernel module, for example "
+                "with `nvidia-modprobe -u -c 0`; the kubelet tries again."
+            )
+        yield node
 
 
 def _library_mounts(installation: Installation, libraries: tuple[Located, ...]) -> Iterator[Mount]:

@@ -1,7 +1,7 @@
 """The device nodes of one GPU.
 
 They are looked at before each spec is written: a spec that names a missing node lets the pod start without its
-GPU, or not at all with an error far from its cause.
+GPU, or not at all with an error far from its cause. The GPU's own node is given by its numbers where the host has none.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from claimwright.driver.errors import StepFailed
 from claimwright.driver.inventory import PCI_DEVICES, Gpu
 
 NAME: Final = "gpu-node"
+# How /proc/devices calls them; the second until driver 550.
+MODULES: Final = ("nvidia", "nvidia-frontend")
 
 
 def gpu_node(gpu: Gpu) -> EditCall:
@@ -32,15 +34,15 @@ class GpuNode:
     installation: Installation
 
     def __call__(self, call: EditCall) -> ContainerEdits:
-        """Return the GPU's own node and its display nodes; StepFailed when its own does not exist."""
+        """Return the GPU's own node and its display nodes; StepFailed when the kernel has none for it."""
         minor = int(call["minor"])
         path = PurePosixPath(f"/dev/nvidia{minor}")
-        node = self.installation.node(path)
+        node = self.installation.device(path, minor, *MODULES)
         if node is None:
             raise StepFailed(
-                f"device node {self.installation.devices.host_path(path)} of gpu-{minor} ({call['uuid']}) "
-                "does not exist: no container could open the GPU. Load the kernel module and create the node, "
-                f"for example with `nvidia-modprobe -c {minor}`; the kubelet tries again."
+                f"device node {self.installation.devices.host_path(path)} of gpu-{minor} ({call['uuid']}) does not "
+                "exist, and /proc/devices has no line for nvidia: no container could open the GPU. Load the kernel "
+                f"module, for example with `nvidia-modprobe -c {minor}`; the kubelet tries again."
             )
         return ContainerEdits(device_nodes=(node, *self._display_nodes(str(call["address"]))))
 

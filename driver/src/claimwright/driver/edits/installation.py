@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from claimwright.dra.cdi import DeviceNode
 from claimwright.driver.driver_root import DeviceRoot, DriverRoot
+from claimwright.driver.edits.kernel_devices import major_of
 from claimwright.driver.ports import Host
 
 
@@ -30,3 +31,11 @@ class Installation:
         if not kind.is_character_device:
             return DeviceNode(str(path), host_path=outside)
         return DeviceNode(str(path), host_path=outside, type="c", major=kind.major, minor=kind.minor)
+
+    def device(self, path: PurePosixPath, minor: int, *modules: str) -> DeviceNode | None:
+        """Return the node of a device of one of `modules`, by its numbers where nobody made it; None: not loaded."""
+        node = self.node(path)
+        if node is not None:
+            return node
+        major = major_of(self.host, *modules)
+        return None if major is None else DeviceNode(str(path), type="c", major=major, minor=minor)

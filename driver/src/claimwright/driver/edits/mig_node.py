@@ -16,6 +16,7 @@ from claimwright.dra.cdi import ContainerEdits, DeviceNode
 from claimwright.driver.edits.book import EditCall, call
 from claimwright.driver.edits.gpu_node import GpuNode
 from claimwright.driver.edits.installation import Installation
+from claimwright.driver.edits.kernel_devices import major_of
 from claimwright.driver.errors import StepFailed
 from claimwright.driver.inventory import Gpu
 from claimwright.driver.ports import Partition, Partitions, Placement
@@ -74,9 +75,7 @@ class MigNode:
         )
 
     def _major(self) -> int:
-        text = self.installation.host.read_text(PurePosixPath("/proc/devices")) or ""
-        characters = text.partition("Block devices:")[0]
-        found = re.search(rf"^\s*(\d+)\s+{_MODULE}$", characters, re.MULTILINE)
-        if found is None:
+        major = major_of(self.installation.host, _MODULE)
+        if major is None:
             raise StepFailed(f"/proc/devices has no line for {_MODULE}; is the nvidia kernel module loaded?")
-        return int(found[1])
+        return major

@@ -27,7 +27,8 @@ def check_modules(host: Host, gates: FeatureGates) -> Iterator[Finding]:
     else:
         yield ok("module nvidia", f"loaded{_kernel_version(host)}")
     if host.kind(_MODULES / "nvidia_uvm") is None:
-        yield warn("module nvidia_uvm", "not loaded; CUDA needs it", "modprobe nvidia_uvm, and at boot.")
+        advice = "modprobe nvidia_uvm, and at boot; claims for containers are refused until then."
+        yield fail("module nvidia_uvm", "not loaded; CUDA needs it", advice)
     if gates["PassthroughSupport"] and host.kind(_MODULES / "vfio_pci") is None:
         yield warn("module vfio_pci", "not loaded", "The driver loads it for a claim; better at boot.")
 
@@ -98,8 +99,11 @@ def _nodes(inventory: Inventory, nodes: DeviceRoot) -> Iterator[Finding]:
     wanted = ["nvidiactl", "nvidia-uvm", *(f"nvidia{gpu.minor}" for gpu in inventory.gpus)]
     missing = [name for name in wanted if nodes.files.kind(_DEV / name) is None]
     if missing:
-        advice = "nvidia-modprobe -u -c 0 makes them, and nvidia-persistenced at boot."
-        yield fail("device nodes", f"missing: {', '.join(missing)} in {nodes.host_path(_DEV)}", advice)
+        advice = (
+            "Containers get nodes by the kernel's numbers all the same; for programs of the host, "
+            "nvidia-modprobe -u -c 0 makes them, and nvidia-persistenced at boot."
+        )
+        yield warn("device nodes", f"missing: {', '.join(missing)} in {nodes.host_path(_DEV)}", advice)
     elif inventory.gpus:
         yield ok("device nodes", f"{len(wanted)} in {nodes.host_path(_DEV)}")
 
