@@ -7,6 +7,7 @@ import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from claimwright.dra.kube import KubeError
@@ -22,6 +23,7 @@ from claimwright.driver.gpu_driver import GpuDriver
 from claimwright.driver.health import HealthBoard, Listener, Notices, Physician, XidBook, XidPolicy
 from claimwright.driver.holdings import Holdings
 from claimwright.driver.http_endpoint import HttpEndpoint
+from claimwright.driver.inventory import Inventory
 from claimwright.driver.known_gpus import KnownGpus
 from claimwright.driver.layout import Layout
 from claimwright.driver.leaving import leave
@@ -96,6 +98,24 @@ async def _unless_stopped(start: Coroutine[Any, Any, Plugin], stop: asyncio.Even
         await starting
 
 
+@dataclass(frozen=True)
+class Node:
+    """What the plugin knows of its node and does there; `watchers` are told of every change of the claims."""
+
+    settings: GpuPluginSettings
+    doors: Doors
+    metrics: Metrics
+    planner: Planner
+    machine: Machine
+    reader: NodeReader
+    watchers: list[Watcher]
+
+    @property
+    def stock(self) -> Stock:
+        """What it offers."""
+        return self.planner.stock
+
+
 @asynccontextmanager
 async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report) -> AsyncIterator[Plugin]:
     """Run the plugin within this context: discover, recover, serve, publish; in reverse at the end."""
@@ -103,56 +123,60 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         custody = Custody(settings.plugin_dir, shared=bool(settings.pod_uid))
         parts.push_async_callback(custody.end, leave=functools.partial(leave, settings))
         await custody.begin(timeout_seconds=_PREDECESSOR_SECONDS)
-        # Until the journal is read, any partition may be the driver's own where it makes some.
-        dynamic = settings.feature_gates["DynamicMIG"]
-        vgpus = settings.feature_gates["VGPUSupport"]
-        inventory = await asyncio.to_thread(
-            discover_node, doors, lambda _gpu, _partition: dynamic, (lambda _carrier: True) if vgpus else None
-        )
-        log_inventory(inventory)
-        metrics = Metrics(GPU_DRIVER, settings.node_name)
-        holdings = Holdings()
-        functions = FreeFunctions(
-            doors.host, doors.clock, holdings, functools.partial(nodes_in, settings.cdi_root)
-        )
-        stock = Stock(recipes(settings.feature_gates, settings.shares, functions), inventory)
-        planner = Planner(GPU_DRIVER, settings.node_name, stock, settings.feature_gates)
-        watchers: list[Watcher] = [metrics.count_devices]
-        machine = await _machine(settings, doors, planner, watchers, metrics, holdings=holdings)
-        known = KnownGpus(settings.plugin_dir / known_gpus.NAME, boot_id(doors))
-        reader = NodeReader(doors, Ownership(lambda: machine.entries), known, vgpus=vgpus)
-        watchers.append(reader.ownership.changed)
-        stock.renew(await asyncio.to_thread(reader.first, stock.inventory))
-        for gpu in stock.unoffered():
-            logger.warning("%s is not offered: its MIG mode is on, and it has no partition", gpu.device_name)
-        for withheld in stock.withheld():
-            logger.warning("%s is not offered: %s", withheld.name, withheld.reason)
-        parts.push_async_callback(machine.stop, timeout_seconds=_STOP_SECONDS)
-        recent = RecentErrors(settings.plugin_dir / recent_errors.NAME, doors.clock)
-        watching = await _watching(settings, doors, stock, machine, reader)
-        watchers.append(lambda _entries: watching.claims_changed())
-        supervisor = MpsSupervisor(
-            settings.mps_dir, doors.processes, machine.repair, doors.clock, tell=watching.claim_troubled
-        )
+        node = await _known_node(settings, doors)
+        parts.push_async_callback(node.machine.stop, timeout_seconds=_STOP_SECONDS)
+        watching = _watching(node)
+        supervisor = _supervisor(node, watching)
         parts.callback(supervisor.stop)
-        watchers.append(supervisor.watch)
         layout_known = await _choose_layout(doors, watching)
-        report = _reporter(metrics, recent, failure, watching)
-        driver = GpuDriver(planner, machine, metrics, on_failure=recent.add, held=custody.held)
-        plugin = _plugin(settings, doors, watching, driver, report=report, metrics=metrics)
-        gain = functools.partial(_go_on, settings, doors, planner, machine, reader=reader, watching=watching)
-        custody.settle(gain=gain, lose=functools.partial(_let_go, machine, supervisor))
-        supervisor.watch(machine.entries)
+        plugin = _plugin(node, watching, custody, failure)
+        custody.settle(
+            gain=functools.partial(_go_on, node, watching),
+            lose=functools.partial(_let_go, node.machine, supervisor),
+        )
+        supervisor.watch(node.machine.entries)
         await plugin.start()
         parts.push_async_callback(plugin.stop, grace_seconds=_STOP_SECONDS)
-        await _watch(parts, settings, doors, watching, plugin)
+        await _watch(parts, node, watching, plugin)
         if not layout_known:
             await parts.enter_async_context(_in_background("layout", _learn_layout(doors, watching)))
-        sweeper = Sweeper(machine, doors.kube, settings.cdi_root, doors.clock, plugin.metadata_files)
-        await parts.enter_async_context(_in_background("sweeper", sweeper.run()))
-        plugin.on_kubelet_again(sweeper.kubelet_came)
-        await _serve_probes(parts, settings, plugin, metrics)
+        await _sweep(parts, node, plugin)
+        await _serve_probes(parts, settings, plugin, node.metrics)
         yield plugin
+
+
+async def _known_node(settings: GpuPluginSettings, doors: Doors) -> Node:
+    """Discover the node, recover what a crash interrupted, and read it again with that in mind."""
+    # Until the journal is read, any partition may be the driver's own where it makes some.
+    dynamic, vgpus = settings.feature_gates["DynamicMIG"], settings.feature_gates["VGPUSupport"]
+    inventory = await asyncio.to_thread(
+        discover_node, doors, lambda _gpu, _partition: dynamic, (lambda _carrier: True) if vgpus else None
+    )
+    log_inventory(inventory)
+    metrics, holdings = Metrics(GPU_DRIVER, settings.node_name), Holdings()
+    planner = _planner(settings, doors, inventory, holdings)
+    watchers: list[Watcher] = [metrics.count_devices]
+    machine = await _machine(settings, doors, planner, watchers, metrics, holdings=holdings)
+    known = KnownGpus(settings.plugin_dir / known_gpus.NAME, boot_id(doors))
+    reader = NodeReader(doors, Ownership(lambda: machine.entries), known, vgpus=vgpus)
+    watchers.append(reader.ownership.changed)
+    planner.stock.renew(await asyncio.to_thread(reader.first, inventory))
+    _log_what_is_withheld(planner.stock)
+    return Node(settings, doors, metrics, planner, machine, reader, watchers)
+
+
+def _planner(settings: GpuPluginSettings, doors: Doors, inventory: Inventory, holdings: Holdings) -> Planner:
+    nodes_of = functools.partial(nodes_in, settings.cdi_root)
+    functions = FreeFunctions(doors.host, doors.clock, holdings, nodes_of)
+    stock = Stock(recipes(settings.feature_gates, settings.shares, functions), inventory)
+    return Planner(GPU_DRIVER, settings.node_name, stock, settings.feature_gates)
+
+
+def _log_what_is_withheld(stock: Stock) -> None:
+    for gpu in stock.unoffered():
+        logger.warning("%s is not offered: its MIG mode is on, and it has no partition", gpu.device_name)
+    for withheld in stock.withheld():
+        logger.warning("%s is not offered: %s", withheld.name, withheld.reason)
 
 
 async def _machine(
@@ -173,20 +197,12 @@ async def _machine(
     return machine
 
 
-async def _go_on(
-    settings: GpuPluginSettings,
-    doors: Doors,
-    planner: Planner,
-    machine: Machine,
-    *,
-    reader: NodeReader,
-    watching: NodeWatch,
-) -> None:
+async def _go_on(node: Node, watching: NodeWatch) -> None:
     """Go on with what another instance left: it may have prepared, released, cut and died."""
-    journal, entries = await remembered(settings, doors, planner, machine.toolbox)
-    machine.resume(journal, entries)
-    await recover(settings, doors, machine)
-    planner.stock.renew(await asyncio.to_thread(reader.read, planner.stock.inventory))
+    journal, entries = await remembered(node.settings, node.doors, node.planner, node.machine.toolbox)
+    node.machine.resume(journal, entries)
+    await recover(node.settings, node.doors, node.machine)
+    node.stock.renew(await asyncio.to_thread(node.reader.read, node.stock.inventory))
     watching.poke()
 
 
@@ -194,6 +210,28 @@ async def _let_go(machine: Machine, supervisor: MpsSupervisor) -> None:
     """Leave the claims, and their daemons, to another instance."""
     await machine.suspend()
     supervisor.stop()
+
+
+def _supervisor(node: Node, watching: NodeWatch) -> MpsSupervisor:
+    """Return what keeps MPS daemons alive; nothing is watched before the first change of the claims."""
+    supervisor = MpsSupervisor(
+        node.settings.mps_dir,
+        node.doors.processes,
+        node.machine.repair,
+        node.doors.clock,
+        tell=watching.claim_troubled,
+    )
+    node.watchers.append(supervisor.watch)
+    return supervisor
+
+
+async def _sweep(parts: AsyncExitStack, node: Node, plugin: Plugin) -> None:
+    """Release what was forgotten from now on, and whenever a kubelet comes back."""
+    sweeper = Sweeper(
+        node.machine, node.doors.kube, node.settings.cdi_root, node.doors.clock, plugin.metadata_files
+    )
+    await parts.enter_async_context(_in_background("sweeper", sweeper.run()))
+    plugin.on_kubelet_again(sweeper.kubelet_came)
 
 
 def _tell_all(watchers: Sequence[Watcher]) -> Watcher:
@@ -219,28 +257,23 @@ def _reporter(metrics: Metrics, recent: RecentErrors, failure: Report, watching:
     return report
 
 
-def _plugin(
-    settings: GpuPluginSettings,
-    doors: Doors,
-    watching: NodeWatch,
-    driver: GpuDriver,
-    *,
-    report: Report,
-    metrics: Metrics,
-) -> Plugin:
+def _plugin(node: Node, watching: NodeWatch, custody: Custody, failure: Report) -> Plugin:
+    settings, gates = node.settings, node.settings.feature_gates
+    recent = RecentErrors(settings.plugin_dir / recent_errors.NAME, node.doors.clock)
+    driver = GpuDriver(node.planner, node.machine, node.metrics, on_failure=recent.add, held=custody.held)
     return Plugin(
         GPU_DRIVER,
         settings.node_name,
         driver,
-        kube=doors.kube,
+        kube=node.doors.kube,
         folders=PluginFolders(settings.plugin_dir, settings.registry_dir, settings.cdi_root),
         publish=watching.first_pool(),
-        health=watching.board if settings.feature_gates[_HEALTH] else None,
+        health=watching.board if gates[_HEALTH] else None,
         instance=settings.pod_uid or None,
-        metadata=settings.feature_gates["DeviceMetadata"],
+        metadata=gates["DeviceMetadata"],
         serialize=False,  # the machine locks devices, so that claims for different ones run side by side
-        on_error=report,
-        on_read=functools.partial(metrics.step, "claim", "read"),
+        on_error=_reporter(node.metrics, recent, failure, watching),
+        on_read=functools.partial(node.metrics.step, "claim", "read"),
     )
 
 
@@ -273,27 +306,24 @@ async def _in_background(name: str, work: Coroutine[Any, Any, None]) -> AsyncIte
             await task
 
 
-async def _watching(
-    settings: GpuPluginSettings, doors: Doors, stock: Stock, machine: Machine, reader: NodeReader
-) -> NodeWatch:
+def _watching(node: Node) -> NodeWatch:
+    settings, doors = node.settings, node.doors
     book = XidBook(settings.health_file, boot_id(doors))
-    return NodeWatch(
+    ignored = XidPolicy.parse(settings.additional_xids_to_ignore)
+    watching = NodeWatch(
         settings.node_name,
-        stock,
-        reader,
-        Physician(
-            book,
-            XidPolicy.parse(settings.additional_xids_to_ignore),
-            doors.clock,
-            thorough=settings.feature_gates[_HEALTH],
-        ),
-        entries=lambda: machine.entries,
+        node.stock,
+        node.reader,
+        Physician(book, ignored, doors.clock, thorough=settings.feature_gates[_HEALTH]),
+        entries=lambda: node.machine.entries,
         board=HealthBoard(settings.node_name, doors.clock),
         notices=Notices(doors.kube, settings.node_name, doors.clock),
         layout=Layout(),
         clock=doors.clock,
         period_seconds=settings.reread_seconds,
     )
+    node.watchers.append(lambda _entries: watching.claims_changed())
+    return watching
 
 
 async def _choose_layout(doors: Doors, watching: NodeWatch) -> bool:
@@ -312,17 +342,15 @@ async def _learn_layout(doors: Doors, watching: NodeWatch) -> None:
         await doors.clock.sleep(_VERSION_RETRY_SECONDS)
 
 
-async def _watch(
-    parts: AsyncExitStack, settings: GpuPluginSettings, doors: Doors, watching: NodeWatch, plugin: Plugin
-) -> None:
+async def _watch(parts: AsyncExitStack, node: Node, watching: NodeWatch, plugin: Plugin) -> None:
     """Keep what is published true from now on, and hear events of GPUs behind their gate."""
 
     def publish(pool: Pool) -> None:
         plugin.publisher.update(pool)
 
     await parts.enter_async_context(_in_background("watching", watching.run(publish)))
-    if settings.feature_gates[_HEALTH]:
-        listener = _listener(doors.events, watching)
+    if node.settings.feature_gates[_HEALTH]:
+        listener = _listener(node.doors.events, watching)
         watching.on_other_gpus(listener.renew)
         listener.start()
         parts.push_async_callback(asyncio.to_thread, listener.stop)
