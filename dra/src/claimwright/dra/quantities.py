@@ -7,10 +7,11 @@ capped.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from decimal import ROUND_UP, Context, Decimal
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 from claimwright.dra.errors import InvalidValue
 
@@ -30,6 +31,8 @@ _TEXT: Final = re.compile(
     re.ASCII,
 )
 _LONGEST: Final = 256
+# A node has thousands of amounts and some dozens of different ones; equal ones share one object.
+_KEPT: Final = 1024
 
 
 class MalformedQuantity(InvalidValue):
@@ -43,15 +46,15 @@ class Quantity:
     value: Decimal
     style: Style = "DecimalSI"
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
+    @staticmethod
+    def parse(text: str) -> Quantity:
         """Read a quantity such as `80Gi`; raises MalformedQuantity."""
-        return cls(*_parse(text))
+        return _parsed(text)
 
-    @classmethod
-    def of_bytes(cls, count: int) -> Self:
+    @staticmethod
+    def of_bytes(count: int) -> Quantity:
         """Give a memory size, written with binary suffixes."""
-        return cls(Decimal(count), "BinarySI")
+        return _bytes(count)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Quantity) and self.value == other.value
@@ -83,6 +86,16 @@ def format_quantity(value: int | Decimal, style: Style = "DecimalSI") -> str:
     if style == "BinarySI" and abs(exact) >= 1024 and exact == exact.to_integral_value():
         return _binary(int(exact))
     return _decimal(exact, exponents=style == "DecimalExponent")
+
+
+@functools.lru_cache(_KEPT)
+def _parsed(text: str) -> Quantity:
+    return Quantity(*_parse(text))
+
+
+@functools.lru_cache(_KEPT)
+def _bytes(count: int) -> Quantity:
+    return Quantity(Decimal(count), "BinarySI")
 
 
 def _parse(text: str) -> tuple[Decimal, Style]:

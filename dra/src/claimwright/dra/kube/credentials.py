@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
 import ssl
 import tempfile
@@ -94,6 +95,18 @@ def token_file(path: Path) -> Callable[[], str | None]:
     return authorization
 
 
+def _loaded(text: str) -> object:
+    """Read YAML, of which JSON is a part that needs no parser of 4 MB; ValueError when it is neither."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        import yaml  # noqa: PLC0415  # a driver in a pod, which has no kubeconfig, does not pay for it
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
 @dataclass(frozen=True, slots=True)
 class _KubeconfigFile:
     path: Path
@@ -101,13 +114,11 @@ class _KubeconfigFile:
 
     @classmethod
     def load(cls, path: Path) -> _KubeconfigFile:
-        import yaml  # noqa: PLC0415  # 4 MB that a driver in a pod, which has no kubeconfig, does not pay
-
         try:
-            document = yaml.safe_load(path.read_text())
+            document = _loaded(path.read_text())
         except OSError as error:
             raise MalformedKubeconfig(f"kubeconfig {path}: cannot be read: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise MalformedKubeconfig(f"kubeconfig {path}: is not YAML: {error}") from error
         if not isinstance(document, dict):
             raise MalformedKubeconfig(

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from claimwright.dra.slices import share_leaves
+
 # How long an own write may stay unseen by the watch before it is taken as deleted meanwhile.
 _UNSEEN_SECONDS: Final = 10.0
 
@@ -29,8 +31,9 @@ class SliceStore:
         return found
 
     def changed(self, kind: str, item: dict[str, Any]) -> bool:
-        """Take in an event of the watch; says whether it told anything new."""
+        """Take in an event of the watch, which owns `item` from now on; says whether it told anything new."""
         name = item["metadata"]["name"]
+        _slim(item)
         with self._lock:
             known = self._slices.get(name)
             if kind == "DELETED":
@@ -40,14 +43,15 @@ class SliceStore:
                 self._written.pop(name, None)
                 return True
             self._written.pop(name, None)
-            if not self._relevant(item) or (known is not None and _version(known) >= _version(item)):
+            if not self._relevant(item) or (known is not None and _version(known) > _version(item)):
                 return False
-            self._slices[name] = item
-            return True
+            self._slices[name] = item  # also where it is known: the follower keeps it, and one copy is enough
+            return known is None or _version(known) < _version(item)
 
     def written(self, item: dict[str, Any]) -> None:
         """Take in the answer to an own write."""
         name = item["metadata"]["name"]
+        _slim(item)
         with self._lock:
             self._slices[name] = item
             self._written[name] = time.monotonic()
@@ -71,6 +75,12 @@ class SliceStore:
                 del self._slices[name]
                 self._written.pop(name, None)
         return bool(gone)
+
+
+def _slim(item: dict[str, Any]) -> None:
+    """Leave out what nobody here reads, and let equal values be one object: slices stay for the process's life."""
+    item["metadata"].pop("managedFields", None)  # a server keeps its own where a write has none
+    share_leaves(item["spec"])
 
 
 def _version(item: Mapping[str, Any]) -> int:

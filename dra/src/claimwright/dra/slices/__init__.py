@@ -16,6 +16,7 @@ from claimwright.dra.slices.devices import (
     Version,
     attribute_object,
 )
+from claimwright.dra.slices.leaves import share_leaves
 from claimwright.dra.slices.limits import InvalidSlice, Violation, violations
 from claimwright.dra.slices.planning import (
     CounterLayout,
@@ -55,5 +56,6 @@ __all__ = [
     "keep_times_added",
     "normal",
     "plan_slices",
+    "share_leaves",
     "violations",
 ]

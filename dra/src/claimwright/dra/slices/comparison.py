@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ def differences(wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> list[st
 
 
 def keep_times_added(wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy `wanted` with the `timeAdded` of taints that `stored` has already.
+    """Return `wanted` with the `timeAdded` of taints that `stored` has already.
 
     Evictions count tolerationSeconds from it, so an unrelated update must not restart the clock.
     """
@@ -38,13 +38,20 @@ def keep_times_added(wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> di
         for taint in device.get("taints") or ()
         if taint.get("timeAdded")
     }
-    kept = copy.deepcopy(dict(wanted))
-    for device in kept.get("devices") or ():
-        for taint in device.get("taints") or ():
-            time_added = known.get((device["name"], *_taint_key(taint)))
-            if time_added and not taint.get("timeAdded"):
-                taint["timeAdded"] = time_added
-    return kept
+    if not known:
+        return dict(wanted)
+    return {**wanted, "devices": [_with_times_added(device, known) for device in wanted.get("devices") or ()]}
+
+
+def _with_times_added(
+    device: Mapping[str, Any], known: Mapping[tuple[str, str, str, str], str]
+) -> Mapping[str, Any]:
+    taints = []
+    for taint in device.get("taints") or ():
+        time_added = known.get((device["name"], *_taint_key(taint)))
+        given = bool(time_added) and not taint.get("timeAdded")
+        taints.append({**taint, "timeAdded": time_added} if given else taint)
+    return {**device, "taints": taints} if taints else device
 
 
 def _taint_key(taint: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -65,8 +72,15 @@ def _amounts(key: str, value: Any) -> Any:  # noqa: ANN401  # a JSON tree
 
 def _amount(item: Mapping[str, Any]) -> dict[str, Any]:
     policy = item.get("requestPolicy")
-    found = {"value": _exact(item.get("value"))}
+    value = item.get("value")
+    found = _exact_value(value) if isinstance(value, str) else {"value": _exact(value)}
     return found if not policy else {**found, "requestPolicy": _policy(policy)}
+
+
+@functools.lru_cache(1024)
+def _exact_value(value: str) -> dict[str, Any]:
+    """Give the same object for the same text, of which a pool has thousands; nobody changes it."""
+    return {"value": _exact(value)}
 
 
 def _policy(policy: Mapping[str, Any]) -> dict[str, Any]:

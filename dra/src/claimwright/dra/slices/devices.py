@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from claimwright.dra.quantities import Quantity
+from claimwright.dra.slices.leaves import leaf
 
 TaintEffect = Literal["None", "NoSchedule", "NoExecute"]
 
@@ -113,17 +114,17 @@ class Device:
 
 
 def attribute_object(value: Attribute) -> dict[str, Any]:
-    """Write one attribute value, such as `{"int": 3}`."""
+    """Write one attribute value, such as `{"int": 3}`; treat it as read-only."""
     if isinstance(value, tuple):
         kind = _kind(value[0]) if value else "string"
         return {f"{kind}s": [str(item) if kind == "version" else item for item in value]}
     kind = _kind(value)
-    return {kind: str(value) if kind == "version" else value}
+    return leaf(kind, str(value) if kind == "version" else value)
 
 
 def counters_object(counters: Mapping[str, Quantity]) -> dict[str, Any]:
-    """Write counters, such as `{"memory": {"value": "80Gi"}}`."""
-    return {name: {"value": str(value)} for name, value in counters.items()}
+    """Write counters, such as `{"memory": {"value": "80Gi"}}`; treat the values as read-only."""
+    return {name: leaf("value", str(value)) for name, value in counters.items()}
 
 
 def _kind(value: AttributeValue) -> str:
@@ -136,7 +137,7 @@ def _kind(value: AttributeValue) -> str:
 
 def _capacity(capacity: Quantity | Capacity) -> dict[str, Any]:
     if isinstance(capacity, Quantity):
-        return {"value": str(capacity)}
+        return leaf("value", str(capacity))
     found: dict[str, Any] = {"value": str(capacity.value)}
     if capacity.request_policy is not None:
         found["requestPolicy"] = _policy(capacity.request_policy)
