@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -13,14 +15,17 @@ from claimwright.dra.claims import ClaimReference, ClaimUid
 from claimwright.dra.kube import EVENTS
 from claimwright.dra.slices import Pool, plan_slices
 from claimwright.dra.testing import FakeApi
-from claimwright.driver.entries import Entry, HeldDevice
+from claimwright.driver.doors import Doors
+from claimwright.driver.entries import Entry, HeldDevice, State
 from claimwright.driver.errors import NvmlUnusable
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.health import HealthBoard, Notices, Physician, XidBook, XidPolicy
 from claimwright.driver.inventory import Inventory, discover, keep_known, signature
+from claimwright.driver.known_gpus import KnownGpus
 from claimwright.driver.layout import Layout
+from claimwright.driver.node_reader import NodeReader
 from claimwright.driver.ownership import Ownership
-from claimwright.driver.ports import GpuEvent, MigReading, Partition, Placement
+from claimwright.driver.ports import GpuEvent, MigReading, NodeReading, Partition, Placement, UnreadableGpu
 from claimwright.driver.repertoire import recipes
 from claimwright.driver.stock import Stock
 from claimwright.driver.testing import (
@@ -319,3 +324,60 @@ async def test_the_trouble_of_a_claim_reaches_the_kubelet_and_administrators_and
     assert well["gpu-0"] == "Healthy"
     assert sorted(each["reason"] for each in node.api.objects(EVENTS)) == ["ClaimRecovered", "ClaimUnhealthy"]
     assert len(node.pools) == 1, "others may still have the GPU"
+
+
+class Moving(MemoryNvml):
+    """An NVML that is read while a claim does something to the first GPU: the claims before it, and those after it."""
+
+    entries: tuple[Entry, ...]
+    after: tuple[Entry, ...]
+
+    def read(self) -> NodeReading:
+        found = super().read()
+        self.entries = self.after
+        return replace(found, gpus=(UnreadableGpu(0, "NVML: GPU is lost", lost=True), *found.gpus[1:]))
+
+
+@pytest.mark.parametrize("driver", ["nvidia", "vfio-pci", None])
+@pytest.mark.parametrize(
+    ("before", "after", "busy"),
+    [
+        ((), (State.PREPARING,), False),
+        ((), (State.PREPARED,), False),
+        ((State.PREPARING,), (State.PREPARING,), True),
+        ((State.PREPARED,), (State.RELEASING,), False),
+        ((State.RELEASING,), (State.RELEASING,), True),
+        ((State.RELEASING,), (), False),
+        ((State.PREPARED,), (), False),
+    ],
+)
+def test_a_gpu_that_a_claim_moves_while_nvml_is_read_is_neither_lost_nor_gone(
+    tmp_path: Path, before: tuple[State, ...], after: tuple[State, ...], driver: str | None, *, busy: bool
+) -> None:
+    host = hgx_h100_host()
+    known = discover(MemoryNvml([gpu_reading(0), gpu_reading(1)]), host)
+    address = known.gpus[0].pci_bus_id
+    link = PurePosixPath(f"/sys/bus/pci/devices/{address}/driver")
+    host.links.pop(link, None)
+    if driver is not None:
+        host.links[link] = f"../../../bus/pci/drivers/{driver}"
+    nvml = Moving([gpu_reading(0), gpu_reading(1)])
+    nvml.entries = tuple(held("gpu-0").at(state) for state in before)
+    nvml.after = tuple(held("gpu-0").at(state) for state in after)
+    doors = cast("Doors", SimpleNamespace(nvml=nvml, host=host))
+    ownership = Ownership(lambda: nvml.entries, lambda: [address] if busy else [])
+    reader = NodeReader(doors, ownership, KnownGpus(tmp_path / "gpus.json", "b"), vgpus=False)
+
+    assert reader.read(known).gpus == known.gpus
+
+
+def test_a_gpu_that_nothing_is_done_to_is_marked_though_a_claim_waits_for_its_release(tmp_path: Path) -> None:
+    host = hgx_h100_host()
+    known = discover(MemoryNvml([gpu_reading(0), gpu_reading(1)]), host)
+    nvml = Moving([gpu_reading(0), gpu_reading(1)])
+    nvml.entries = nvml.after = (held("gpu-0").at(State.RELEASING), held("gpu-1", 1).at(State.PREPARED))
+    doors = cast("Doors", SimpleNamespace(nvml=nvml, host=host))
+    ownership = Ownership(lambda: nvml.entries)
+    reader = NodeReader(doors, ownership, KnownGpus(tmp_path / "gpus.json", "b"), vgpus=False)
+
+    assert [gpu.lost for gpu in reader.read(known).gpus] == [True, False]

@@ -158,7 +158,7 @@ async def _known_node(settings: GpuPluginSettings, doors: Doors) -> Node:
     watchers: list[Watcher] = [metrics.count_devices]
     machine = await _machine(settings, doors, planner, watchers, metrics, holdings=holdings)
     known = KnownGpus(settings.plugin_dir / known_gpus.NAME, boot_id(doors))
-    reader = NodeReader(doors, Ownership(lambda: machine.entries), known, vgpus=vgpus)
+    reader = NodeReader(doors, Ownership(lambda: machine.entries, lambda: machine.busy), known, vgpus=vgpus)
     watchers.append(reader.ownership.changed)
     planner.stock.renew(await asyncio.to_thread(reader.first, inventory))
     _log_what_is_withheld(planner.stock)

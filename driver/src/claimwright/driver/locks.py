@@ -7,7 +7,7 @@ names sort before device names (`claim:` < `device:`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 from claimwright.driver.errors import LockTimeout
@@ -34,6 +34,10 @@ class NamedLocks:
             for name in reversed(held):
                 self._locks[name].release()
                 self._leave(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names that are held or wanted now."""
+        return iter(tuple(self._locks))
 
     def __len__(self) -> int:
         """Return how many names are held or wanted."""

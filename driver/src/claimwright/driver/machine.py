@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 LOCK_TIMEOUT_SECONDS = 10.0
 # A GPU that left takes all with it, but one that says so once may only have stumbled: it is asked again.
 GONE_PAUSES_SECONDS: Final = (0.1, 0.4)
+_DEVICE: Final = "device:"
 _TO_REPAIR: Final = (Probe.NOT_DONE, Probe.PARTLY)
 Result = TypeVar("Result")
 
@@ -113,6 +114,11 @@ class Machine:
     def toolbox(self) -> Toolbox:
         """What does the steps."""
         return self._toolbox
+
+    @property
+    def busy(self) -> frozenset[str]:
+        """The GPUs, by PCI address, that something is being done to for a claim now; may be asked in any thread."""
+        return frozenset(name.removeprefix(_DEVICE) for name in self._locks if name.startswith(_DEVICE))
 
     @property
     def in_charge(self) -> bool:
@@ -325,7 +331,7 @@ class Machine:
                 raise ClaimRefused(_explain_conflict(*found, holder=other.uid))
 
     def _holding(self, entry: Entry) -> Any:  # noqa: ANN401  an async context manager
-        names = [f"claim:{entry.uid}", *(f"device:{hardware}" for hardware in entry.hardware())]
+        names = [f"claim:{entry.uid}", *(f"{_DEVICE}{hardware}" for hardware in entry.hardware())]
         return self._locks.hold(names, timeout_seconds=self._lock_timeout_seconds)
 
     async def _commit(self, *records: Record) -> None:

@@ -30,7 +30,8 @@ class NodeReader:
         held = self.ownership.hardware()
         with self.ownership.window() as own:
             now = discover_node(self._doors, own.partition, own.vgpu if self._vgpus else None)
-        found = keep_known(now, before, self._doors.host, held | self.ownership.hardware())
+            moved = own.moved()
+        found = keep_known(now, before, self._doors.host, held | self.ownership.hardware(), moved)
         self._known.save(found.gpus)
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -20,29 +20,55 @@ _CARRIERS: Final = {mdev.TOOL: "uuid", vgpu_type.TOOL: "function"}
 
 @dataclass(frozen=True)
 class Own:
-    """Tells what is the driver's own."""
+    """Tells what is the driver's own; `moved` gives the PCI addresses of the GPUs that claims changed so far."""
 
     partition: IsOwn
     vgpu: IsOwnVgpu
+    moved: Callable[[], frozenset[str]]
+
+
+class _Window:
+    """What was so at any moment of one reading."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._before = {entry.uid: entry for entry in entries}
+        self.made: set[_Made] = set()
+        self.moved: set[str] = set()
+        self.see(self._before.values())
+
+    def see(self, entries: Iterable[Entry]) -> None:
+        now = {entry.uid: entry for entry in entries}
+        self.made.update(_made(now.values()))
+        for uid in now.keys() | self._before.keys():
+            one, other = self._before.get(uid), now.get(uid)
+            found = [entry for entry in (one, other) if entry is not None]
+            if len({entry.state for entry in found}) == 2 or len(found) == 1:
+                self.moved.update(*(entry.hardware() for entry in found))
 
 
 class Ownership:
     """Knows the driver's own partitions and vGPUs by the steps of the claims that it holds.
 
+    `busy` gives the PCI addresses of the GPUs that claims are being prepared on or released from now.
+
     A reading takes a while: a partition that a claim made or left in that time must not pass for somebody else's.
-    So within a `window` every one counts as own that was so at any moment of it.
+    So within a `window` every one counts as own that was so at any moment of it. A GPU that a claim moves in that time
+    may be anything: on its way to another driver, in or out of MIG mode.
     """
 
-    def __init__(self, entries: Callable[[], Iterable[Entry]]) -> None:
+    def __init__(
+        self, entries: Callable[[], Iterable[Entry]], busy: Callable[[], Collection[str]] = tuple
+    ) -> None:
         self._entries = entries
-        self._windows: list[set[_Made]] = []
+        self._busy = busy
+        self._windows: list[_Window] = []
 
     def changed(self, entries: Iterable[Entry]) -> None:
         """Take the claims after a change."""
         if self._windows:
-            made = _made(entries)
+            now = tuple(entries)
             for window in tuple(self._windows):
-                window.update(made)
+                window.see(now)
 
     def hardware(self) -> frozenset[str]:
         """Return the PCI addresses of the GPUs that claims hold now."""
@@ -51,16 +77,22 @@ class Ownership:
     @contextmanager
     def window(self) -> Iterator[Own]:
         """Tell own partitions and vGPUs while the hardware is read."""
-        seen = _made(self._entries())
-        self._windows.append(seen)
+        window = _Window(self._entries())
+        window.moved.update(self._busy())
+        self._windows.append(window)
 
         def was_own(key: _Made) -> bool:
-            return key in seen or key in _made(self._entries())
+            return key in window.made or key in _made(self._entries())
+
+        def moved() -> frozenset[str]:
+            window.see(self._entries())
+            window.moved.update(self._busy())
+            return frozenset(window.moved)
 
         try:
-            yield Own(lambda gpu, partition: was_own(_key(gpu, partition)), was_own)
+            yield Own(lambda gpu, partition: was_own(_key(gpu, partition)), was_own, moved)
         finally:
-            self._windows.remove(seen)
+            self._windows.remove(window)
 
 
 def is_own(entries: Iterable[Entry]) -> IsOwn:

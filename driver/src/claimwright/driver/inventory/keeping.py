@@ -13,14 +13,18 @@ from claimwright.driver.ports import Host, UnreadableGpu
 _DRIVER: Final = "nvidia"
 
 
-def keep_known(now: Inventory, before: Inventory, host: Host, held: Collection[str] = ()) -> Inventory:
+def keep_known(
+    now: Inventory, before: Inventory, host: Host, held: Collection[str] = (), moved: Collection[str] = ()
+) -> Inventory:
     """Return `now` with the GPUs of `before` that are still here, though NVML does not describe them.
 
     Those that the NVIDIA driver has and NVML cannot read are marked so. Those that claims hold (`held`, by PCI
     address) under another driver were given to a virtual machine: they are as well as before, and their counters keep
     their other forms from being given away, also when they come back while NVML is read. A GPU that is not on the bus
-    was pulled out, and is gone. A GPU that is in MIG mode for this driver's partitions only still hosts the vGPUs that
-    it hosts outside: NVML does not list their types meanwhile, counters keep them from being given away.
+    was pulled out, and is gone. One that claims `moved` in the time of the reading, to another driver or back, is as
+    well as before, too: what NVML said of it was true of a moment only, and when it has arrived the node is read again.
+    A GPU that is in MIG mode for this driver's partitions only still hosts the vGPUs that it hosts outside: NVML does
+    not list their types meanwhile, counters keep them from being given away.
     """
     now = replace(now, gpus=tuple(_hosting_as(before, gpu) for gpu in now.gpus))
     known = {gpu.pci_bus_id for gpu in now.gpus}
@@ -30,10 +34,12 @@ def keep_known(now: Inventory, before: Inventory, host: Host, held: Collection[s
     )
     if not missing:
         return now
+    on_its_way = [gpu for gpu in missing if gpu.pci_bus_id in moved]
+    missing = [gpu for gpu in missing if gpu not in on_its_way]
     silent = [gpu for gpu in missing if driver_of(host, gpu.pci_bus_id) == _DRIVER]
     away = [gpu for gpu in missing if gpu not in silent and gpu.pci_bus_id in held]
     back = [gpu for gpu in silent if gpu.pci_bus_id in held and not now.unreadable]
-    kept = [*_marked(silent, now.unreadable), *away, *back]
+    kept = [*on_its_way, *_marked(silent, now.unreadable), *away, *back]
     return replace(now, gpus=tuple(sorted((*now.gpus, *kept), key=lambda gpu: gpu.minor)))
 
 

@@ -18,20 +18,29 @@ _NOT_CAPABLE: Final = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTI
 
 def mig_of(handle: Any, profiles: Callable[[Any], Profiles]) -> MigReading | None:  # noqa: ANN401  an opaque C pointer
     """Read MIG of a GPU; None when it is not capable. NVMLError when NVML fails otherwise."""
+    mode = mig_mode_of(handle)
+    if mode is None:
+        return None
+    current, pending = mode
+    found = profiles(handle)
+    ids = [profile.profile_id for profile in found]
+    return MigReading(
+        enabled=current,
+        pending=pending,
+        profiles=found,
+        partitions=tuple(partitions_of(handle, ids)) if current else (),
+    )
+
+
+def mig_mode_of(handle: Any) -> tuple[bool, bool] | None:  # noqa: ANN401
+    """Return the MIG mode that is and the one that a reset brings; None when the GPU is not capable."""
     try:
         current, pending = pynvml.nvmlDeviceGetMigMode(handle)
     except pynvml.NVMLError as error:
         if error.value in _NOT_CAPABLE:
             return None
         raise
-    found = profiles(handle)
-    ids = [profile.profile_id for profile in found]
-    return MigReading(
-        enabled=bool(current),
-        pending=bool(pending),
-        profiles=found,
-        partitions=tuple(partitions_of(handle, ids)) if current else (),
-    )
+    return bool(current), bool(pending)
 
 
 def partitions_of(handle: Any, profile_ids: Iterable[int]) -> Iterator[Partition]:  # noqa: ANN401

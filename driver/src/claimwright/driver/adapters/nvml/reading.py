@@ -10,7 +10,7 @@ import pynvml
 
 from claimwright.driver.adapters.nvml.conditions import condition_of
 from claimwright.driver.adapters.nvml.fabric import fabric_of, nvlink_peers
-from claimwright.driver.adapters.nvml.migs import mig_of
+from claimwright.driver.adapters.nvml.migs import mig_mode_of, mig_of
 from claimwright.driver.adapters.nvml.profiles import ProfileBook
 from claimwright.driver.adapters.nvml.session import NvmlSession, nvml_unusable
 from claimwright.driver.adapters.nvml.strings import text_of
@@ -18,6 +18,8 @@ from claimwright.driver.adapters.nvml.vgpus import vgpus_of
 from claimwright.driver.ports import GpuReading, NodeReading, UnreadableGpu
 
 _UNKNOWN_TO_THIS_GPU = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+# A mode that changes again and again is read as it comes.
+_MORE_READINGS = 2
 
 
 class NvmlLibrary:
@@ -66,6 +68,16 @@ class NvmlLibrary:
 
 
 def _read_gpu(handle: Any, profiles: ProfileBook) -> GpuReading:  # noqa: ANN401  an opaque C pointer
+    """Read a GPU in one MIG mode: the types of vGPUs are others in the other, and claims switch it meanwhile."""
+    reading = _read_once(handle, profiles)
+    for _ in range(_MORE_READINGS):
+        if reading.mig is None or mig_mode_of(handle) == (reading.mig.enabled, reading.mig.pending):
+            break
+        reading = _read_once(handle, profiles)
+    return reading
+
+
+def _read_once(handle: Any, profiles: ProfileBook) -> GpuReading:  # noqa: ANN401  an opaque C pointer
     return GpuReading(
         minor=int(pynvml.nvmlDeviceGetMinorNumber(handle)),
         uuid=text_of(pynvml.nvmlDeviceGetUUID(handle)),
