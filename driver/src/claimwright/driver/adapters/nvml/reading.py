@@ -9,6 +9,7 @@ from typing import Any
 import pynvml
 
 from claimwright.driver.adapters.nvml.conditions import condition_of
+from claimwright.driver.adapters.nvml.enumerating import enumerated
 from claimwright.driver.adapters.nvml.fabric import fabric_of, nvlink_peers
 from claimwright.driver.adapters.nvml.migs import mig_mode_of, mig_of
 from claimwright.driver.adapters.nvml.profiles import ProfileBook
@@ -38,11 +39,11 @@ class NvmlLibrary:
             try:
                 driver_version = text_of(pynvml.nvmlSystemGetDriverVersion())
                 cuda_driver_version = int(pynvml.nvmlSystemGetCudaDriverVersion())
-                count = int(pynvml.nvmlDeviceGetCount())
+                found = enumerated()
             except pynvml.NVMLError as error:
                 raise nvml_unusable(f"NVML failed: {error}", error) from error
             handles: dict[str, Any] = {}
-            gpus = [self._gpu(index, handles) for index in range(count)]
+            gpus = [self._gpu(index, handle, handles) for index, handle in enumerate(found)]
             peers = nvlink_peers(handles)
         return NodeReading(
             driver_version=driver_version,
@@ -55,9 +56,10 @@ class NvmlLibrary:
             ),
         )
 
-    def _gpu(self, index: int, handles: dict[str, Any]) -> GpuReading | UnreadableGpu:
+    def _gpu(self, index: int, handle: Any, handles: dict[str, Any]) -> GpuReading | UnreadableGpu:  # noqa: ANN401
         try:
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            if isinstance(handle, pynvml.NVMLError):
+                raise handle
             reading = _read_gpu(handle, self._profiles)
             if self._conditions:
                 reading = replace(reading, condition=condition_of(handle))
