@@ -80,6 +80,10 @@ def test_a_claim_without_allocation_is_told_apart():
         (("status", "allocation", "devices", "config", 0, "source"), "FromMoon", r"config\[0\].source"),
         (("status", "allocation", "devices", "config", 1, "requests"), "gpu", r"config\[1\].requests"),
         (("status", "allocation", "devices", "config", 0, "opaque"), 3, r"config\[0\].opaque"),
+        (("status", "allocation", "devices", "results", 0, "shareID"), 7, r"results\[0\].shareID"),
+        (("status", "allocation", "devices", "results", 0, "tolerations"), [3], r"tolerations\[0\]"),
+        (("metadata", "annotations"), ["a"], "metadata.annotations"),
+        (("metadata", "annotations"), {"resource.kubernetes.io/pod-claim-name": {}}, "pod-claim-name"),
     ],
 )
 def test_a_malformed_claim_is_refused_by_the_name_of_its_field(path, value, field):

@@ -377,6 +377,20 @@ async def test_what_killed_writers_of_metadata_left_is_swept_and_goes_with_its_c
     assert sorted(path.name for path in folder.iterdir()) == ["default_kept", "default_new"]
 
 
+@pytest.mark.parametrize("name", ["../../../etc", "a/b", "x" * 300, "", "a\x00b", 7])
+async def test_a_pods_name_for_a_claim_that_is_none_harms_that_claim_only(bench, name):
+    good, bad = bench.claim("good"), bench.claim("bad")
+    (item,) = (each for each in bench.api.objects(RESOURCE_CLAIMS) if each["metadata"]["name"] == "bad")
+    annotations = {"resource.kubernetes.io/pod-claim-name": name}
+    bench.api.put(RESOURCE_CLAIMS, {**item, "metadata": {**item["metadata"], "annotations": annotations}})
+    async with bench.plugin(metadata=True) as plugin, await bench.client(plugin) as client:
+        outcomes = await client.prepare([bad, good])
+        released = await client.release([bad, good])
+    assert isinstance(outcomes[bad.uid], str)
+    assert not isinstance(outcomes[good.uid], str)
+    assert released == {bad.uid: "", good.uid: ""}
+
+
 async def test_metadata_files_come_with_their_mounts_and_go_again(bench):
     claim = bench.claim("c", pod_claim_name="gpus")
     async with bench.plugin(metadata=True) as plugin, await bench.client(plugin) as client:

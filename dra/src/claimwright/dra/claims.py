@@ -105,7 +105,7 @@ class Claim:
             configs=tuple(
                 _config(reader, item, where) for item, where in reader.items(devices, "config", at)
             ),
-            pod_claim_name=(claim["metadata"].get("annotations") or {}).get(POD_CLAIM_NAME_ANNOTATION),
+            pod_claim_name=_pod_claim_name(reader, reader.mapping(claim, "metadata")),
             reserved_for=tuple(item for item, _ in reader.items(status, "reservedFor", "status")),
             raw=claim,
         )
@@ -141,6 +141,13 @@ def _allocation(reference: ClaimReference, status: Mapping[str, Any]) -> Mapping
     return allocation
 
 
+def _pod_claim_name(reader: _Reader, metadata: Mapping[str, Any]) -> str | None:
+    annotations = reader.mapping(metadata, "annotations", "metadata")
+    if annotations.get(POD_CLAIM_NAME_ANNOTATION) is None:
+        return None
+    return reader.text(annotations, POD_CLAIM_NAME_ANNOTATION, "metadata.annotations")
+
+
 def _result(reader: _Reader, item: Mapping[str, Any], at: str) -> DeviceResult:
     return DeviceResult(
         request=reader.text(item, "request", at),
@@ -148,9 +155,9 @@ def _result(reader: _Reader, item: Mapping[str, Any], at: str) -> DeviceResult:
         pool=PoolName(reader.text(item, "pool", at)),
         device=DeviceName(reader.text(item, "device", at)),
         admin_access=bool(item.get("adminAccess")),
-        share_id=item.get("shareID"),
+        share_id=None if item.get("shareID") is None else reader.text(item, "shareID", at),
         consumed_capacity=reader.quantities(item, "consumedCapacity", at),
-        tolerations=tuple(item.get("tolerations") or ()),
+        tolerations=tuple(toleration for toleration, _ in reader.items(item, "tolerations", at)),
         binding_conditions=reader.texts(item, "bindingConditions", at),
         binding_failure_conditions=reader.texts(item, "bindingFailureConditions", at),
     )

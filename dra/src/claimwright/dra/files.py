@@ -12,15 +12,18 @@ def write_atomically(path: Path, data: bytes | str, *, mode: int = 0o644, durabl
 
     Blocking and idempotent. With `durable` the content and the directory entry survive a power cut once this
     returns; without it only the atomicity against readers is kept. On any error the old file stays and the
-    temporary one is gone; a kill can leave a `.<name>.*.tmp` file, which `remove_leftovers` clears.
+    temporary one is gone, and an OSError names the file; a kill can leave a `.<name>.*.tmp` file, which
+    `remove_leftovers` clears.
     """
     path = Path(path)
     descriptor, temporary = tempfile.mkstemp(prefix=_prefix(path), suffix=".tmp", dir=path.parent)
     try:
         _fill(descriptor, data.encode() if isinstance(data, str) else data, mode, durable=durable)
         os.replace(temporary, path)  # noqa: PTH105  # os.* keeps the steps visible to the crash tests
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # write() does not say which file there was no room for
         raise
     if durable:
         sync_directory(path.parent)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import textwrap
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
@@ -378,7 +379,8 @@ def _explain_conflict(wanted: HeldDevice, held: HeldDevice, *, holder: str) -> s
 
 def _explain(step: Step, error: OSError) -> str:
     """Say what stopped a step, and for a full disk what to do."""
+    brief = textwrap.shorten(str(step), 160, placeholder=" …")
     if error.errno == errno.ENOSPC:
         where = f" of {error.filename}" if error.filename else ""
-        return f"the disk{where} is full: free some space there, the claim is tried again ({step})"
-    return f"{step} failed: {error}"
+        return f"the disk{where} is full: free some space there, the claim is tried again ({brief})"
+    return f"{brief} failed: {error}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from claimwright.dra.claims import Claim, ClaimUid, DeviceResult
 from claimwright.driver.entries import Entry, HeldDevice
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.quoting import shown
 from claimwright.driver.recipes.recipe import AnyOffer, AnyRecipe, AnyWanted, Given, Preparation, Wanted
 from claimwright.driver.resident_memory import give_back
 from claimwright.driver.steps import Step
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 # A file name has 255 bytes at most; Kubernetes' uids have 36.
 _LONGEST_UID: Final = 128
+# resource.k8s.io: names of devices are DNS labels.
+_LONGEST_NAME: Final = 63
 
 
 @dataclass
@@ -78,15 +82,23 @@ class Planner:
         offer = self.stock.offers.get(result.device)
         if offer is None:
             raise ClaimRefused(
-                f"allocatable not found for device {result.device!r} (request {result.request}): "
-                f"this node has {', '.join(self.stock.offers) or 'no devices'}"
+                f"allocatable not found for device {shown(result.device)} (request {shown(result.request)}): "
+                f"this node has {_like(result.device, self.stock.offers)}"
             )
         if result.pool != self.pool:
             raise ClaimRefused(
-                f"device {result.device} (request {result.request}) is of pool {result.pool!r}, "
+                f"device {result.device} (request {shown(result.request)}) is of pool {shown(result.pool)}, "
                 f"but this node's pool is {self.pool!r}"
             )
         return offer
+
+
+def _like(device: str, offered: Collection[str]) -> str:
+    """Say what a node has instead of a device: names like it, as all of them are too many for an event."""
+    if not offered:
+        return "no devices"
+    alike = difflib.get_close_matches(device[:_LONGEST_NAME], offered, n=4, cutoff=0.4)
+    return f"{len(offered)} others, {'such as ' + ', '.join(alike) if alike else 'none of such a name'}"
 
 
 def _check_uid(uid: str) -> None:

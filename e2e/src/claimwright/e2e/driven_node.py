@@ -101,10 +101,16 @@ class DrivenNode:
             self._ask(connection.client.close())
         self._parts.close()
 
-    def start(self, gates: str = "", *flags: str, environment: Mapping[str, str] | None = None) -> None:
-        """Start the driver and wait until it serves."""
+    def start(
+        self,
+        gates: str = "",
+        *flags: str,
+        environment: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
+    ) -> None:
+        """Start the driver and wait until it serves; `within` is a command that runs the one it is given."""
         self.process = DriverProcess(
-            [str(PROGRAM), "driver", "gpu-plugin", "--feature-gates", gates, *flags],
+            [*within, str(PROGRAM), "driver", "gpu-plugin", "--feature-gates", gates, *flags],
             environment={**self._environment(), **(environment or {})},
             log=self.log,
         )

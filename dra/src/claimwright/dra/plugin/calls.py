@@ -116,7 +116,7 @@ class Calls:
     async def _fetched(self, reference: ClaimReference) -> Claim | Exception:
         try:
             return await self._fetch(reference)
-        except DraError as error:
+        except Exception as error:  # noqa: BLE001  # whatever one claim does, the others have their answers
             return error
 
     async def _prepared(
@@ -134,7 +134,7 @@ class Calls:
         if self._metadata is not None and isinstance(claim, Claim):
             try:
                 devices = await asyncio.to_thread(self._metadata.write, claim, devices)
-            except (DraError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # as above
                 return log.failed(reference, error)
         log.done(reference, devices=[device.device for device in devices])
         return devices
@@ -155,7 +155,7 @@ class Calls:
         if error is None and self._metadata is not None:
             try:
                 await asyncio.to_thread(self._metadata.remove, reference)
-            except (DraError, OSError) as failure:
+            except Exception as failure:  # noqa: BLE001  # as above
                 error = failure
         if error is not None:
             return log.failed(reference, error)

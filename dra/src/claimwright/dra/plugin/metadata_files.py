@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from claimwright.dra.prepared import PreparedDevice
 # Longer than any write takes, or the kubelet waits for one.
 _WRITING_SECONDS: Final = 120.0
 _NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
+# resource.k8s.io: names of objects are DNS subdomains.
+_LONGEST_NAME: Final = 253
 
 
 class UnsafeName(DraError):
@@ -133,8 +136,10 @@ class MetadataFiles:
             return False
 
     def _write_spec(self, claim: Claim, request: str, path: Path) -> None:
+        # Whoever writes a claim may write this annotation: the path is in their container, and still only there.
+        pod_claim = None if claim.pod_claim_name is None else _safe(claim.pod_claim_name)
         target = metadata.container_path(
-            self._driver, request, claim=claim.reference.name, pod_claim_name=claim.pod_claim_name
+            self._driver, request, claim=claim.reference.name, pod_claim_name=pod_claim
         )
         mount = Mount(str(path.absolute()), target, options=("ro", "bind"))
         device = CdiDevice(f"{claim.uid}_{request}", ContainerEdits(mounts=(mount,)))
@@ -160,6 +165,9 @@ def _is_abandoned(path: Path) -> bool:
 
 
 def _safe(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise UnsafeName(f"name {name!r} cannot be part of a file's path: expected letters, digits and ._-")
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        raise UnsafeName(
+            f"name {reprlib.repr(name)} cannot be part of a file's path: expected letters, digits and ._-, "
+            f"at most {_LONGEST_NAME}"
+        )
     return name

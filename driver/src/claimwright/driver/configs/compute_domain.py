@@ -11,9 +11,9 @@ from typing import ClassVar, Final
 import pydantic
 
 from claimwright.driver.configs.decoding import Config
-from claimwright.driver.configs.quoting import quoted
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.quoting import quoted
 
 COMPUTE_DOMAIN_DRIVER: Final = "compute-domain.nvidia.com"
 ALLOCATION_MODES: Final = ("Single", "All")

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Final, Literal, Self, TypeVar
 import pydantic
 from pydantic.alias_generators import to_camel
 
-from claimwright.driver.configs.quoting import shown
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.quoting import shown
 
 GPU_DRIVER: Final = "gpu.nvidia.com"
 API_VERSION: Final = "resource.nvidia.com/v1beta1"

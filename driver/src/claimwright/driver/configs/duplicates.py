@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from claimwright.driver.configs.decoding import strict_error
-from claimwright.driver.configs.quoting import quoted
 from claimwright.driver.errors import ClaimRefused
+from claimwright.driver.quoting import quoted
 
 # Deeper than any config; what is below is refused as unknown anyway.
 _DEEPEST = 8

@@ -10,10 +10,10 @@ from claimwright.driver.configs.decoding import GPU_DRIVER, Config, Strictness, 
 from claimwright.driver.configs.duplicates import refuse_duplicates
 from claimwright.driver.configs.gpu import GpuConfig
 from claimwright.driver.configs.mig import MigDeviceConfig
-from claimwright.driver.configs.quoting import shown
 from claimwright.driver.configs.vfio import VfioDeviceConfig
 from claimwright.driver.configs.vgpu import VgpuDeviceConfig
 from claimwright.driver.errors import ClaimRefused
+from claimwright.driver.quoting import shown
 
 KINDS: Final[Mapping[str, type[Config]]] = {
     kind.__name__: kind

@@ -10,9 +10,9 @@ import pydantic
 
 from claimwright.dra.quantities import format_quantity, parse_quantity
 from claimwright.driver.configs.decoding import Block
-from claimwright.driver.configs.quoting import quoted, shown
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.quoting import quoted, shown
 from claimwright.driver.strategies import INTERVALS, MPS, TIME_SLICING
 
 _GATES = {TIME_SLICING: "TimeSlicingSettings", MPS: "MPSSupport"}

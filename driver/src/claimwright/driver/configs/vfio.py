@@ -7,9 +7,9 @@ from typing import ClassVar
 import pydantic
 
 from claimwright.driver.configs.decoding import Block, Config
-from claimwright.driver.configs.quoting import quoted
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.quoting import quoted
 
 BACKEND_POLICIES = ("LegacyOnly", "PreferIommuFD")
 

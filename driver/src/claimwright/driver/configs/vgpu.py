@@ -7,10 +7,10 @@ from typing import ClassVar, Final
 import pydantic
 
 from claimwright.driver.configs.decoding import Config
-from claimwright.driver.configs.quoting import quoted
 from claimwright.driver.configs.vfio import BACKEND_POLICIES, IommuConfig
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.quoting import quoted
 
 OWN_API_VERSION: Final = "gpu.claimwright.dev/v1alpha1"
 ANY_SIZE, EQUAL_SIZE, MIXED_SIZE = "Any", "EqualSize", "MixedSize"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from claimwright.driver.configs import DRIVERS
-from claimwright.driver.configs.quoting import shown
+from claimwright.driver.quoting import shown
 
 GROUP: Final = "resource.k8s.io"
 VERSIONS: Final = ("v1", "v1beta2", "v1beta1")

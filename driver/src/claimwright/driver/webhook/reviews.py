@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from claimwright.driver.configs import decode, keep_duplicates
-from claimwright.driver.configs.quoting import shown
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
+from claimwright.driver.quoting import shown
 from claimwright.driver.webhook.objects import (
     GROUP,
     PLACES,

@@ -13,8 +13,20 @@ Ctrl-C, all is released, and the node must be as it was.
 
 from claimwright.e2e.soak.findings import Findings
 from claimwright.e2e.soak.memory import Slope, slope_of
+from claimwright.e2e.soak.node_state import world
 from claimwright.e2e.soak.reckoning import Handed, handed, room_for
 from claimwright.e2e.soak.soaking import Soak
 from claimwright.e2e.soak.switching import Switch, switches
 
-__all__ = ["Findings", "Handed", "Slope", "Soak", "Switch", "handed", "room_for", "slope_of", "switches"]
+__all__ = [
+    "Findings",
+    "Handed",
+    "Slope",
+    "Soak",
+    "Switch",
+    "handed",
+    "room_for",
+    "slope_of",
+    "switches",
+    "world",
+]
