@@ -1,4 +1,7 @@
-"""The chart on a real cluster: the driver in a pod, every manifest of the tutorial, and nothing left afterwards."""
+"""The chart on a real cluster: the driver in a pod, every manifest of the tutorial, and nothing left afterwards.
+
+On another Kubernetes: `CLAIMWRIGHT_KUBERNETES=1.34 pytest e2e/tests/test_e2e_install.py`.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,12 @@ def world() -> Iterator[InstalledWorld]:
         pytest.skip("no helm on PATH or in the cache: claimwright cluster build --program helm")
     folder = Path(tempfile.mkdtemp(prefix="cw-i-"))
     try:
-        with installed_world(folder, name=f"install-{uuid.uuid4().hex[:6]}", program=program) as world:
+        with installed_world(
+            folder,
+            name=f"install-{uuid.uuid4().hex[:6]}",
+            program=program,
+            minor=os.environ.get("CLAIMWRIGHT_KUBERNETES", ""),
+        ) as world:
             yield world
             print(f"\nmeasured, in seconds: {json.dumps(world.took)}")
     finally:

@@ -29,6 +29,10 @@ GATES: Final = (
     "DeviceMetadata", "DynamicMIG", "MPSSupport", "NVMLDeviceHealthCheck", "PassthroughSupport",
     "TimeSlicingSettings", "VGPUSupport",
 )  # fmt: skip
+# What of DRA the tutorial takes that API servers before 1.36 have off.
+_ALPHA_BEFORE_1_36: Final = (
+    "DRAConsumableCapacity", "DRADeviceTaints", "DRAExtendedResource", "DRAPartitionableDevices",
+)  # fmt: skip
 _SLICES: Final = "/apis/resource.k8s.io/v1/resourceslices"
 _SECONDS: Final = 60.0
 
@@ -170,10 +174,15 @@ class InstalledWorld:
 
 
 @contextmanager
-def installed_world(folder: Path, *, name: str, program: Path) -> Generator[InstalledWorld, None, None]:
-    """Start a cluster with an emulated node, bring the images, and leave the installing to the caller."""
+def installed_world(
+    folder: Path, *, name: str, program: Path, minor: str = ""
+) -> Generator[InstalledWorld, None, None]:
+    """Start a cluster with an emulated node, bring the images, and leave the installing to the caller.
+
+    `minor` is a Kubernetes such as 1.34, whose alpha parts of DRA are switched on; the newest when empty.
+    """
     with ExitStack() as undo:
-        undo.enter_context(running_cluster(clusters.ClusterSpec(name=name, nodes=1), None))
+        undo.enter_context(running_cluster(_spec(name, minor), None))
         cluster = clusters.load(name)
         emulated = undo.enter_context(attached_node(cluster.nodes[0], name, PROFILE))
         kubernetes = Kubernetes(cluster.kubeconfig)
@@ -190,6 +199,13 @@ def installed_world(folder: Path, *, name: str, program: Path) -> Generator[Inst
         clusters.import_image(cluster, probe_image(folder))
         _label(world, cluster)
         yield world
+
+
+def _spec(name: str, minor: str) -> clusters.ClusterSpec:
+    if not minor:
+        return clusters.ClusterSpec(name=name)
+    gates = _ALPHA_BEFORE_1_36 if int(minor.partition(".")[2]) < 36 else ()
+    return clusters.ClusterSpec(name=name, kubernetes=minor, feature_gates=dict.fromkeys(gates, True))
 
 
 def _label(world: InstalledWorld, cluster: clusters.Cluster) -> None:
