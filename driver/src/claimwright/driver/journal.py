@@ -44,6 +44,9 @@ VERSION = 1
 Record = Mapping[str, Any]
 _GROWN_LINES = 4096
 _SPARE_BYTES = 256 * 1024
+_ENCODER = json.JSONEncoder(
+    separators=(",", ":"), sort_keys=True
+)  # `json.dumps` would make one for each line
 
 
 class CorruptJournal(DriverError):
@@ -329,7 +332,7 @@ def _records_of(entry: Entry) -> list[Record]:
 
 
 def _line(record: Record) -> bytes:
-    text = json.dumps(record, separators=(",", ":"), sort_keys=True).encode()
+    text = _ENCODER.encode(record).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 

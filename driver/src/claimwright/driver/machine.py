@@ -207,7 +207,8 @@ class Machine:
             found = await self._found(tool, step)
             await self._commit(acting(uid, number, found))
             self._entries[uid] = entry.acting(number, found)
-        if str(step) in self._steps_of_others(entry):
+        others = self._steps_of_others(entry)
+        if others and str(step) in others:
             return  # another claim rests on it already
         try:
             await self._do(self._entries[uid].steps[number])
@@ -239,7 +240,7 @@ class Machine:
         """
         shared = self._steps_of_others(entry)
         for number, step in reversed(tuple(enumerate(entry.steps))):
-            if str(step) in shared:
+            if shared and str(step) in shared:
                 continue
             await self._undo_or_see_it_gone(entry, number, step)
 

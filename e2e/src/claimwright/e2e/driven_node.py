@@ -7,6 +7,7 @@ killed at any moment. What the scheduler and the kubelet make of it is for the s
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -79,7 +80,7 @@ class DrivenNode:
         except BaseException:
             self._parts.close()
             raise
-        self.cdi_root = self.folder / "cdi"
+        self.cdi_root = self._run_folder() / "cdi"
         self.plugins, self.registry = self.folder / "plugins", self.folder / "registry"
         for path in (self.cdi_root, self.plugins, self.registry):
             path.mkdir()
@@ -246,6 +247,15 @@ class DrivenNode:
     def log_end(self) -> str:
         """Return the last lines of the driver's log."""
         return "" if self.process is None else self.process.log_end()
+
+    def _run_folder(self) -> Path:
+        """Return what stands for /var/run, which is in memory on every node, where there is room for that here."""
+        memory = Path("/dev/shm")  # noqa: S108
+        if not os.access(memory, os.W_OK):
+            return self.folder
+        folder = Path(tempfile.mkdtemp(prefix="cwd", dir=memory))
+        self._parts.callback(shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     def _environment(self) -> dict[str, str]:
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -191,7 +191,7 @@ class _Log:
 
     def __init__(self, verb: str, driver: str, references: Iterable[ClaimReference]) -> None:
         self._verb = verb
-        self._fields = {"request_id": secrets.token_hex(4), "driver": driver}
+        self._fields = {"request_id": f"{random.getrandbits(32):08x}", "driver": driver}
         for reference in references:
             _LOG.debug("%s of claim %s begins", verb, reference, extra=self._extra(reference))
 

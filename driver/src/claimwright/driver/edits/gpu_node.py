@@ -18,6 +18,7 @@ from claimwright.driver.errors import StepFailed
 from claimwright.driver.inventory import PCI_DEVICES, Gpu
 
 NAME: Final = "gpu-node"
+_DISPLAYS: Final = PurePosixPath("/dev/dri")
 # How /proc/devices calls them; the second until driver 550.
 MODULES: Final = ("nvidia", "nvidia-frontend")
 
@@ -47,7 +48,9 @@ class GpuNode:
         return ContainerEdits(device_nodes=(node, *self._display_nodes(str(call["address"]))))
 
     def _display_nodes(self, address: str) -> Iterator[DeviceNode]:
+        if self.installation.devices.files.kind(_DISPLAYS) is None:
+            return  # a machine without any, as most servers are
         for name in self.installation.host.entries(PCI_DEVICES / address / "drm"):
-            node = self.installation.node(PurePosixPath("/dev/dri") / name)
+            node = self.installation.node(_DISPLAYS / name)
             if node is not None and name.startswith(("card", "renderD")):
                 yield node
