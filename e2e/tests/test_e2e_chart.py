@@ -17,7 +17,7 @@ from cryptography import x509
 from claimwright.driver import manifests
 from claimwright.driver.feature_gates import DEFAULTS, FeatureGates
 from claimwright.driver.settings import parse_endpoint
-from claimwright.e2e.helm import CHART, Helm, HelmRefused, find_helm
+from claimwright.e2e.helm import CHART, Helm, HelmRefused, as_flags, find_helm
 
 # Not in the unit run: helm is provided for the e2e one.
 pytestmark = pytest.mark.e2e
@@ -224,13 +224,21 @@ def test_the_webhook_runs_with_no_rights_at_all(helm: Helm) -> None:
         ("consumableShares=4", "featureGates.ConsumableShares=true"),
         ("webhook.enabled=true,webhook.tls.mode=secret", "webhook.tls.secret.caBundle"),
         ("webhook.tls.mode=none", "/webhook/tls/mode"),
-        ("resources.computeDomains.enabled=true", "computeDomains"),
+        ("resources.computeDomains.enabled=true", "/resources/computeDomains/enabled"),
         ("kubletPlugin.priorityClassName=x", "kubletPlugin"),
     ],
 )
 def test_a_wrong_value_is_refused_and_named(helm: Helm, flag: str, says: str) -> None:
     with pytest.raises(HelmRefused, match=says):
         helm.template("--set", flag)
+
+
+def test_the_community_charts_words_for_gpus_only_are_taken(helm: Helm) -> None:
+    flags = ("resources.gpus.enabled=true", "gpuResourcesEnabledOverride=true")
+
+    plain = helm.template(*as_flags(dict(flag.split("=") for flag in flags)))
+
+    assert helm.template(*as_flags({"resources.computeDomains.enabled": "false"})) == plain
 
 
 def test_the_default_namespace_is_refused_unless_it_is_wanted(helm: Helm) -> None:

@@ -46,7 +46,9 @@ def machine_of_the_guide(scenario: Scenario) -> dict[str, Any]:
 @pytest.mark.capability("000-04")
 @pytest.mark.capability("000-11")
 @pytest.mark.capability("001-01")
+@pytest.mark.capability("001-06")
 @pytest.mark.capability("001-10")
+@pytest.mark.capability("001-11")
 @pytest.mark.capability("001-12")
 @pytest.mark.capability("001-13")
 def test_a_machine_gets_a_gpu_and_after_it_a_container_gets_the_same_one(scenario: Scenario) -> None:
