@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import os
 import stat
 import subprocess
@@ -389,6 +390,18 @@ async def test_a_pods_name_for_a_claim_that_is_none_harms_that_claim_only(bench,
     assert isinstance(outcomes[bad.uid], str)
     assert not isinstance(outcomes[good.uid], str)
     assert released == {bad.uid: "", good.uid: ""}
+
+
+async def test_claims_leave_no_patterns_of_their_names_in_memory(bench, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(fnmatch, "translate", lambda pattern: compiled.append(pattern) or "x")
+    claim = bench.claim("c")
+    async with bench.plugin(metadata=True) as plugin, await bench.client(plugin) as client:
+        await client.prepare([claim])
+        await client.release([claim])
+
+    assert not [pattern for pattern in compiled if claim.uid in pattern]
+    assert list(bench.folders.cdi_dir.glob("*")) == []
 
 
 async def test_metadata_files_come_with_their_mounts_and_go_again(bench):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import reprlib
 import shutil
@@ -68,14 +69,14 @@ class MetadataFiles:
 
     def remove(self, claim: ClaimReference) -> None:
         """Remove a claim's specs and files, by its uid and name; missing ones are fine."""
-        for spec in self._specs(_safe(claim.uid)):
-            remove_durably(spec)
+        for uid, spec in self._specs():
+            if uid == claim.uid:
+                remove_durably(spec)
         shutil.rmtree(self._claim_folder(claim), ignore_errors=True)
 
     def remove_orphans(self, held: Collection[str]) -> None:
         """Remove specs and files of claims other than those `held`, by uid: what a killed driver could not remove."""
-        for spec in self._specs("*"):
-            uid = spec.name.lstrip(".").removeprefix(f"{self._driver}_metadata_").partition("_")[0]
+        for uid, spec in self._specs():
             if uid not in held:
                 remove_durably(spec)
         for folder in self._folder.glob("*/*"):
@@ -86,11 +87,16 @@ class MetadataFiles:
                 with suppress(OSError):  # another request's folder is still in it
                     folder.parent.rmdir()
 
-    def _specs(self, uid: str) -> Iterator[Path]:
-        """Yield a claim's specs, and what writers of them left that were killed."""
-        name = f"{self._driver}_metadata_{uid}_*.json"
-        yield from self._cdi_dir.glob(name)
-        yield from self._cdi_dir.glob(f".{name}.*.tmp")
+    def _specs(self) -> Iterator[tuple[str, Path]]:
+        """Yield all specs with the uids of their claims, and what writers of them left that were killed.
+
+        By comparing names: a pattern with a uid in it is compiled, and the last five hundred are kept.
+        """
+        begin = f"{self._driver}_metadata_"
+        for name in sorted(_names_in(self._cdi_dir)):
+            visible = name.removeprefix(".")
+            if visible.startswith(begin) and name.endswith(".json" if visible == name else ".tmp"):
+                yield visible.removeprefix(begin).partition("_")[0], self._cdi_dir / name
 
     def _owner(self, path: Path) -> str | None:
         """Return the uid of the claim that a file is of; None when only another version can tell."""
@@ -154,6 +160,13 @@ class MetadataFiles:
 
     def _path(self, claim: ClaimReference, request: str) -> Path:
         return self._claim_folder(claim) / _safe(request) / "metadata.json"
+
+
+def _names_in(folder: Path) -> Sequence[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208  names only, on the way of each claim
+    except FileNotFoundError:
+        return ()
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import statistics
 import time
 from collections import defaultdict
@@ -11,9 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from claimwright.dra.slices import Device
-from claimwright.e2e.deadlines import DeadlineExceeded
+from claimwright.e2e.deadlines import DeadlineExceeded, wait_until
 from claimwright.e2e.driven_node import DrivenNode
-from claimwright.e2e.soak.offering import allocation
+from claimwright.e2e.soak.offering import Offering, allocation
 from claimwright.e2e.soak.reckoning import BUS
 
 ORDER: Final = ("gpu", "mig", "vfio", "vgpu")
@@ -60,7 +61,9 @@ def switches(node: DrivenNode, rounds: int, progress: Callable[[str], None] = la
 def _by_gpu(node: DrivenNode) -> dict[str, dict[str, Device]]:
     """Return one device of each kind by GPU: the first published, and the smallest partition."""
     gpus: defaultdict[str, dict[str, Device]] = defaultdict(dict)
-    for device in node.devices().values():
+    offering = Offering(node, random.Random(0))  # noqa: S311  nothing is chosen
+    wait_until("the devices", lambda: offering.devices() or None, seconds=_PREPARED_WITHIN_SECONDS)
+    for device in offering.devices().values():
         kind = str(device.attributes["type"])
         if kind in ORDER:
             gpus[str(device.attributes[BUS])].setdefault(kind, device)
