@@ -251,6 +251,24 @@ def test_a_function_that_a_claim_holds_is_no_other_claims() -> None:
     assert board.functions.choose("a", [("x", gpu)]) == [FIRST]
 
 
+def test_a_function_that_a_claim_has_released_is_free_at_once() -> None:
+    board = Board(EQUAL)
+    gpu = board.gpu()
+    chosen = []
+    for number in range(20):
+        (function,) = board.functions.choose(f"c{number}", [("x", gpu)])
+        entry = Entry(
+            ClaimReference("ns", "a", ClaimUid(f"c{number}")), (), (vgpu_type(UUID, function, 300),)
+        )
+        board.holdings.entries = lambda entry=entry: (entry,)
+        board.holdings.changed((entry,))
+        board.holdings.entries = tuple
+        board.holdings.changed(())
+        chosen.append(function)
+
+    assert chosen == [FIRST] * 20
+
+
 def test_a_claim_whose_journal_is_lost_keeps_the_function_that_its_cdi_file_names() -> None:
     board = Board(EQUAL)
     board.write(f"{ADDRESS}/sriov_numvfs", "8")

@@ -1,15 +1,17 @@
 """Which virtual function a claim gets: the first of its GPU that nobody has.
 
 Plans are made side by side and before their claims are in the journal, so what was given to one plan is kept from
-others until its claim holds it, or for as long as a plan may wait for its GPU.
+others until its claim holds it, or for as long as a plan may wait for its GPU. A claim that holds it ends the plan, or
+claims that come and go within that time would use up all functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Final, TypeAlias
 
+from claimwright.driver.entries import Entry
 from claimwright.driver.errors import StepFailed
 from claimwright.driver.holdings import Holdings
 from claimwright.driver.inventory import PCI_DEVICES, Gpu
@@ -37,6 +39,7 @@ class FreeFunctions:
         self._nodes_of = nodes_of
         self._planned: dict[str, tuple[str, float]] = {}
         self._holdings = holdings
+        holdings.follow(self._end_plans)
 
     def choose(self, claim: str, wanted: Sequence[tuple[str, Gpu]]) -> list[str]:
         """Return a function for each (CDI device, GPU); StepFailed when a GPU has none left."""
@@ -46,6 +49,11 @@ class FreeFunctions:
             self._planned[function] = (claim, self._clock.now())
             chosen.append(function)
         return chosen
+
+    def _end_plans(self, entries: Iterable[Entry]) -> None:
+        steps = (step for entry in entries for step in entry.steps if step.tool == vgpu_type.TOOL)
+        for function in {str(step.arguments["function"]) for step in steps}:
+            self._planned.pop(function, None)
 
     def _given(self, claim: str, name: str, gpu: Gpu) -> str | None:
         """Return the function that the claim's CDI device has already, by its nodes."""

@@ -155,7 +155,7 @@ async def _known_node(settings: GpuPluginSettings, doors: Doors) -> Node:
     log_inventory(inventory)
     metrics, holdings = Metrics(GPU_DRIVER, settings.node_name), Holdings()
     planner = _planner(settings, doors, inventory, holdings)
-    watchers: list[Watcher] = [metrics.count_devices]
+    watchers: list[Watcher] = [metrics.count_devices, holdings.changed]
     machine = await _machine(settings, doors, planner, watchers, metrics, holdings=holdings)
     known = KnownGpus(settings.plugin_dir / known_gpus.NAME, boot_id(doors))
     reader = NodeReader(doors, Ownership(lambda: machine.entries, lambda: machine.busy), known, vgpus=vgpus)

@@ -13,6 +13,16 @@ class Holdings:
 
     def __init__(self, entries: Callable[[], Iterable[Entry]] = tuple) -> None:
         self.entries = entries
+        self._followers: list[Callable[[Iterable[Entry]], None]] = []
+
+    def follow(self, follower: Callable[[Iterable[Entry]], None]) -> None:
+        """Call back with the claims whenever one was prepared or released."""
+        self._followers.append(follower)
+
+    def changed(self, entries: Iterable[Entry]) -> None:
+        """Take the claims after a change."""
+        for follower in self._followers:
+            follower(entries)
 
     def steps(self, tool: str) -> Iterator[tuple[str, Step]]:
         """Yield claim uid and step of every step of one tool."""
