@@ -55,6 +55,7 @@ def slice_figures(times: SliceTimes) -> list[Figure]:
     """Read what `measure_slices` found."""
     return [
         Figure(f"driver start until {times.devices} devices are visible, median", times.start, 2.0, "s"),
+        Figure("driver memory, idle, eight full MIG trees", times.resident, 60.0, "MB"),
         Figure("XID until its taint is in the slices, median", times.taint, 1.0, "s"),
         Figure("card pulled until its devices are gone, median", times.pulled, 4.0, "s"),
     ]

@@ -6,6 +6,7 @@ is the first memory slice and how many.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -73,6 +74,10 @@ class Partitions(Protocol):
 
     StepFailed carries NVML's word for what went wrong, GpuGone that the GPU is not there any more.
     """
+
+    def open(self) -> AbstractContextManager[None]:
+        """Have NVML ready within this context: calls that follow each other need not start it each for itself."""
+        ...
 
     def read(self, gpu_uuid: str) -> MigReading | None:
         """Return mode and partitions now, without profiles; None when the GPU is not capable of MIG."""

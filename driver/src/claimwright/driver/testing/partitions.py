@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from claimwright.driver.errors import StepFailed
@@ -46,6 +47,10 @@ class MemoryPartitions:
         self.gpus = dict(gpus or {})
         self.busy: set[str] = set()
         self._made = 0
+
+    def open(self) -> AbstractContextManager[None]:
+        """Do nothing around calls."""
+        return nullcontext()
 
     def read(self, gpu_uuid: str) -> MigReading | None:
         """Return mode and partitions."""

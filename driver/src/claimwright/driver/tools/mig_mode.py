@@ -29,16 +29,18 @@ class MigModeTool:
 
     def do(self, step: Step) -> None:
         """Switch unless it is so; StepFailed when a client uses the GPU."""
-        if self.probe(step) is not Probe.DONE:
-            self._partitions.switch(step.arguments["gpu"], enabled=step.arguments["enabled"])
+        with self._partitions.open():
+            if self.probe(step) is not Probe.DONE:
+                self._partitions.switch(step.arguments["gpu"], enabled=step.arguments["enabled"])
 
     def undo(self, step: Step) -> None:
         """Leave MIG mode when no partition is left, whoever made it."""
         if not step.arguments["enabled"]:
             return
-        mig = self._partitions.read(step.arguments["gpu"])
-        if mig is not None and mig.enabled and not mig.partitions:
-            self._partitions.switch(step.arguments["gpu"], enabled=False)
+        with self._partitions.open():
+            mig = self._partitions.read(step.arguments["gpu"])
+            if mig is not None and mig.enabled and not mig.partitions:
+                self._partitions.switch(step.arguments["gpu"], enabled=False)
 
     def probe(self, step: Step) -> Probe:
         """Ask NVML."""

@@ -47,6 +47,22 @@ class MigPartitionTool:
 
     def do(self, step: Step) -> None:
         """Make it; StepRefused when something of somebody else is in the place."""
+        with self._partitions.open():
+            self._make(step)
+
+    def undo(self, step: Step) -> None:
+        """Remove it; StepFailed while a process uses it."""
+        with self._partitions.open():
+            self._remove(step)
+
+    def probe(self, step: Step) -> Probe:
+        """Ask NVML; half of it, left by a crash, counts as not to be told."""
+        found = partition_at(self._partitions, step.arguments)
+        if found is None or found.profile_id != step.arguments["profile"]:
+            return Probe.NOT_DONE
+        return Probe.DONE if found.compute_instances else Probe.NOT_VISIBLE
+
+    def _make(self, step: Step) -> None:
         found = partition_at(self._partitions, step.arguments)
         if found is not None:
             raise StepRefused(
@@ -56,21 +72,13 @@ class MigPartitionTool:
             )
         self._partitions.create(step.arguments["gpu"], step.arguments["profile"], self._place(step))
 
-    def undo(self, step: Step) -> None:
-        """Remove it; StepFailed while a process uses it."""
+    def _remove(self, step: Step) -> None:
         found = partition_at(self._partitions, step.arguments)
         if found is None:
             return
         if found.profile_id != step.arguments["profile"] or found.placement != self._place(step):
             raise StepFailed(f"{step}: GPU instance {found.gpu_instance} of another shape is in its place")
         self._partitions.destroy(step.arguments["gpu"], found.gpu_instance)
-
-    def probe(self, step: Step) -> Probe:
-        """Ask NVML; half of it, left by a crash, counts as not to be told."""
-        found = partition_at(self._partitions, step.arguments)
-        if found is None or found.profile_id != step.arguments["profile"]:
-            return Probe.NOT_DONE
-        return Probe.DONE if found.compute_instances else Probe.NOT_VISIBLE
 
     @staticmethod
     def _place(step: Step) -> Placement:

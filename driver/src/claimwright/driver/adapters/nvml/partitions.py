@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
 import pynvml
 
-from claimwright.driver.adapters.nvml.migs import mig_of
+from claimwright.driver.adapters.nvml.migs import mig_of, partitions_of
 from claimwright.driver.adapters.nvml.profiles import ProfileBook
 from claimwright.driver.adapters.nvml.session import NvmlSession
 from claimwright.driver.errors import GpuGone, StepFailed
@@ -29,6 +29,10 @@ class NvmlPartitions:
     def __init__(self, session: NvmlSession, profiles: ProfileBook) -> None:
         self._session = session
         self._profiles = profiles
+
+    def open(self) -> AbstractContextManager[None]:
+        """Have NVML ready within this context."""
+        return self._session.open()
 
     def read(self, gpu_uuid: str) -> MigReading | None:
         """Return mode and partitions now, without profiles."""
@@ -60,7 +64,8 @@ class NvmlPartitions:
                 pynvml.nvmlGpuInstanceCreateComputeInstance(
                     instance, self._filling(handle, profile_id, instance)
                 )
-                return self._listed(handle, int(pynvml.nvmlGpuInstanceGetInfo(instance).id), gpu_uuid)
+                made = int(pynvml.nvmlGpuInstanceGetInfo(instance).id)
+                return _listed(partitions_of(handle, [profile_id]), made, gpu_uuid)
             except BaseException:
                 _remove(instance)
                 raise
@@ -82,18 +87,6 @@ class NvmlPartitions:
         if slices is None:
             raise StepFailed(f"NVML does not list the GPU's profile {profile_id}; the kubelet tries again")
         return int(pynvml.nvmlGpuInstanceGetComputeInstanceProfileInfo(instance, _FILLING[slices], 0).id)
-
-    def _listed(self, handle: Any, gpu_instance: int, gpu_uuid: str) -> Partition:  # noqa: ANN401
-        """Return a partition that was just made, as NVML lists it; StepFailed when it cannot be used so."""
-        reading = mig_of(handle, self._profiles.known)
-        partitions = reading.partitions if reading is not None else ()
-        found = next((each for each in partitions if each.gpu_instance == gpu_instance), None)
-        if found is None or not found.compute_instances:
-            raise StepFailed(
-                f"GPU {gpu_uuid}: NVML made GPU instance {gpu_instance}, and does not list it with its "
-                "compute instance; the kubelet tries again"
-            )
-        return found
 
     @contextmanager
     def _gpu(self, uuid: str, what: str) -> Iterator[Any]:
@@ -139,3 +132,14 @@ def _status(code: int) -> str:
         return str(pynvml.NVMLError(code))
     except (KeyError, TypeError):
         return f"activation status {code}"
+
+
+def _listed(partitions: Iterable[Partition], gpu_instance: int, gpu_uuid: str) -> Partition:
+    """Return a partition that was just made, as NVML lists it; StepFailed when it cannot be used so."""
+    found = next((each for each in partitions if each.gpu_instance == gpu_instance), None)
+    if found is None or not found.compute_instances:
+        raise StepFailed(
+            f"GPU {gpu_uuid}: NVML made GPU instance {gpu_instance}, and does not list it with its "
+            "compute instance; the kubelet tries again"
+        )
+    return found
