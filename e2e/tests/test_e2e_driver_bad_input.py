@@ -296,6 +296,23 @@ def test_a_full_cdi_folder_fails_the_claim_and_leaves_nothing_until_there_is_roo
 
 
 @root
+def test_a_folder_without_room_for_metadata_is_an_error_until_there_is_room_or_the_claim_goes() -> None:
+    with DrivenNode("every-mode") as node:
+        gates = "DynamicMIG=true,PassthroughSupport=true,DeviceMetadata=true"
+        # Two inodes: the folder itself and one file, of the two that a claim needs.
+        node.start(gates, within=in_a_namespace_with_its_own(node.cdi_root, "size=64k,nr_inodes=2"))
+        node.wait_devices(lambda found: PARTITION in found)
+        before = world(node)
+        claims = [node.claim("a", [PARTITION]), node.claim("b", ["gpu-vfio-3"])]
+        for claim in claims:
+            (answer,) = node.prepare(claim)
+            node.released(claim)
+            assert "No space left on device" in answer.error
+            assert str(node.cdi_root) in answer.error
+            assert (specs_as_seen_by(node), world(node)) == ([], before)
+
+
+@root
 def test_a_read_only_cdi_folder_fails_every_claim_until_it_can_be_written() -> None:
     with DrivenNode("every-mode") as node:
         node.start("DynamicMIG=true", within=in_a_namespace_with_its_own(node.cdi_root, "ro"))

@@ -121,6 +121,9 @@ def test_eight_pods_hold_eight_boards_in_eight_modes_and_leave_the_node_as_it_wa
     assert node.claims_in_the_journal() == sorted(each.claim.uid for each in held.values())
     for each in held.values():
         assert set(each.seen.foreign.values()) == {"EPERM"}, f"{each.pod} can open another pod's GPU"
+        if each.seen.special:  # and so for VFIO groups and capabilities of partitions
+            assert set(each.seen.strangers) == {"EPERM"}, f"{each.pod} can open {each.seen.strangers}"
+            assert set(each.seen.special.values()) <= {"ENXIO", "ENODEV", "opened"}, dict(each.seen.special)
     containers_see_their_gpus(node, held)
     machines_see_their_devices(node, held)
 

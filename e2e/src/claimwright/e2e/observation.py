@@ -27,7 +27,8 @@ class Observation:
     `nodes` maps the minors that have a node in `/dev` to what open() said; `foreign` maps all other minors to
     what open() said of a node made by the probe itself. `ENXIO` is allowed (no kernel driver behind the node),
     `EPERM` is forbidden by the device cgroup. `foreign` is empty where no device cgroup is in force.
-    `special` maps the paths of VFIO, IOMMUFD and capability nodes to what open() said; `parts` are the UUIDs of MIG
+    `special` maps the paths of VFIO, IOMMUFD and capability nodes to what open() said, and `strangers` counts what it
+    said of others of their kinds, made by the probe; `parts` are the UUIDs of MIG
     devices that NVML finds; `mps` is "connected" where an MPS control daemon listens, empty where none is promised;
     `metadata` maps the path below KEP-5304's folder to a file's text, and `writable` are those that it may change.
     """
@@ -39,6 +40,7 @@ class Observation:
     visible_devices: str
     parts: tuple[str, ...] = ()
     special: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    strangers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     mps: str = ""
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     writable: tuple[str, ...] = ()
@@ -61,6 +63,7 @@ class Observation:
                 visible_devices=seen["visible_devices"],
                 parts=tuple(seen.get("parts", ())),
                 special=dict(seen.get("special", {})),
+                strangers=dict(seen.get("strangers", {})),
                 mps=seen.get("mps", ""),
                 metadata={path: file["text"] for path, file in seen.get("metadata", {}).items()},
                 writable=tuple(path for path, file in seen.get("metadata", {}).items() if file["writable"]),

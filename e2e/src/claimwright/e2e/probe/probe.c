@@ -7,6 +7,8 @@
  *   gpus     what NVML (dlopen of libnvidia-ml.so.1 by its plain name) counts, with UUIDs.
  *   parts    the UUIDs of the MIG devices that NVML finds in these GPUs.
  *   special  every node below /dev/vfio and /dev/nvidia-caps, and /dev/iommu, with what open() said.
+ *   strangers  of each kind of special node that is there, up to 512 others are made and opened like `foreign`: how
+ *            often open() said what.
  *   mps      whether the control daemon's socket in CUDA_MPS_PIPE_DIRECTORY takes a connection; empty without one.
  *   metadata every file below the folder of KEP-5304, with its text, and whether this process may write to it.
  */
@@ -26,7 +28,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { NVIDIA_MAJOR = 195, MAX_MINOR = 16, MAX_PARTS = 8, UUID_SIZE = 96, NAME_SIZE = 96 };
+enum {
+    NVIDIA_MAJOR = 195,
+    MISC_MAJOR = 10, /* /dev/vfio/vfio and /dev/iommu, whose neighbours are anything */
+    MAX_MINOR = 16,
+    MAX_PARTS = 8,
+    MAX_GIVEN = 64,
+    STRANGERS = 512,
+    UUID_SIZE = 96,
+    NAME_SIZE = 96,
+};
 
 static const char metadata_folder[] = "/var/run/kubernetes.io/dra-device-attributes";
 
@@ -102,9 +113,14 @@ static void print_files(const char *folder, file_fn print)
 }
 
 static size_t root_length;
+static dev_t given[MAX_GIVEN];
+static int givens;
 
 static void print_special(const char *path)
 {
+    struct stat status;
+    if (stat(path, &status) == 0 && S_ISCHR(status.st_mode) && givens < MAX_GIVEN)
+        given[givens++] = status.st_rdev;
     printf("%s\"%s\":\"%s\"", files_printed++ ? "," : "", path + root_length, open_outcome(path));
 }
 
@@ -120,6 +136,59 @@ static void print_special_nodes(const char *dev)
     snprintf(path, sizeof path, "%s/iommu", dev);
     if (access(path, F_OK) == 0)
         print_special(path);
+    printf("},");
+}
+
+static int is_given(dev_t device)
+{
+    for (int index = 0; index < givens; index++)
+        if (given[index] == device)
+            return 1;
+    return 0;
+}
+
+static int is_first_of_its_major(int index)
+{
+    for (int earlier = 0; earlier < index; earlier++)
+        if (major(given[earlier]) == major(given[index]))
+            return 0;
+    return major(given[index]) != MISC_MAJOR;
+}
+
+/* Outcomes are few: EPERM where all is well, and whatever else tells of a leak. */
+static void count_outcome(const char *outcome, const char **known, int *counts, int most)
+{
+    for (int index = 0; index < most; index++) {
+        if (known[index] && strcmp(known[index], outcome) != 0)
+            continue;
+        known[index] = outcome;
+        counts[index]++;
+        return;
+    }
+}
+
+static void print_strangers(const char *scratch)
+{
+    const char *known[8] = {0};
+    int counts[8] = {0};
+    for (int index = 0; index < givens; index++) {
+        if (!is_first_of_its_major(index))
+            continue;
+        for (unsigned minor_number = 0; minor_number < STRANGERS; minor_number++) {
+            dev_t device = makedev(major(given[index]), minor_number);
+            char made[PATH_MAX];
+            if (is_given(device))
+                continue;
+            snprintf(made, sizeof made, "%s/probe-stranger", scratch);
+            unlink(made);
+            int failed = mknod(made, S_IFCHR | 0666, device);
+            count_outcome(failed ? "mknod-refused" : open_outcome(made), known, counts, 8);
+            unlink(made);
+        }
+    }
+    printf("\"strangers\":{");
+    for (int index = 0; index < 8 && known[index]; index++)
+        printf("%s\"%s\":%d", index ? "," : "", known[index], counts[index]);
     printf("},");
 }
 
@@ -232,7 +301,7 @@ int main(int argc, char **argv)
 {
     int once = argc > 1 && strcmp(argv[1], "--once") == 0;
     const char *root = getenv("PROBE_ROOT") ? getenv("PROBE_ROOT") : "";
-    char dev[PATH_MAX];
+    char dev[1024];
     const char *scratch = getenv("PROBE_SCRATCH");
     signal(SIGTERM, stop); /* process 1 of a container ignores what it does not handle */
     signal(SIGINT, stop);
@@ -243,6 +312,8 @@ int main(int argc, char **argv)
     if (scratch)
         print_foreign(dev, scratch);
     print_special_nodes(dev);
+    if (scratch)
+        print_strangers(scratch);
     print_metadata(root);
     print_mps();
     void *nvml = dlopen("libnvidia-ml.so.1", RTLD_NOW);
