@@ -224,9 +224,12 @@ class DrivenNode:
         return {device.name: device for found in self.slices() for device in found.devices}
 
     def wait_devices(self, wanted: Any) -> dict[str, Device]:  # noqa: ANN401  a predicate over the devices
-        """Wait until `wanted(devices)` holds, and return them."""
+        """Wait until the pool is whole and `wanted(devices)` holds, and return them."""
         wait_until(
-            "the devices", lambda: bool(wanted(self.devices())), seconds=START_SECONDS, seen=self.log_end
+            "the devices",
+            lambda: is_whole(self.slices()) and bool(wanted(self.devices())),
+            seconds=START_SECONDS,
+            seen=self.log_end,
         )
         return self.devices()
 
@@ -315,3 +318,10 @@ class DrivenNode:
 
     def _ask(self, work: Coroutine[Any, Any, _Answer]) -> _Answer:
         return self._loop.run(work, seconds=_CALL_SECONDS)
+
+
+def is_whole(slices: Sequence[Slice]) -> bool:
+    """Tell whether all slices of the pool are there: while they are being written, no scheduler uses it."""
+    newest = max((each.generation for each in slices), default=0)
+    current = [each for each in slices if each.generation == newest]
+    return all(len(current) == each.slice_count for each in current)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from claimwright.dra.slices import CounterSet, Device, Slice
 from claimwright.driver.configs import KINDS
 from claimwright.driver.testing.crashes import CONFIGS
-from claimwright.e2e.driven_node import DrivenNode
+from claimwright.e2e.driven_node import DrivenNode, is_whole
 from claimwright.e2e.soak.reckoning import BUS
 
 _CONFIG_KINDS: Final = {
@@ -35,7 +35,7 @@ class Offering:
     def devices(self) -> dict[str, Device]:
         """Return the devices; while slices are being replaced, those of before."""
         slices = self._node.slices()
-        if slices != self._slices and _is_whole(slices):
+        if slices and slices != self._slices and is_whole(slices):
             self._slices = slices
             self._devices = {device.name: device for found in slices for device in found.devices}
             self.sets = {each.name: each for found in slices for each in found.shared_counters}
@@ -61,11 +61,6 @@ class Offering:
 def allocation(device: Device) -> dict[str, Any]:
     """Return what the scheduler adds to the result of an allocation: shares of one device have ids."""
     return {"shareID": str(uuid.uuid4())} if device.allow_multiple_allocations else {}
-
-
-def _is_whole(slices: Sequence[Slice]) -> bool:
-    generations = {each.generation for each in slices}
-    return len(generations) == 1 and len(slices) == slices[0].slice_count
 
 
 def _open(device: Device, closed: Collection[str]) -> bool:
