@@ -39,7 +39,7 @@ from claimwright.driver.probing import probe_sockets
 from claimwright.driver.recent_errors import RecentErrors
 from claimwright.driver.recovering import boot_id, recover, remembered
 from claimwright.driver.repertoire import recipes, toolbox
-from claimwright.driver.resident_memory import give_back
+from claimwright.driver.resident_memory import give_back, keep_little
 from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
 from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
@@ -70,6 +70,7 @@ class Failure:
 
 async def run(settings: GpuPluginSettings) -> None:
     """Run until a signal; NodeUnusable or PluginError when it cannot go on."""
+    keep_little()
     loop = asyncio.get_running_loop()
     stop = signals.stop_on_signals(loop)
     signals.dump_on_signal(loop)
