@@ -46,6 +46,8 @@ CODES = [
     "TIMEOUT",
     "UNKNOWN",
 ]
+# What means at a release that there is nothing left to release; the driver asks twice before it believes it.
+GONE = {("nvmlDeviceGetHandleByUUID", "NOT_FOUND")}
 DEVICE = "gpu-0-mig-1g10gb-19-0"
 WORDS_EACH = 3
 
@@ -58,14 +60,17 @@ def node() -> Iterator[DrivenNode]:
         yield node
 
 
-def tried(node: DrivenNode, function: str, code: str) -> None:
-    """Prepare and release while a function fails; then again when it does not."""
+def tried(node: DrivenNode, function: str, code: str, *, prepared_before: bool = False) -> None:
+    """Prepare and release while a function fails, or only release; then again when it does not."""
     before = world(node)
     claim = node.claim(f"{function.lower()}-{code.lower().replace('_', '-')}", [DEVICE])
+    if prepared_before:
+        node.prepared(claim)
     node.node.call("inject_fault", fault="nvml-fails", parameters={"function": function, "code": code})
     try:
-        (answer,) = node.prepare(claim)
-        assert bool(answer.error) is not bool(answer.devices)
+        if not prepared_before:
+            (answer,) = node.prepare(claim)
+            assert bool(answer.error) is not bool(answer.devices)
         node.release(claim)
     finally:
         node.node.call("clear_faults")
@@ -73,6 +78,7 @@ def tried(node: DrivenNode, function: str, code: str) -> None:
     assert process is not None
     assert process.alive, node.log_end()
     wait_until("a release", lambda: node.release(claim) == [""], seconds=20, seen=node.log_end)
+    assert world(node) == before
     wait_until("a prepare", lambda: not node.prepare(claim)[0].error, seconds=20, seen=node.log_end)
     node.released(claim)
     assert world(node) == before
@@ -84,6 +90,17 @@ def test_a_function_that_fails_is_one_answer_and_leaves_nothing(node: DrivenNode
         tried(node, FUNCTIONS[number], CODES[(number * WORDS_EACH + word) % len(CODES)])
 
 
+@pytest.mark.parametrize("number", range(len(FUNCTIONS)), ids=FUNCTIONS)
+def test_a_function_that_fails_at_the_release_leaves_nothing_either(node: DrivenNode, number: int) -> None:
+    for word in range(WORDS_EACH):
+        code = CODES[(number * WORDS_EACH + word) % len(CODES)]
+        if (FUNCTIONS[number], code) not in GONE:
+            tried(node, FUNCTIONS[number], code, prepared_before=True)
+
+
 @pytest.mark.parametrize("code", CODES)
-def test_every_word_at_the_cut_itself_leaves_nothing(node: DrivenNode, code: str) -> None:
-    tried(node, "nvmlGpuInstanceCreateComputeInstance", code)
+@pytest.mark.parametrize("function", ["nvmlGpuInstanceCreateComputeInstance", "nvmlDeviceGetGpuInstanceById"])
+def test_every_word_at_the_cut_itself_and_at_its_end_leaves_nothing(
+    node: DrivenNode, function: str, code: str
+) -> None:
+    tried(node, function, code)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from claimwright.driver.ports import Partitions
+from claimwright.driver.errors import StepFailed
+from claimwright.driver.ports import MigReading, Partitions
 from claimwright.driver.steps import Probe, Step
 
 TOOL: Final = "mig-mode"
@@ -13,6 +14,19 @@ TOOL: Final = "mig-mode"
 def mig_mode(gpu_uuid: str, *, enabled: bool) -> Step:
     """Have the GPU in MIG mode, or out of it."""
     return Step(TOOL, {"gpu": gpu_uuid, "enabled": enabled})
+
+
+def known_mig(partitions: Partitions, gpu_uuid: str) -> MigReading:
+    """Read a GPU that a step has cut or switched; StepFailed when NVML knows nothing of MIG on it.
+
+    No GPU loses the ability: who took that for an answer would leave a partition behind and forget it.
+    """
+    found = partitions.read(gpu_uuid)
+    if found is None:
+        raise StepFailed(
+            f"GPU {gpu_uuid}: NVML says that it is not capable of MIG, which it was; the kubelet tries again"
+        )
+    return found
 
 
 class MigModeTool:
@@ -38,12 +52,11 @@ class MigModeTool:
         if not step.arguments["enabled"]:
             return
         with self._partitions.open():
-            mig = self._partitions.read(step.arguments["gpu"])
-            if mig is not None and mig.enabled and not mig.partitions:
+            mig = known_mig(self._partitions, step.arguments["gpu"])
+            if mig.enabled and not mig.partitions:
                 self._partitions.switch(step.arguments["gpu"], enabled=False)
 
     def probe(self, step: Step) -> Probe:
         """Ask NVML."""
-        mig = self._partitions.read(step.arguments["gpu"])
-        enabled = mig is not None and mig.enabled
-        return Probe.DONE if enabled is step.arguments["enabled"] else Probe.NOT_DONE
+        mig = known_mig(self._partitions, step.arguments["gpu"])
+        return Probe.DONE if mig.enabled is step.arguments["enabled"] else Probe.NOT_DONE

@@ -7,6 +7,7 @@ from typing import Any, Final
 from claimwright.driver.errors import StepFailed, StepRefused
 from claimwright.driver.ports import Partition, Partitions, Placement
 from claimwright.driver.steps import Probe, Step
+from claimwright.driver.tools.mig_mode import known_mig
 
 TOOL: Final = "mig-partition"
 
@@ -25,11 +26,10 @@ def made_by(step: Step) -> tuple[str, int, int]:
 
 
 def partition_at(partitions: Partitions, arguments: Any) -> Partition | None:  # noqa: ANN401  JSON values
-    """Find what is at the place that `arguments` name, of whatever profile."""
-    mig = partitions.read(str(arguments["gpu"]))
+    """Find what is at the place that `arguments` name, of whatever profile; StepFailed as `known_mig`."""
+    mig = known_mig(partitions, str(arguments["gpu"]))
     wanted = Placement(int(arguments["start"]), int(arguments["size"]))
-    found = mig.partitions if mig is not None else ()
-    return next((each for each in found if set(each.placement.slices) & set(wanted.slices)), None)
+    return next((each for each in mig.partitions if set(each.placement.slices) & set(wanted.slices)), None)
 
 
 class MigPartitionTool:

@@ -76,9 +76,19 @@ class NvmlPartitions:
             try:
                 instance = pynvml.nvmlDeviceGetGpuInstanceById(handle, gpu_instance)
             except pynvml.NVMLError_NotFound:
+                self._check_gone(handle, gpu_instance)
                 return
             _empty(instance)
             pynvml.nvmlGpuInstanceDestroy(instance)
+
+    def _check_gone(self, handle: Any, gpu_instance: int) -> None:  # noqa: ANN401  an opaque C pointer
+        """Raise StepFailed for an instance that NVML lists: what is forgotten while it exists is never removed."""
+        reading = mig_of(handle, self._profiles.known)
+        partitions = reading.partitions if reading is not None else ()
+        if any(each.gpu_instance == gpu_instance for each in partitions):
+            raise StepFailed(
+                f"NVML lists GPU instance {gpu_instance} and does not find it; the kubelet tries again"
+            )
 
     def _filling(self, handle: Any, profile_id: int, instance: Any) -> int:  # noqa: ANN401  opaque C pointers
         """Return the id of the compute instance profile that takes all of `instance`."""
