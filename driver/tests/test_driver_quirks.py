@@ -158,7 +158,7 @@ def test_a_guest_that_cannot_cut_its_gpu_is_published_with_what_is_cut_already(
 async def test_one_claim_has_a_config_for_each_of_its_gpus(node: MemoryNode) -> None:
     item = allocated_gpus(
         "both",
-        ["gpu-3", "gpu-1"],
+        ["gpu-0", "gpu-1"],
         pool=NODE,
         config=[
             _config("gpu-0", {"strategy": "TimeSlicing", "timeSlicingConfig": {"interval": "Long"}}),
@@ -170,7 +170,7 @@ async def test_one_claim_has_a_config_for_each_of_its_gpus(node: MemoryNode) -> 
     world = node.doors.processes
     assert isinstance(world, GpuPrograms)
 
-    assert world.time_slices == {gpu_reading(3).uuid: 3}
+    assert world.time_slices == {gpu_reading(0).uuid: 3}
     assert [daemon["CUDA_VISIBLE_DEVICES"] for daemon in world.living.values()] == [gpu_reading(1).uuid]
     assert list(world.limits.values()) == [["set_default_active_thread_percentage 50"]]
 

@@ -364,7 +364,7 @@ def test_a_gpu_that_a_claim_moves_while_nvml_is_read_is_neither_lost_nor_gone(
     nvml = Moving([gpu_reading(0), gpu_reading(1)])
     nvml.entries = tuple(held("gpu-0").at(state) for state in before)
     nvml.after = tuple(held("gpu-0").at(state) for state in after)
-    doors = cast("Doors", SimpleNamespace(nvml=nvml, host=host))
+    doors = cast("Doors", SimpleNamespace(nvml=nvml, host=host, fabric=None))
     ownership = Ownership(lambda: nvml.entries, lambda: [address] if busy else [])
     reader = NodeReader(doors, ownership, KnownGpus(tmp_path / "gpus.json", "b"), vgpus=False)
 
@@ -376,7 +376,7 @@ def test_a_gpu_that_nothing_is_done_to_is_marked_though_a_claim_waits_for_its_re
     known = discover(MemoryNvml([gpu_reading(0), gpu_reading(1)]), host)
     nvml = Moving([gpu_reading(0), gpu_reading(1)])
     nvml.entries = nvml.after = (held("gpu-0").at(State.RELEASING), held("gpu-1", 1).at(State.PREPARED))
-    doors = cast("Doors", SimpleNamespace(nvml=nvml, host=host))
+    doors = cast("Doors", SimpleNamespace(nvml=nvml, host=host, fabric=None))
     ownership = Ownership(lambda: nvml.entries)
     reader = NodeReader(doors, ownership, KnownGpus(tmp_path / "gpus.json", "b"), vgpus=False)
 

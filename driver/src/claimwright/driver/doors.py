@@ -10,6 +10,7 @@ from claimwright.driver.adapters import (
     ChildProcesses,
     HostTree,
     KernelMounts,
+    NvidiaFabricManager,
     NvmlEvents,
     NvmlLibrary,
     NvmlPartitions,
@@ -21,9 +22,21 @@ from claimwright.driver.adapters import (
     outside_the_pod,
 )
 from claimwright.driver.driver_root import DriverRoot
-from claimwright.driver.ports import Clock, GpuEvents, Host, Mounts, Nvml, Partitions, Processes, Usage, Vgpus
+from claimwright.driver.ports import (
+    Clock,
+    FabricManager,
+    GpuEvents,
+    Host,
+    Mounts,
+    Nvml,
+    Partitions,
+    Processes,
+    Usage,
+    Vgpus,
+)
 from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
 
+_FABRIC: Final = "FabricManagerPartitioning"
 _HEALTH: Final = "NVMLDeviceHealthCheck"
 
 
@@ -36,6 +49,7 @@ class Doors:
     partitions: Partitions
     usage: Usage
     vgpus: Vgpus
+    fabric: FabricManager | None
     host: Host
     root: DriverRoot
     kube: Kube
@@ -56,6 +70,7 @@ def open_doors(settings: GpuPluginSettings) -> Doors:
         partitions=NvmlPartitions(session, profiles),
         usage=NvmlUsage(session),
         vgpus=NvmlVgpus(session),
+        fabric=_fabric_manager(settings, root),
         host=HostTree(settings.host_root),
         root=root,
         kube=Kube.connect(settings.kubeconfig, user_agent=GPU_DRIVER),
@@ -63,3 +78,7 @@ def open_doors(settings: GpuPluginSettings) -> Doors:
         mounts=KernelMounts(),
         clock=WallClock(),
     )
+
+
+def _fabric_manager(settings: GpuPluginSettings, root: DriverRoot) -> FabricManager | None:
+    return NvidiaFabricManager.of(root) if settings.feature_gates[_FABRIC] else None

@@ -59,6 +59,10 @@ class DriverRoot:
             )
         return found
 
+    def library(self, name: str) -> Located | None:
+        """Find a library of the installation, None when it is not there."""
+        return self._find(name, LIBRARY_FOLDERS)
+
     def program(self, name: str) -> Located | None:
         """Find a program of the installation, None when it is not there."""
         return self._find(name, PROGRAM_FOLDERS)

@@ -36,6 +36,7 @@ IMPLEMENTED = frozenset(
         "DRAListTypeAttributes",
         "DeviceMetadata",
         "DynamicMIG",
+        "FabricManagerPartitioning",
         "MPSSupport",
         "NVMLDeviceHealthCheck",
         "PassthroughSupport",

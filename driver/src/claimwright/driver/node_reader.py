@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from claimwright.driver.doors import Doors
+from claimwright.driver.errors import StepFailed
 from claimwright.driver.inventory import Inventory, IsOwn, IsOwnVgpu, discover, keep_known, signature
 from claimwright.driver.known_gpus import KnownGpus
 from claimwright.driver.ownership import Ownership
+from claimwright.driver.ports import FabricPartition
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +45,29 @@ class NodeReader:
 
 def discover_node(doors: Doors, is_own: IsOwn, is_own_vgpu: IsOwnVgpu | None) -> Inventory:
     """Read the node; `is_own_vgpu` is None where vGPUs are not to be read."""
-    return discover(doors.nvml, doors.host, is_own, is_own_vgpu)
+    found = discover(doors.nvml, doors.host, is_own, is_own_vgpu)
+    return replace(found, fabric_partitions=_fabric_partitions(doors))
+
+
+def _fabric_partitions(doors: Doors) -> tuple[FabricPartition, ...] | None:
+    if doors.fabric is None:
+        return ()
+    try:
+        # Which ones are active changes with every claim, and says nothing of what is offered.
+        return tuple(replace(each, active=False) for each in doors.fabric.partitions())
+    except StepFailed as error:
+        logger.debug("%s; what was known of its partitions stays", error)
+        return None
 
 
 def log_inventory(inventory: Inventory) -> None:
     """Say at start which GPUs there are, and why others are not offered."""
     for gpu in inventory.left_out:
         logger.warning("%s is not offered: %s", gpu.name, gpu.reason)
+    if inventory.fabric_partitions is None:
+        logger.warning(
+            "the fabric manager does not answer: claims are prepared without its partitions until it does"
+        )
     logger.info(
         "driver %s, CUDA %s, GPUs: %s",
         inventory.driver_version,

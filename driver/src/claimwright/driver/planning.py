@@ -15,6 +15,7 @@ from claimwright.dra.cdi import CdiError, qualified_name, spec_path
 from claimwright.dra.claims import Claim, ClaimUid, DeviceResult
 from claimwright.driver.entries import Entry, HeldDevice
 from claimwright.driver.errors import ClaimRefused
+from claimwright.driver.fabric_joining import fabric_steps
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.quoting import shown
 from claimwright.driver.recipes.recipe import AnyOffer, AnyRecipe, AnyWanted, Given, Preparation, Wanted
@@ -75,7 +76,7 @@ class Planner:
         return Entry(
             claim=claim.reference,
             devices=_agreed(_held(results, prepared)),
-            steps=tuple(_steps(claim.uid, prepared)),
+            steps=(*fabric_steps(wanted, self.stock.inventory), *_steps(claim.uid, prepared)),
         )
 
     def _offer(self, result: DeviceResult) -> AnyOffer:

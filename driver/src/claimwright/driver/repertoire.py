@@ -43,6 +43,7 @@ from claimwright.driver.tools.claim_spec import ClaimSpecTool
 from claimwright.driver.tools.community_mps import CommunityMpsTool
 from claimwright.driver.tools.compute_mode import ComputeModeTool
 from claimwright.driver.tools.device_users import DeviceUsers
+from claimwright.driver.tools.fabric_partition import FabricPartitionTool
 from claimwright.driver.tools.mdev import MdevTool
 from claimwright.driver.tools.mig_mode import MigModeTool
 from claimwright.driver.tools.mig_partition import MigPartitionTool
@@ -110,6 +111,7 @@ def tools(settings: GpuPluginSettings, doors: Doors, book: EditBook, holdings: H
         SriovFunctionsTool(doors.host, holdings),
         VfioBindTool(doors.host, PciDrivers(doors.host), modules, users),
         VgpuTypeTool(doors.host, vgpu_users),
+        FabricPartitionTool(doors.fabric),
         CommunityMpsTool(doors.kube, settings.namespace, settings.mps_dir, doors.processes, nvidia_smi),
     )
 

@@ -1,6 +1,7 @@
 """The real doors: NVML through pynvml, files below a host root, child processes, the wall clock."""
 
 from claimwright.driver.adapters.clock import WallClock
+from claimwright.driver.adapters.fabric_manager import NvidiaFabricManager
 from claimwright.driver.adapters.host import HostTree
 from claimwright.driver.adapters.mounts import KernelMounts
 from claimwright.driver.adapters.nvml import (
@@ -18,6 +19,7 @@ __all__ = [
     "ChildProcesses",
     "HostTree",
     "KernelMounts",
+    "NvidiaFabricManager",
     "NvmlEvents",
     "NvmlLibrary",
     "NvmlPartitions",

@@ -78,6 +78,7 @@ def _place(
         pcie_root=pcie_root_of(link),
         numa_node=numa_node_of(host.read_text(PCI_DEVICES / address / "numa_node")),
         addressing_mode=None if mode is None else ADDRESSING_MODES.get(mode),
+        module_id=gpu.module_id,
         mig=gpu.mig,
         foreign=tuple(partition for partition in partitions if not is_own(gpu.uuid, partition)),
         vgpus=vgpu_host(host, address, gpu, is_own_vgpu),

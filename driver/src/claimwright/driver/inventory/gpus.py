@@ -8,7 +8,14 @@ from uuid import UUID
 
 from claimwright.driver.inventory.functions import Iommu, PciFunction
 from claimwright.driver.inventory.vgpus import VgpuHost
-from claimwright.driver.ports import ConditionReading, FabricReading, MigReading, Partition, UnreadableGpu
+from claimwright.driver.ports import (
+    ConditionReading,
+    FabricPartition,
+    FabricReading,
+    MigReading,
+    Partition,
+    UnreadableGpu,
+)
 
 _RESET_TO_SWITCH: Final = ("Ampere",)
 _ONE_MACHINE: Final = str(UUID(int=0))
@@ -37,6 +44,8 @@ class Gpu:
     pcie_root: str | None
     numa_node: int | None
     addressing_mode: str | None
+    # Its place on a board with NVSwitches.
+    module_id: int | None = None
     mig: MigReading | None = None
     # Partitions that somebody else made; this driver neither gives their place away nor removes them.
     foreign: tuple[Partition, ...] = ()
@@ -97,6 +106,8 @@ class Inventory:
     iommu: Iommu = field(default_factory=Iommu)
     # Those that NVML counts and does not describe; which of the known GPUs they are, `keep_known` finds out.
     unreadable: tuple[UnreadableGpu, ...] = ()
+    # What the fabric manager can join; None when it did not answer.
+    fabric_partitions: tuple[FabricPartition, ...] | None = ()
 
     def gpu_at(self, address: str) -> Gpu | None:
         """Return the GPU at a PCI address, None when NVML does not see it."""

@@ -27,6 +27,10 @@ def keep_known(
     not list their types meanwhile, counters keep them from being given away.
     """
     now = replace(now, gpus=tuple(_hosting_as(before, gpu) for gpu in now.gpus))
+    if (
+        now.fabric_partitions is None
+    ):  # a fabric manager that is away for a while changes nothing of the wiring
+        now = replace(now, fabric_partitions=before.fabric_partitions)
     known = {gpu.pci_bus_id for gpu in now.gpus}
     missing = sorted(
         (gpu for gpu in before.gpus if gpu.pci_bus_id not in known and _is_on_the_bus(gpu, host)),

@@ -6,6 +6,7 @@ contract tests. Anything else of the same shape fits too, without importing this
 
 from claimwright.driver.ports.clock import Clock
 from claimwright.driver.ports.events import GpuEvent, GpuEvents, Watch
+from claimwright.driver.ports.fabric_manager import FabricManager, FabricPartition
 from claimwright.driver.ports.host import FileKind, Host, Located
 from claimwright.driver.ports.mounts import Mounts
 from claimwright.driver.ports.nvml import (
@@ -32,6 +33,8 @@ __all__ = [
     "Clock",
     "ComputeInstance",
     "ConditionReading",
+    "FabricManager",
+    "FabricPartition",
     "FabricReading",
     "FileKind",
     "Finished",

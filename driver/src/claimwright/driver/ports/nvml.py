@@ -48,7 +48,8 @@ class GpuReading:
     `brand` and `architecture` are nvml.h's enumerators, `pci_bus_id` is NVML's own spelling
     (eight hexadecimal digits of domain), `memory_bytes` the total including what is reserved; `mig` is None on
     GPUs that cannot be partitioned, `vgpus` on GPUs that
-    host none. `nvlink_peers` are the GPUs that it reaches over NVLink, spelled likewise.
+    host none. `nvlink_peers` are the GPUs that it reaches over NVLink, spelled likewise;
+    `module_id` is its place on a board with NVSwitches, None where it has none.
     """
 
     minor: int
@@ -60,6 +61,7 @@ class GpuReading:
     pci_bus_id: str
     memory_bytes: int | None = None
     addressing_mode: int | None = None
+    module_id: int | None = None
     mig: MigReading | None = None
     vgpus: VgpuReading | None = None
     fabric: FabricReading | None = None

@@ -15,6 +15,7 @@ from claimwright.driver.edits.driver_files import driver_files
 from claimwright.driver.edits.gpu_node import gpu_node
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory
+from claimwright.driver.recipes.fabric_attributes import fabric_attributes
 from claimwright.driver.recipes.gpu_attributes import GPU_TYPE, gpu_attributes
 from claimwright.driver.recipes.mps_sharing import mps_of_gpus
 from claimwright.driver.recipes.recipe import Given, Offer, Preparation, Wanted
@@ -88,7 +89,7 @@ def describe(gpu: Gpu, inventory: Inventory, *, list_numa: bool, partitionable: 
 
     A partitionable GPU's capacities are the most that a partition of it can have, as in its counter set.
     """
-    attributes = gpu_attributes(gpu, inventory, list_numa=list_numa)
+    attributes = {**gpu_attributes(gpu, inventory, list_numa=list_numa), **fabric_attributes(gpu, inventory)}
     if partitionable and gpu.mig is not None and gpu.mig.profiles:
         capacity = capacities(counters.largest_engines(gpu.mig.profiles))
         return Device(gpu.device_name, attributes, capacity)

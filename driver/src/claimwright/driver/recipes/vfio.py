@@ -16,6 +16,7 @@ from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.inventory import Gpu, Inventory, LeftOut, PciFunction
 from claimwright.driver.inventory.viability import obstacle
+from claimwright.driver.recipes.fabric_attributes import fabric_attributes
 from claimwright.driver.recipes.iommu_interface import iommu_interface
 from claimwright.driver.recipes.recipe import Given, Offer, Preparation, Wanted
 from claimwright.driver.steps import Step
@@ -119,6 +120,7 @@ def describe(device: VfioDevice, inventory: Inventory, *, list_numa: bool) -> De
         "vendorID": f"0x{function.vendor:04x}",
         "iommuFDEnabled": inventory.iommu.iommufd,
         **_location(function, list_numa=list_numa),
+        **fabric_attributes(gpu, inventory),
     }
     capacity = {"addressableMemory": Quantity.of_bytes(_addressable(function))} if function.bars else {}
     consumes = () if gpu is None else counters.whole(gpu)

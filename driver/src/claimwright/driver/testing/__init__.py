@@ -6,6 +6,7 @@ What is in memory passes the same contract tests as the real adapters.
 from claimwright.driver.testing.claims import allocated_gpus
 from claimwright.driver.testing.clock import HandClock
 from claimwright.driver.testing.events import MemoryEvents
+from claimwright.driver.testing.fabric_manager import MemoryFabricManager
 from claimwright.driver.testing.gpu_programs import GpuPrograms
 from claimwright.driver.testing.host import MemoryHost
 from claimwright.driver.testing.mounts import MemoryMounts
@@ -22,6 +23,7 @@ __all__ = [
     "GpuPrograms",
     "HandClock",
     "MemoryEvents",
+    "MemoryFabricManager",
     "MemoryHost",
     "MemoryMounts",
     "MemoryNvml",

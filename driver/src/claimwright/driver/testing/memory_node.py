@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -23,13 +23,15 @@ from claimwright.driver.doors import Doors
 from claimwright.driver.driver_root import DriverRoot
 from claimwright.driver.free_functions import FreeFunctions
 from claimwright.driver.holdings import Holdings
-from claimwright.driver.inventory import Inventory, IsOwn, IsOwnVgpu, discover, pci_address
+from claimwright.driver.inventory import Inventory, IsOwn, IsOwnVgpu, pci_address
 from claimwright.driver.journal import DiskFile, Journal, JournalFile
 from claimwright.driver.machine import Machine
+from claimwright.driver.node_reader import discover_node
 from claimwright.driver.ownership import is_own, is_own_vgpu
 from claimwright.driver.planning import Planner
 from claimwright.driver.ports import (
     ComputeInstance,
+    FabricPartition,
     GpuReading,
     MigReading,
     Partition,
@@ -44,6 +46,7 @@ from claimwright.driver.sweeping import Sweeper
 from claimwright.driver.testing.claims import allocated_gpus
 from claimwright.driver.testing.clock import HandClock
 from claimwright.driver.testing.events import MemoryEvents
+from claimwright.driver.testing.fabric_manager import MemoryFabricManager
 from claimwright.driver.testing.gpu_programs import GpuPrograms
 from claimwright.driver.testing.mounts import MemoryMounts
 from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_host
@@ -106,7 +109,9 @@ class MemoryNode:
         self.settings.plugin_dir.mkdir(parents=True)
         smi = GpuPrograms()
         self.time_slices = smi.time_slices
-        self.doors = _doors(folder, api, smi)
+        doors = _doors(folder, api, smi)
+        joins = self.settings.feature_gates["FabricManagerPartitioning"]
+        self.doors = doors if joins else replace(doors, fabric=None)
 
     async def start(
         self,
@@ -164,7 +169,7 @@ class MemoryNode:
         }
 
     def _planner(self, partition: IsOwn, vgpu: IsOwnVgpu, holdings: Holdings) -> Planner:
-        inventory: Inventory = discover(self.doors.nvml, self.doors.host, partition, vgpu)
+        inventory: Inventory = discover_node(self.doors, partition, vgpu)
         functions = FreeFunctions(self.doors.host, self.doors.clock, holdings)
         stock = Stock(recipes(self.settings.feature_gates, self.settings.shares, functions), inventory)
         return Planner(GPU_DRIVER, NODE, stock, self.settings.feature_gates)
@@ -176,7 +181,10 @@ class MemoryNode:
 
 
 def _doors(folder: Path, api: FakeApi, smi: GpuPrograms) -> Doors:
-    gpus = [gpu_reading(minor, vgpus=_VGPUS.get(minor)) for minor in (*CUTTABLE, CUT, PLAIN, *_VGPUS)]
+    gpus = [
+        gpu_reading(minor, vgpus=_VGPUS.get(minor), module_id=minor + 1)
+        for minor in (*CUTTABLE, CUT, PLAIN, *_VGPUS)
+    ]
     partitions = MemoryPartitions({gpus[n].uuid: MigReading(False, False, h100_profiles()) for n in CUTTABLE})
     partitions.gpus[gpus[CUT].uuid] = MigReading(True, True, h100_profiles(), (_ADMINS,))
     host = _host(partitions, gpus)
@@ -191,6 +199,7 @@ def _doors(folder: Path, api: FakeApi, smi: GpuPrograms) -> Doors:
         partitions=partitions,
         usage=MemoryUsage({pci_address(gpu.pci_bus_id): True for gpu in gpus}),
         vgpus=vgpus,
+        fabric=MemoryFabricManager(_joinable(gpus)),
         host=host,
         root=_driver_root(folder / "driver"),
         kube=api.kube(),
@@ -198,6 +207,16 @@ def _doors(folder: Path, api: FakeApi, smi: GpuPrograms) -> Doors:
         mounts=MemoryMounts(),
         clock=HandClock(),
     )
+
+
+def _joinable(gpus: Sequence[GpuReading]) -> Iterator[FabricPartition]:
+    """Return a partition for each GPU, and one for those that can be cut."""
+    modules = [int(gpu.module_id or 0) for gpu in gpus]
+    places = [pci_address(gpu.pci_bus_id) for gpu in gpus]
+    for number, (module, place) in enumerate(zip(modules, places, strict=True)):
+        yield FabricPartition(number, (module,), (place,))
+    both = slice(len(CUTTABLE))
+    yield FabricPartition(len(modules), tuple(modules[both]), tuple(places[both]))
 
 
 def _address(minor: int) -> str:

@@ -90,6 +90,7 @@ def _read_once(handle: Any, profiles: ProfileBook) -> GpuReading:  # noqa: ANN40
         pci_bus_id=text_of(pynvml.nvmlDeviceGetPciInfo(handle).busId),
         memory_bytes=_if_supported(lambda: int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)),
         addressing_mode=_if_supported(lambda: int(pynvml.nvmlDeviceGetAddressingMode(handle))),
+        module_id=_if_supported(lambda: int(pynvml.nvmlDeviceGetModuleId(handle))) or None,
         mig=mig_of(handle, profiles.read),
         vgpus=vgpus_of(handle),
         fabric=fabric_of(handle),
