@@ -66,6 +66,8 @@ def _tabulate(measured: list[Switch]) -> None:
             f"{each.gpu:14} {each.before:5} {each.after:5} {each.release_p50:11.1f}  {each.prepare_p50:11.1f}  "
             f"{each.total_p50:9.1f}  {each.total_max:9.1f}  {each.rounds:14}  {each.refusals:8}"
         )
+    for each in (each for each in measured if each.refusal):
+        print(f"{each.gpu} {each.before} to {each.after} was refused {each.refusals} times: {each.refusal}")
 
 
 def _options() -> argparse.Namespace:

@@ -27,7 +27,7 @@ class Switch:
     """Times of one ordered pair of modes on one GPU, in milliseconds.
 
     They are those of the release of `before`, of the prepare of `after`, and of both; `refusals` is how often all
-    rounds together asked for `after` in vain.
+    rounds together asked for `after` in vain, `refusal` the last such answer.
     """
 
     gpu: str
@@ -39,6 +39,7 @@ class Switch:
     total_p50: float
     total_max: float
     refusals: int
+    refusal: str = ""
 
     def as_object(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -49,7 +50,7 @@ def switches(node: DrivenNode, rounds: int, progress: Callable[[str], None] = la
     """Measure every ordered pair on each GPU that offers three kinds or more; the driver runs, nothing is held."""
     found = []
     for gpu, devices in _by_gpu(node).items():
-        times: defaultdict[tuple[str, str], list[tuple[float, float, int]]] = defaultdict(list)
+        times: defaultdict[tuple[str, str], list[tuple[float, float, int, str]]] = defaultdict(list)
         for number in range(rounds):
             progress(f"{gpu}: round {number + 1} of {rounds}")
             for before, after in itertools.permutations(sorted(devices, key=ORDER.index), 2):
@@ -70,35 +71,35 @@ def _by_gpu(node: DrivenNode) -> dict[str, dict[str, Device]]:
     return {gpu: devices for gpu, devices in sorted(gpus.items()) if len(devices) > 2}
 
 
-def _switch(node: DrivenNode, before: Device, after: Device) -> tuple[float, float, int]:
-    """Return the seconds of the release and of the prepare, and how often it was refused."""
-    one, _ = _prepare(node, before)
+def _switch(node: DrivenNode, before: Device, after: Device) -> tuple[float, float, int, str]:
+    """Return the seconds of the release and of the prepare, how often it was refused, and with what last."""
+    one, _, _ = _prepare(node, before)
     began = time.perf_counter()
     node.released(one)
     released = time.perf_counter()
-    other, refusals = _prepare(node, after)
+    other, refusals, refusal = _prepare(node, after)
     prepared = time.perf_counter()
     node.released(other)
-    return released - began, prepared - released, refusals
+    return released - began, prepared - released, refusals, refusal
 
 
 _names: Iterator[int] = itertools.count()
 
 
-def _prepare(node: DrivenNode, device: Device) -> tuple[Any, int]:
+def _prepare(node: DrivenNode, device: Device) -> tuple[Any, int, str]:
     claim = node.claim(f"switch-{next(_names)}", [device.name], **allocation(device))
     deadline = time.monotonic() + _PREPARED_WITHIN_SECONDS
-    refusals = 0
+    refusals, refusal = 0, ""
     while error := node.prepare(claim)[0].error:
         if time.monotonic() > deadline:
             raise DeadlineExceeded(f"{device.name} was refused for {_PREPARED_WITHIN_SECONDS:g} s: {error}")
-        refusals += 1
+        refusals, refusal = refusals + 1, error
         time.sleep(_PAUSE_SECONDS)
-    return claim, refusals
+    return claim, refusals, refusal
 
 
-def _summed(gpu: str, before: str, after: str, measured: list[tuple[float, float, int]]) -> Switch:
-    releases, prepares, refusals = zip(*measured, strict=True)
+def _summed(gpu: str, before: str, after: str, measured: list[tuple[float, float, int, str]]) -> Switch:
+    releases, prepares, refusals, texts = zip(*measured, strict=True)
     totals = [1e3 * (one + other) for one, other in zip(releases, prepares, strict=True)]
     return Switch(
         gpu,
@@ -110,4 +111,5 @@ def _summed(gpu: str, before: str, after: str, measured: list[tuple[float, float
         total_p50=statistics.median(totals),
         total_max=max(totals),
         refusals=sum(refusals),
+        refusal=next(filter(None, reversed(texts)), ""),
     )
