@@ -203,6 +203,7 @@ async def test_an_hour_in_which_nothing_happens_costs_the_renewals_of_one_watch(
 async def test_a_watch_that_the_server_ends_is_renewed_with_one_request(folder: Path) -> None:
     async with serving(folder) as served:
         for ended in range(1, 13):
+            await wait_until(lambda: served.node.api.watches)
             served.node.api.drop_watches()
             await wait_until(lambda ended=ended: len(served.node.api.requests) - served._seen >= ended)
 

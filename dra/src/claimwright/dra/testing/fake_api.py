@@ -86,6 +86,11 @@ class FakeApi:
         self.faults.append(fault)
         return fault
 
+    @property
+    def watches(self) -> int:
+        """How many watches run; a request for one is counted before it does."""
+        return self._store.watches
+
     def drop_watches(self, *, forget: bool = False) -> None:
         """End all running watches; with `forget`, older resource versions are Gone as well."""
         self._store.drop_watches(forget=forget)

@@ -51,6 +51,7 @@ class Store:
         self._log: list[Event] = []
         self._version = self._oldest = _FIRST_VERSION
         self._watch_epoch = 0
+        self._followed: list[int] = []  # the epoch of each running watch
         self._open = True
 
     def get(self, key: Key) -> Object:
@@ -111,14 +112,24 @@ class Store:
             known = [] if after else list(self._chosen(selection))
         if start < self._oldest:
             raise Refused(410, "Expired", f"too old resource version: {after} ({self._oldest})")
-        yield from (Event(start, "ADDED", key, item) for key, item in known)
-        over = False
-        while not over:
-            with self._changed:
-                self._wait(start, epoch, deadline)
-                news, start = self._after(start), self._version
-                over = epoch != self._watch_epoch or not self._open or time.monotonic() >= deadline
-            yield from (event for event in news if selection.has(event.key, event.item))
+        self._followed.append(epoch)
+        try:
+            yield from (Event(start, "ADDED", key, item) for key, item in known)
+            over = False
+            while not over:
+                with self._changed:
+                    self._wait(start, epoch, deadline)
+                    news, start = self._after(start), self._version
+                    over = epoch != self._watch_epoch or not self._open or time.monotonic() >= deadline
+                yield from (event for event in news if selection.has(event.key, event.item))
+        finally:
+            self._followed.remove(epoch)
+
+    @property
+    def watches(self) -> int:
+        """How many watches run, those that `drop_watches` has ended not counted."""
+        with self._changed:
+            return self._followed.count(self._watch_epoch)
 
     def drop_watches(self, *, forget: bool = False) -> None:
         """End all running watches; with `forget`, older resource versions are gone as well."""
