@@ -112,7 +112,7 @@ def bench(context: click.Context, out: Path, claims: int) -> None:
 def bench_prepare(
     kinds: tuple[str, ...], at_once: tuple[int, ...], rounds: int, seconds: float, *, as_json: bool
 ) -> None:
-    r"""Measure prepare and release for each kind of device, with 1 to 16 claims at once.
+    """Measure prepare and release for each kind of device, with 1 to 16 claims at once.
 
     The driver is a real process on an emulated machine of sixteen boards, its journal on the disk of TMPDIR; the
     claims come from an API server in memory, and the calls from a process of their own. Each line has the client's
@@ -122,7 +122,7 @@ def bench_prepare(
     \b
         claimwright bench prepare
         claimwright bench prepare --kind full --at-once 8 --json
-    """
+    """  # noqa: D301 - click reads the backspace
     from claimwright.e2e import prepare_bench  # noqa: PLC0415 - slow to load
 
     known = {kind.name: kind for kind in prepare_bench.KINDS}
