@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,7 @@ def test_the_page_lists_every_kind_of_claim_that_the_driver_prepares(scenarios: 
 def test_every_tool_of_the_driver_is_killed_in_some_claim(
     tmp_path: Path, scenarios: dict[str, Scenario]
 ) -> None:
-    with FakeApi() as api:
-        node = MemoryNode(tmp_path, api)
+    with FakeApi() as api, closing(MemoryNode(tmp_path, api)) as node:
         tools = {tool.name for tool in asyncio.run(node.start()).toolbox}
 
     missing = {name for name in tools if not re.search(rf"(un)?do {name} ", PAGE.read_text())}
@@ -56,9 +56,11 @@ def test_a_driver_killed_again_while_it_recovers_leaves_the_claim_prepared_or_cl
     scenario = scenarios[name]
     with FakeApi() as api:
         (tmp_path / "first").mkdir()
-        passed = points(MemoryNode(tmp_path / "first", api), scenario)
+        with closing(MemoryNode(tmp_path / "first", api)) as node:
+            passed = points(node, scenario)
         for at, point in enumerate(passed):
             folder = tmp_path / str(at)
             folder.mkdir()
-            outcome = die(MemoryNode(folder, api), scenario, at, again_at=at % 9)
+            with closing(MemoryNode(folder, api)) as node:
+                outcome = die(node, scenario, at, again_at=at % 9)
             assert not outcome.problem, f"killed {point}, and again at {at % 9}: the claim {outcome.problem}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ BOTH = 6
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[MemoryNode]:
-    with FakeApi() as api:
-        yield MemoryNode(tmp_path, api)
+    with FakeApi() as api, closing(MemoryNode(tmp_path, api)) as node:
+        yield node
 
 
 @pytest.fixture

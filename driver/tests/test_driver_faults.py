@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,12 +122,15 @@ def fresh(tmp_path: Path) -> Iterator[Callable[[], FragileNode]]:
     with FakeApi() as api:
         count = iter(range(10_000))
 
+        nodes = ExitStack()
+
         def make() -> FragileNode:
             folder = tmp_path / str(next(count))
             folder.mkdir()
-            return FragileNode(folder, api)
+            return nodes.enter_context(closing(FragileNode(folder, api)))
 
-        yield make
+        with nodes:
+            yield make
 
 
 def claim_of(node: FragileNode, scenario: Scenario) -> Claim:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -68,8 +69,9 @@ def api() -> Iterator[FakeApi]:
 
 
 @pytest.fixture
-def node(tmp_path: Path, api: FakeApi) -> MemoryNode:
-    return MemoryNode(tmp_path, api)
+def node(tmp_path: Path, api: FakeApi) -> Iterator[MemoryNode]:
+    with closing(MemoryNode(tmp_path, api)) as node:
+        yield node
 
 
 def programs(node: MemoryNode) -> GpuPrograms:
@@ -570,8 +572,7 @@ LIMITS = st.fixed_dictionaries(
 def test_any_limits_are_refused_as_a_whole_or_set_on_devices_of_the_group(
     tmp_path_factory: pytest.TempPathFactory, body: dict[str, Any], count: int
 ) -> None:
-    with FakeApi() as api:
-        node = MemoryNode(tmp_path_factory.mktemp("node"), api)
+    with FakeApi() as api, closing(MemoryNode(tmp_path_factory.mktemp("node"), api)) as node:
         devices = [f"gpu-{number}" for number in range(count)]
         before = node.world()
         try:

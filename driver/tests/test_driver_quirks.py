@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -41,8 +42,8 @@ GPU_3 = pci_address(gpu_reading(3).pci_bus_id)
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[MemoryNode]:
-    with FakeApi() as api:
-        yield MemoryNode(tmp_path, api)
+    with FakeApi() as api, closing(MemoryNode(tmp_path, api)) as node:
+        yield node
 
 
 def of_two_drivers() -> Claim:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ LOST = Finished(15, "Unable to determine the device handle for GPU 00000000:1B:0
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[MemoryNode]:
-    with FakeApi() as api:
-        yield MemoryNode(tmp_path, api)
+    with FakeApi() as api, closing(MemoryNode(tmp_path, api)) as node:
+        yield node
 
 
 def programs(node: MemoryNode) -> GpuPrograms:

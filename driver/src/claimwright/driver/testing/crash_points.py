@@ -10,6 +10,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,8 +35,8 @@ def outcomes(scenario: Scenario) -> Iterator[Outcome]:
 
 
 def _fresh(api: FakeApi, call: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
-    with tempfile.TemporaryDirectory() as folder:
-        return call(MemoryNode(Path(folder), api), *arguments)
+    with tempfile.TemporaryDirectory() as folder, closing(MemoryNode(Path(folder), api)) as node:
+        return call(node, *arguments)
 
 
 def section(scenario: Scenario) -> str:

@@ -97,7 +97,7 @@ class Started:
 
 
 class MemoryNode:
-    """The node; `with FakeApi() as api: MemoryNode(folder, api)`."""
+    """The node; `with FakeApi() as api, closing(MemoryNode(folder, api)) as node:`."""
 
     def __init__(self, folder: Path, api: FakeApi, *, gates: str = "AllAlpha=true") -> None:
         self.api = api
@@ -112,6 +112,7 @@ class MemoryNode:
         doors = _doors(folder, api, smi)
         joins = self.settings.feature_gates["FabricManagerPartitioning"]
         self.doors = doors if joins else replace(doors, fabric=None)
+        self._journals: list[Journal] = []
 
     async def start(
         self,
@@ -127,11 +128,17 @@ class MemoryNode:
         entries = tuple(remembered.entries.values())
         planner = self._planner(is_own(entries), is_own_vgpu(entries), holdings)
         journal = Journal(file(self.settings.journal), driver=GPU_DRIVER, boot_id=BOOT, entries=entries)
+        self._journals.append(journal)
         tools = toolbox(self.settings, self.doors, planner.stock.inventory, holdings)
         wrapped = Toolbox(*map(wrap, tools))
         machine = Machine(journal, wrapped, remembered.entries)
         holdings.entries = lambda: machine.entries
         return Started(machine, planner, wrapped, journal, remembered.problem)
+
+    def close(self) -> None:
+        """End all lives: each has a file open, and a thread."""
+        while self._journals:
+            self._journals.pop().close()
 
     def sweep(self, started: Started) -> None:
         """Remove what no claim owns, as each start does."""
