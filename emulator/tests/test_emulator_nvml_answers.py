@@ -112,8 +112,9 @@ def test_samples_and_metrics_tell_the_load_that_was(hopper: Served) -> None:
         """
         deadline, found = time.monotonic() + 20, []
         while len(found) < 2 and time.monotonic() < deadline:
-            try: kind, found = n.nvmlDeviceGetSamples(h, 1, 0)
-            except n.NVMLError_NotFound: pass
+            try: kind, every = n.nvmlDeviceGetSamples(h, 1, 0)
+            except n.NVMLError_NotFound: continue
+            found = [s for s in every if s.sampleValue.uiVal]  # those from before the load are of an idle GPU
         print(kind, {s.sampleValue.uiVal for s in found}, found[0].timeStamp < found[1].timeStamp)
         first, second = n.nvmlGpmSampleAlloc(), n.nvmlGpmSampleAlloc()
         n.nvmlGpmSampleGet(h, first); time.sleep(0.01); n.nvmlGpmSampleGet(h, second)

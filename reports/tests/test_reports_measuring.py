@@ -238,9 +238,9 @@ def test_a_manifest_that_cannot_be_measured_says_why(tmp_path: Path, text: str, 
 
 
 def test_the_memory_of_a_process_is_that_of_its_whole_tree() -> None:
-    program = (
-        "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(1, flush=True); input()'])"
-    )
+    # Busy for some of the kernel's ticks: what is quicker than one took no time.
+    busy = "import time\nwhile time.process_time() < 0.1: pass\nprint(1, flush=True); input()"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}])"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:

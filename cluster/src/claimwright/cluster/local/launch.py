@@ -77,13 +77,17 @@ def check_alive(folder: Path, components: Mapping[str, Identity]) -> None:
     """Raise NotReady with the log of a component that has ended."""
     for name, identity in components.items():
         if not processes.is_alive(identity):
-            said = programs.tail_of_file(log_path(folder, name))
-            if _met_full_disk(log_path(folder, name)):
-                raise errors.NotReady(
-                    f"{name} ended because the disk is full ({folder}): free some space, or set XDG_STATE_HOME to"
-                    " another disk"
-                )
-            raise errors.NotReady(f"{name} ended while the cluster was starting; its log ends with:\n{said}")
+            raise _ended(name, "while the cluster was starting", log_path(folder, name))
+
+
+def _ended(name: str, when: str, log: Path) -> errors.NotReady:
+    """Say why a component ended, by the end of its log."""
+    if _met_full_disk(log):
+        return errors.NotReady(
+            f"{name} ended because the disk is full ({log.parent}): free some space, or set XDG_STATE_HOME to "
+            "another disk"
+        )
+    return errors.NotReady(f"{name} ended {when}; its log ends with:\n{programs.tail_of_file(log)}")
 
 
 def _met_full_disk(log: Path) -> bool:
@@ -99,5 +103,5 @@ def _met_full_disk(log: Path) -> bool:
 def _identified(pid: int, name: str, log: Path) -> Identity:
     identity = processes.identify(pid)
     if identity is None:
-        raise errors.NotReady(f"{name} ended at once:\n{programs.tail_of_file(log)}")
+        raise _ended(name, "at once", log)
     return identity
