@@ -26,7 +26,12 @@ class Scenario:
 
     @property
     def gpus(self) -> tuple[str, ...]:
-        """The UUIDs of all GPUs that the driver publishes for the node."""
+        """The UUIDs of all GPUs that the driver publishes for the node.
+
+        Waits for whole pools: half a minute after a driver was away the kubelet may remove its slices, also when it is
+        back since, and the driver writes them again.
+        """
+        self.wait_until("the node's devices are published", lambda: bool(self._uuids()))
         return tuple(self._uuids().values())
 
     def apply(self, manifests: str) -> None:
@@ -81,24 +86,26 @@ class Scenario:
 
     def devices(self) -> dict[str, dict[str, Any]]:
         """The devices that the driver publishes for the node, by name."""
-        slices = self.world.kubernetes.get(
-            "/apis/resource.k8s.io/v1/resourceslices", fieldSelector=f"spec.nodeName={self.world.node_name}"
-        )
         return {
-            device["name"]: device for found in slices["items"] for device in found["spec"].get("devices", ())
+            device["name"]: device for found in self._slices() for device in found["spec"].get("devices", ())
         }
 
     def wait_until(self, what: str, look: Callable[[], bool], *, seconds: float = 30.0) -> None:
         """Wait with a deadline."""
         deadlines.wait_until(what, look, seconds=seconds)
 
-    def _uuids(self) -> dict[tuple[str, str], str]:
-        slices = self.world.kubernetes.get(
+    def _slices(self) -> list[dict[str, Any]]:
+        """Return the node's slices, none while a pool is being written."""
+        items = self.world.kubernetes.get(
             "/apis/resource.k8s.io/v1/resourceslices", fieldSelector=f"spec.nodeName={self.world.node_name}"
-        )
+        )["items"]
+        is_whole = items and len(items) == items[0]["spec"]["pool"]["resourceSliceCount"]
+        return list(items) if is_whole else []
+
+    def _uuids(self) -> dict[tuple[str, str], str]:
         return {
             (found["spec"]["pool"]["name"], device["name"]): device["attributes"]["uuid"]["string"]
-            for found in slices["items"]
+            for found in self._slices()
             for device in found["spec"].get("devices", ())
             if "uuid" in device["attributes"]  # a partition that is not made yet has none
         }
