@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from claimwright.dra.kube import Resource
@@ -29,6 +30,15 @@ DAEMON_ACCOUNT: Final = "compute-domain-daemon-service-account"
 MAX_NODES: Final = 18
 CHANNELS: Final = 2048
 READY, NOT_READY = "Ready", "NotReady"
+
+# What the plugin gives to a daemon's container by CDI: a writable folder of this domain and node, in which the daemon
+# finds nothing that is not its own (it renders its configuration itself), and the environment. The clique is empty
+# where no NVLink fabric is; a container without the uid did not get the claim.
+DAEMON_FOLDER: Final = PurePosixPath("/imexd")
+ENV_CLIQUE: Final = "CLIQUE_ID"
+ENV_DOMAIN_UID: Final = "COMPUTE_DOMAIN_UUID"
+ENV_DOMAIN_NAME: Final = "COMPUTE_DOMAIN_NAME"
+ENV_DOMAIN_NAMESPACE: Final = "COMPUTE_DOMAIN_NAMESPACE"
 
 
 @dataclass(frozen=True)
