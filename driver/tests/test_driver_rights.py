@@ -24,8 +24,8 @@ THROUGH = {"_listed": "list"}
 BY_HAND = {("apps", "deployments", "delete")}
 # They list once, and then watch.
 CACHES = ("Reflector", "Live")
-# Of the plugin kit, but only for controllers; and a command that an administrator runs.
-NOT_OF_THE_PLUGIN = ("leadership.py", "preflight")
+# Of the plugin kit, but only for controllers; a command that an administrator runs; and what runs as other accounts.
+NOT_OF_THE_PLUGIN = ("leadership.py", "preflight", "computedomain")
 
 Right = tuple[str, str, str]
 

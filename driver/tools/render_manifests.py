@@ -31,7 +31,13 @@ _SOURCE = re.compile(r"^# Source: [^\n]*/templates/([\w-]+)\.yaml\n", re.MULTILI
 def rendered(helm: Path) -> dict[str, str]:
     """Return each template's objects as one YAML text, by the template's name."""
     # The webhook is off by default, and its certificate would be another one every time.
-    return {**_parts(helm, ()), "webhook": _parts(helm, WEBHOOK)["webhook"]}
+    return {**_parts(helm, ()), "webhook": _parts(helm, WEBHOOK)["webhook"], "crds": definitions()}
+
+
+def definitions() -> str:
+    """Return the custom resource definitions, which helm installs as they are."""
+    texts = [path.read_text() for path in sorted((CHART / "crds").glob("*.yaml"))]
+    return HEADER + "---\n".join(texts)
 
 
 def _parts(helm: Path, flags: Sequence[str]) -> dict[str, str]:

@@ -21,8 +21,8 @@ def manifests(
 ) -> None:
     """Print the YAML that installs the driver: all of it, or the PARTS named.
 
-    Parts: namespace, deviceclasses, rbac, admissionpolicy, daemonset, networkpolicy; and, by name only, webhook, which
-    serves with the certificate of Secret dra-driver-nvidia-gpu-webhook-tls.
+    Parts: namespace, deviceclasses, rbac, admissionpolicy, daemonset, networkpolicy; and, by name only, crds (of
+    ComputeDomains) and webhook, which serves with the certificate of Secret dra-driver-nvidia-gpu-webhook-tls.
 
     They are the Helm chart's objects with its default values; other values need the chart.
 

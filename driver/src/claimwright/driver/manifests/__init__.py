@@ -15,8 +15,9 @@ from importlib import resources
 from claimwright.driver.errors import NodeUnusable
 
 PARTS = ("namespace", "deviceclasses", "rbac", "admissionpolicy", "daemonset", "networkpolicy")
-# Not part of "all": it needs the authority of the certificate that it serves with.
-OPTIONAL_PARTS = ("webhook",)
+# Not part of "all": the webhook needs the authority of the certificate that it serves with, and the definitions are of
+# ComputeDomains, which not every cluster has.
+OPTIONAL_PARTS = ("crds", "webhook")
 NAMESPACE = "dra-driver-nvidia-gpu"
 IMAGE = "claimwright/driver:0.1.0"
 _AUTHORITY = "CERTIFICATE-AUTHORITY"
