@@ -6,6 +6,7 @@
 #include "connection.c"
 #include "answers.c"
 #include "events.c"
+#include "device_nodes.c"
 #include "lifetime.c"
 #include "system.c"
 #include "devices.c"

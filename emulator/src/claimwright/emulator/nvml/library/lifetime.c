@@ -1,25 +1,5 @@
 /* Initialisation, counted; which GPUs this process may see; error texts. */
 
-/* A device node decides what a process sees. Without a kernel driver behind it, an allowed node answers ENXIO; one
- * that the container's device rules refuse answers EPERM. */
-static bool may_open(const char *path) {
-    int opened = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
-    if (opened >= 0) close(opened);
-    return opened >= 0 || errno == ENXIO || errno == EROFS;
-}
-
-static void look_at_device_nodes(void) {
-    char folder[PATHS + 8], path[PATHS + 64];
-    uint32_t topology = load(&header()->topology_generation), visible = 0;
-    snprintf(path, sizeof path, "%s/dev/nvidiactl", driver_root);
-    snprintf(folder, sizeof folder, "%s/dev", access(path, F_OK) ? "" : driver_root);
-    for (uint32_t slot = 0; slot < header()->gpu_count && slot < CW_CAPACITY; slot++) {
-        snprintf(path, sizeof path, "%s/nvidia%u", folder, load(&page_at(slot)->minor));
-        if (may_open(path)) visible |= 1u << slot;
-    }
-    atomic_store(&node.seen, (uint64_t)topology << 32 | visible);
-}
-
 /* GPUs that change their driver get or lose their device node: look again when the node says that it happened. */
 static void refresh_visibility(void) {
     if (UNLIKELY(load(&header()->topology_generation) != atomic_load(&node.seen) >> 32)) look_at_device_nodes();
