@@ -233,6 +233,18 @@ def test_a_gpu_that_comes_back_while_nvml_is_read_does_not_flicker() -> None:
     assert keep_known(now, before, host, {FIRST}).gpus == before.gpus
 
 
+def test_a_gpu_that_the_driver_has_and_nvml_does_not_list_stays_and_says_so() -> None:
+    host = bus()
+    before = seen(host)
+    now = replace(before, gpus=before.gpus[1:])
+
+    kept = keep_known(now, before, host).gpus
+
+    assert [gpu.pci_bus_id for gpu in kept] == [gpu.pci_bus_id for gpu in before.gpus]
+    assert "NVML does not list it" in kept[0].unreadable
+    assert kept[1:] == before.gpus[1:]
+
+
 def _bind(host: MemoryPciBus, address: str) -> None:
     for path, text in (
         ("/sys/bus/pci/drivers/nvidia/unbind", address),

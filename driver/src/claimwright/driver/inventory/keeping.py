@@ -11,6 +11,9 @@ from claimwright.driver.inventory.gpus import Gpu, Inventory
 from claimwright.driver.ports import Host, UnreadableGpu
 
 _DRIVER: Final = "nvidia"
+_UNLISTED: Final = (
+    "the NVIDIA driver has it, NVML does not list it: is its node in /dev, and may it be opened?"
+)
 
 
 def keep_known(
@@ -18,18 +21,17 @@ def keep_known(
 ) -> Inventory:
     """Return `now` with the GPUs of `before` that are still here, though NVML does not describe them.
 
-    Those that the NVIDIA driver has and NVML cannot read are marked so. Those that claims hold (`held`, by PCI
-    address) under another driver were given to a virtual machine: they are as well as before, and their counters keep
-    their other forms from being given away, also when they come back while NVML is read. A GPU that is not on the bus
-    was pulled out, and is gone. One that claims `moved` in the time of the reading, to another driver or back, is as
-    well as before, too: what NVML said of it was true of a moment only, and when it has arrived the node is read again.
-    A GPU that is in MIG mode for this driver's partitions only still hosts the vGPUs that it hosts outside: NVML does
-    not list their types meanwhile, counters keep them from being given away.
+    Those that the NVIDIA driver has and NVML cannot read or does not list are marked so. Those that claims hold
+    (`held`, by PCI address) under another driver were given to a virtual machine: they are as well as before, and their
+    counters keep their other forms from being given away, also when they come back while NVML is read. A GPU that is
+    not on the bus was pulled out, and is gone. One that claims `moved` in the time of the reading, to another driver or
+    back, is as well as before, too: what NVML said of it was true of a moment only, and when it has arrived the node is
+    read again. A GPU that is in MIG mode for this driver's partitions only still hosts the vGPUs that it hosts outside:
+    NVML does not list their types meanwhile, counters keep them from being given away.
     """
     now = replace(now, gpus=tuple(_hosting_as(before, gpu) for gpu in now.gpus))
-    if (
-        now.fabric_partitions is None
-    ):  # a fabric manager that is away for a while changes nothing of the wiring
+    if now.fabric_partitions is None:
+        # A fabric manager that is away for a while changes nothing of the wiring.
         now = replace(now, fabric_partitions=before.fabric_partitions)
     known = {gpu.pci_bus_id for gpu in now.gpus}
     missing = sorted(
@@ -43,7 +45,8 @@ def keep_known(
     silent = [gpu for gpu in missing if driver_of(host, gpu.pci_bus_id) == _DRIVER]
     away = [gpu for gpu in missing if gpu not in silent and gpu.pci_bus_id in held]
     back = [gpu for gpu in silent if gpu.pci_bus_id in held and not now.unreadable]
-    kept = [*on_its_way, *_marked(silent, now.unreadable), *away, *back]
+    ailing = _marked((gpu for gpu in silent if gpu not in back), now.unreadable)
+    kept = [*on_its_way, *ailing, *away, *back]
     return replace(now, gpus=tuple(sorted((*now.gpus, *kept), key=lambda gpu: gpu.minor)))
 
 
@@ -64,6 +67,5 @@ def _marked(silent: Iterable[Gpu], troubles: Iterable[UnreadableGpu]) -> Iterato
     # NVML numbers GPUs by their PCI address, so that both are in one order.
     words = sorted(troubles, key=lambda gpu: gpu.index)
     for at, gpu in enumerate(silent):
-        if words:
-            trouble = words[min(at, len(words) - 1)]
-            yield replace(gpu, lost=trouble.lost, unreadable=trouble.reason)
+        trouble = words[min(at, len(words) - 1)] if words else UnreadableGpu(gpu.minor, _UNLISTED)
+        yield replace(gpu, lost=trouble.lost, unreadable=trouble.reason)
