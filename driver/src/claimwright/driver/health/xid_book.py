@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from claimwright.dra.files import write_atomically
+from claimwright.driver.boot_file import BootFile
 from claimwright.driver.health.ailments import Instance
 from claimwright.driver.health.diagnosis import Best
 from claimwright.driver.health.xids import XidRecord
-
-logger = logging.getLogger(__name__)
-_VERSION: Final = 1
 
 
 @dataclass(frozen=True)
@@ -27,41 +22,22 @@ class Remembered:
 
 
 class XidBook:
-    """Reads and writes the file; rubbish in it, or another boot's, counts as nothing remembered.
-
-    Not synced: it need not outlive the machine, as a reboot resets the GPUs.
-    """
+    """Keeps it for the driver's next process, in this boot: a reboot resets the GPUs."""
 
     def __init__(self, path: Path, boot_id: str) -> None:
-        self._path = path
-        self._boot_id = boot_id
-        self._written: str | None = None
+        self._file = BootFile(path, boot_id, without="health starts anew")
 
     def load(self) -> Remembered:
         """Return what was remembered."""
-        try:
-            text = self._path.read_text(encoding="utf-8")
-            record = json.loads(text)
-            if record["version"] != _VERSION or record["boot"] != self._boot_id:
-                return Remembered()
-            found = Remembered(
-                tuple(_decode(each) for each in record["xids"]),
-                {str(gpu): _decode_best(best) for gpu, best in record["best"].items()},
-            )
-        except FileNotFoundError:
-            return Remembered()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            logger.warning("%s is not readable, health starts anew: %s", self._path, error)
-            return Remembered()
-        self._written = text
-        return found
+        return self._file.load(_remembered) or Remembered()
 
     def save(self, remembered: Remembered) -> None:
-        """Write it when it changed; a failure is logged, as the driver works without."""
-        text = json.dumps(
+        """Write it when it changed; where there is nothing to tell, no file is made."""
+        nothing = not remembered.xids and all(best == Best() for best in remembered.best.values())
+        if nothing and not self._file.exists:
+            return
+        self._file.save(
             {
-                "version": _VERSION,
-                "boot": self._boot_id,
                 "xids": [_encode(each) for each in remembered.xids],
                 "best": {
                     gpu: {"nvlinks": sorted(best.nvlinks), "pcie_width": best.pcie_width}
@@ -70,14 +46,13 @@ class XidBook:
                 },
             }
         )
-        nothing = not remembered.xids and all(best == Best() for best in remembered.best.values())
-        if text == self._written or (nothing and self._written is None):
-            return
-        try:
-            write_atomically(self._path, text, mode=0o600, durable=False)
-            self._written = text
-        except OSError as error:
-            logger.warning("%s cannot be written: %s", self._path, error)
+
+
+def _remembered(record: Mapping[str, Any]) -> Remembered:
+    return Remembered(
+        tuple(_decode(each) for each in record["xids"]),
+        {str(gpu): _decode_best(best) for gpu, best in record["best"].items()},
+    )
 
 
 def _encode(record: XidRecord) -> dict[str, Any]:
