@@ -16,6 +16,7 @@ from claimwright.dra.plugin import MetadataFiles
 from claimwright.driver.entries import Entry, State
 from claimwright.driver.errors import DriverError
 from claimwright.driver.machine import Machine
+from claimwright.driver.pausing import sleep_unless
 from claimwright.driver.ports import Clock
 from claimwright.driver.tools.claim_spec import LEFTOVERS, specs_in
 
@@ -80,15 +81,7 @@ class Sweeper:
 
     async def _wait(self) -> bool:
         """Return after ten minutes, or when the kubelet came; tell whether it did."""
-        waits = [
-            asyncio.ensure_future(self._clock.sleep(INTERVAL_SECONDS)),
-            asyncio.ensure_future(self._kubelet_came.wait()),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
+        await sleep_unless(self._kubelet_came, self._clock, INTERVAL_SECONDS)
         came = self._kubelet_came.is_set()
         self._kubelet_came.clear()
         return came

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Final, Protocol
 
 from claimwright.dra.slices import InvalidSlice, Pool
@@ -18,6 +17,7 @@ from claimwright.driver.errors import DriverError, NvmlUnusable
 from claimwright.driver.health import HealthBoard, Notices, Physician
 from claimwright.driver.inventory import Inventory
 from claimwright.driver.layout import Layout
+from claimwright.driver.pausing import sleep_unless
 from claimwright.driver.ports import Clock, GpuEvent
 from claimwright.driver.publishing import ailing_devices, pool_of
 from claimwright.driver.stock import Stock
@@ -164,22 +164,11 @@ class NodeWatch:
             left = due - self._clock.now()
             if left <= 0:
                 return
-            await self._sleep(min(left, _FILES_SECONDS))
+            await sleep_unless(self._poked, self._clock, min(left, _FILES_SECONDS))
             files = await asyncio.to_thread(self._reader.signature)
             if files != self._files:
                 self._files = files
                 return
-
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep, unless somebody pokes."""
-        waits = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._poked.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
-                with suppress(asyncio.CancelledError):
-                    await each
 
     def _pause(self) -> float:
         if not self._failures:
