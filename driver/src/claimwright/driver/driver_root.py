@@ -50,7 +50,7 @@ class DriverRoot:
 
     def nvml_library(self) -> Located:
         """Find libnvidia-ml.so.1; NodeUnusable names the root and every folder that was searched."""
-        found = self._find(NVML_SONAME, LIBRARY_FOLDERS)
+        found = self.library(NVML_SONAME)
         if found is None:
             raise NodeUnusable(
                 f"{NVML_SONAME} not found under driver root {str(self.readable)!r} "

@@ -44,9 +44,8 @@ VERSION = 1
 Record = Mapping[str, Any]
 _GROWN_LINES = 4096
 _SPARE_BYTES = 256 * 1024
-_ENCODER = json.JSONEncoder(
-    separators=(",", ":"), sort_keys=True
-)  # `json.dumps` would make one for each line
+# `json.dumps` would make one for each line.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
 
 
 class CorruptJournal(DriverError):

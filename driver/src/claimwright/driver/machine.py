@@ -14,7 +14,7 @@ import errno
 import logging
 import textwrap
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from claimwright.driver.entries import Entry, HeldDevice, State
@@ -26,7 +26,7 @@ from claimwright.driver.steps import Probe, Remembering, Step, Tool, Toolbox
 logger = logging.getLogger(__name__)
 LOCK_TIMEOUT_SECONDS = 10.0
 # A GPU that left takes all with it, but one that says so once may only have stumbled: it is asked again.
-GONE_PAUSES_SECONDS: Final = (0.1, 0.4)
+_GONE_PAUSES_SECONDS: Final = (0.1, 0.4)
 _DEVICE: Final = "device:"
 _TO_REPAIR: Final = (Probe.NOT_DONE, Probe.PARTLY)
 Result = TypeVar("Result")
@@ -60,7 +60,6 @@ class Machine:
         on_change: Watcher = lambda _: None,
         on_step: Stopwatch = lambda _tool, _verb, _seconds: None,
         lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
-        gone_pauses_seconds: Sequence[float] = GONE_PAUSES_SECONDS,
     ) -> None:
         self._journal = journal
         self._toolbox = toolbox
@@ -68,7 +67,6 @@ class Machine:
         self._on_change = on_change
         self._on_step = on_step
         self._lock_timeout_seconds = lock_timeout_seconds
-        self._gone_pauses_seconds = tuple(gone_pauses_seconds)
         self._locks = NamedLocks()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._suspended = False
@@ -245,7 +243,7 @@ class Machine:
             await self._undo_or_see_it_gone(entry, number, step)
 
     async def _undo_or_see_it_gone(self, entry: Entry, number: int, step: Step) -> None:
-        for pause in (*self._gone_pauses_seconds, None):
+        for pause in (*_GONE_PAUSES_SECONDS, None):
             try:
                 await self._undo_step(entry, number, step)
             except GpuGone as error:

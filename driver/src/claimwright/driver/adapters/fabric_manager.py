@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -124,7 +125,9 @@ class NvidiaFabricManager:
         if status == _NOT_SUPPORTED:
             return ()
         self._check("list its partitions", status)
-        return tuple(sorted((_partition(each) for each in found.items[: found.count]), key=_number))
+        return tuple(
+            sorted((_partition(each) for each in found.items[: found.count]), key=attrgetter("number"))
+        )
 
     def activate(self, number: int) -> None:
         """Join the GPUs of a partition."""
@@ -183,7 +186,3 @@ def _address(text: bytes) -> str:
     """Return `0000:1b:00.0` for `00000000:1B:00.0`; empty where the fabric manager has not found the GPU."""
     found = text.decode("ascii", "replace").lower()
     return found[-len("0000:1b:00.0") :]
-
-
-def _number(partition: FabricPartition) -> int:
-    return partition.number
