@@ -72,6 +72,11 @@ class FeatureGates:
         """Tell whether the gate is on."""
         return self.values[name]
 
+    def spelled(self) -> str:
+        """Spell the gates that are not at their defaults as `parse` reads them."""
+        changed = (name for name in sorted(self.values) if self.values[name] != DEFAULTS[name])
+        return ",".join(f"{name}={str(self.values[name]).lower()}" for name in changed)
+
     def on_but_missing(self) -> tuple[str, ...]:
         """Return the gates that were switched on and that this version does nothing for."""
         return tuple(

@@ -24,12 +24,16 @@ DOMAIN: Final = f"{GROUP}/computeDomain"
 CLIQUE: Final = f"{GROUP}/computeDomain.cliqueID"
 # On claim templates: for whom it is.
 TARGET: Final = f"{GROUP}/computeDomainTarget"
+TARGET_DAEMON, TARGET_WORKLOAD = "Daemon", "Workload"
+COMPUTE_DOMAIN_DRIVER: Final = "compute-domain.nvidia.com"
 DAEMON_CLASS: Final = "compute-domain-daemon.nvidia.com"
 CHANNEL_CLASS: Final = "compute-domain-default-channel.nvidia.com"
 DAEMON_ACCOUNT: Final = "compute-domain-daemon-service-account"
 MAX_NODES: Final = 18
 CHANNELS: Final = 2048
 READY, NOT_READY = "Ready", "NotReady"
+# Who runs nvidia-imex: the driver, one daemon a node and domain, or the host, one service for all domains.
+DRIVER_MANAGED, HOST_MANAGED = "driverManaged", "hostManaged"
 
 # What the plugin gives to a daemon's container by CDI: a writable folder of this domain and node, in which the daemon
 # finds nothing that is not its own (it renders its configuration itself), and the environment. The clique is empty

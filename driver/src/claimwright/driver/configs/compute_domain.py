@@ -10,12 +10,12 @@ from typing import ClassVar, Final
 
 import pydantic
 
+from claimwright.driver.computedomain.resources import COMPUTE_DOMAIN_DRIVER
 from claimwright.driver.configs.decoding import Config
 from claimwright.driver.errors import ClaimRefused
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.quoting import quoted
 
-COMPUTE_DOMAIN_DRIVER: Final = "compute-domain.nvidia.com"
 ALLOCATION_MODES: Final = ("Single", "All")
 # A uid becomes the name of a folder on the node.
 _UID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")

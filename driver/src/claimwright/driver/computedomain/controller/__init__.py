@@ -1,0 +1,9 @@
+"""The controller of ComputeDomains: makes what a domain needs, tells who is in it, and takes it all away again.
+
+One leads in a cluster. All that it knows is in API objects; each change of one of them leads to a look at the whole
+domain, so that it does not matter where the controller before it was killed.
+"""
+
+from claimwright.driver.computedomain.controller.settings import ControllerSettings, ElectionSettings
+
+__all__ = ["ControllerSettings", "ElectionSettings"]
