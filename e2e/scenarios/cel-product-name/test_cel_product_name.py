@@ -1,15 +1,10 @@
 import pytest
 
-from claimwright.e2e.scenario import Scenario, assert_sees_exactly
+from claimwright.e2e.scenario import Scenario, assert_only_the_match_is_allocated
 
 
 @pytest.mark.capability("002-11")
 def test_selection_by_product_name_allocates_a_match_and_nothing_else(scenario: Scenario) -> None:
     scenario.apply("manifests.yaml")
 
-    pod = scenario.running("matching")
-
-    assert_sees_exactly(scenario.observe(pod, "probe"), scenario.allocated(pod, "gpu"))
-    assert "cannot allocate all claims" in scenario.workspace.unschedulable("not-matching")
-    waiting = scenario.workspace.pod("not-matching")
-    assert scenario.workspace.claim_of(waiting, "gpu").devices is None
+    assert_only_the_match_is_allocated(scenario)

@@ -10,6 +10,7 @@ from typing import Any
 from claimwright.e2e import deadlines
 from claimwright.e2e.objects import Claim, Pod
 from claimwright.e2e.observation import Observation
+from claimwright.e2e.pools import whole_slices
 from claimwright.e2e.workspace import Workspace
 from claimwright.e2e.world import World
 
@@ -86,27 +87,22 @@ class Scenario:
 
     def devices(self) -> dict[str, dict[str, Any]]:
         """The devices that the driver publishes for the node, by name."""
-        return {
-            device["name"]: device for found in self._slices() for device in found["spec"].get("devices", ())
-        }
+        return {device["name"]: device for _, device in self._published()}
 
     def wait_until(self, what: str, look: Callable[[], bool], *, seconds: float = 30.0) -> None:
         """Wait with a deadline."""
         deadlines.wait_until(what, look, seconds=seconds)
 
-    def _slices(self) -> list[dict[str, Any]]:
-        """Return the node's slices, none while a pool is being written."""
-        items = self.world.kubernetes.get(
-            "/apis/resource.k8s.io/v1/resourceslices", fieldSelector=f"spec.nodeName={self.world.node_name}"
-        )["items"]
-        is_whole = items and len(items) == items[0]["spec"]["pool"]["resourceSliceCount"]
-        return list(items) if is_whole else []
+    def _published(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield pool and device of each device of the node."""
+        for found in whole_slices(self.world.kubernetes, f"spec.nodeName={self.world.node_name}"):
+            for device in found["spec"].get("devices", ()):
+                yield found["spec"]["pool"]["name"], device
 
     def _uuids(self) -> dict[tuple[str, str], str]:
         return {
-            (found["spec"]["pool"]["name"], device["name"]): device["attributes"]["uuid"]["string"]
-            for found in self._slices()
-            for device in found["spec"].get("devices", ())
+            (pool, device["name"]): device["attributes"]["uuid"]["string"]
+            for pool, device in self._published()
             if "uuid" in device["attributes"]  # a partition that is not made yet has none
         }
 
@@ -146,3 +142,12 @@ def assert_sees_exactly(seen: Observation, uuids: Sequence[str]) -> None:
         f"an allocated node does not open: {dict(seen.nodes)}"
     )
     assert set(seen.foreign.values()) <= {"EPERM"}, f"reachable without a claim: {dict(seen.foreign)}"
+
+
+def assert_only_the_match_is_allocated(scenario: Scenario) -> None:
+    """Assert that pod `matching` runs with what it sees, and that pod `not-matching` and its claim wait."""
+    pod = scenario.running("matching")
+    assert_sees_exactly(scenario.observe(pod, "probe"), scenario.allocated(pod, "gpu"))
+    assert "cannot allocate all claims" in scenario.workspace.unschedulable("not-matching")
+    waiting = scenario.workspace.pod("not-matching")
+    assert scenario.workspace.claim_of(waiting, "gpu").devices is None
