@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -35,18 +33,11 @@ pytestmark = [
 def world() -> Iterator[InstalledWorld]:
     if (program := find_helm()) is None:
         pytest.skip("no helm on PATH or in the cache: claimwright cluster build --program helm")
-    folder = Path(tempfile.mkdtemp(prefix="cw-i-"))
-    try:
-        with installed_world(
-            folder,
-            name=f"install-{uuid.uuid4().hex[:6]}",
-            program=program,
-            minor=os.environ.get("CLAIMWRIGHT_KUBERNETES", ""),
-        ) as world:
-            yield world
-            print(f"\nmeasured, in seconds: {json.dumps(world.took)}")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with installed_world(
+        "install", program=program, minor=os.environ.get("CLAIMWRIGHT_KUBERNETES", "")
+    ) as world:
+        yield world
+        print(f"\nmeasured, in seconds: {json.dumps(world.took)}")
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,13 +36,9 @@ CAPABILITY = re.compile(r"/dev/nvidia-caps/nvidia-cap\d+")
 def node() -> Iterator[InstalledWorld]:
     if (program := find_helm()) is None:
         pytest.skip("no helm on PATH or in the cache: claimwright cluster build --program helm")
-    folder = Path(tempfile.mkdtemp(prefix="cw-m-"))
-    try:
-        with installed_world(folder, name=f"modes-{uuid.uuid4().hex[:6]}", program=program) as world:
-            world.install({"featureGates.AllAlpha": "true"})
-            yield world
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with installed_world("modes", program=program) as world:
+        world.install({"featureGates.AllAlpha": "true"})
+        yield world
 
 
 @pytest.fixture

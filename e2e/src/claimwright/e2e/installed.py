@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
+import uuid
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from claimwright.e2e import helm as helm_door
 from claimwright.e2e.deadlines import wait_until
 from claimwright.e2e.helm import Helm
 from claimwright.e2e.kubernetes_door import Kubernetes
+from claimwright.e2e.pools import whole_slices
 from claimwright.e2e.real import attached_node, probe_image, running_cluster
 from claimwright.e2e.scenario import PROBE_IMAGE
 from claimwright.emulator import running
@@ -73,9 +76,7 @@ class InstalledWorld:
 
     def slices(self) -> list[dict[str, Any]]:
         """The driver's ResourceSlices, none while a pool is being written."""
-        found = self.kubernetes.get(_SLICES, fieldSelector=f"spec.driver={DRIVER}")["items"]
-        whole = found and len(found) == found[0]["spec"]["pool"]["resourceSliceCount"]
-        return list(found) if whole else []
+        return whole_slices(self.kubernetes, f"spec.driver={DRIVER}")
 
     def slice_names(self) -> list[str]:
         """The names of the driver's ResourceSlices, complete or not."""
@@ -174,14 +175,17 @@ class InstalledWorld:
 
 
 @contextmanager
-def installed_world(
-    folder: Path, *, name: str, program: Path, minor: str = ""
-) -> Generator[InstalledWorld, None, None]:
+def installed_world(purpose: str, *, program: Path, minor: str = "") -> Generator[InstalledWorld, None, None]:
     """Start a cluster with an emulated node, bring the images, and leave the installing to the caller.
 
-    `minor` is a Kubernetes such as 1.34, whose alpha parts of DRA are switched on; the newest when empty.
+    `purpose` begins the cluster's name, `program` is helm. `minor` is a Kubernetes such as 1.34, whose alpha parts of
+    DRA are switched on; the newest when empty.
     """
+    name = f"{purpose}-{uuid.uuid4().hex[:6]}"
     with ExitStack() as undo:
+        folder = Path(
+            undo.enter_context(tempfile.TemporaryDirectory(prefix="cw-", ignore_cleanup_errors=True))
+        )
         undo.enter_context(running_cluster(_spec(name, minor), None))
         cluster = clusters.load(name)
         emulated = undo.enter_context(attached_node(cluster.nodes[0], name, PROFILE))
