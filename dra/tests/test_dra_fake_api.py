@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import urllib.error
 import urllib.request
 
@@ -17,6 +18,7 @@ from claimwright.dra.kube import (
     Kube,
     KubeError,
     NotFound,
+    Reflector,
     Resource,
     Unavailable,
 )
@@ -114,11 +116,71 @@ def test_field_selectors_choose(api, selector, names):
     assert [item["metadata"]["name"] for item in found] == names
 
 
-def test_a_label_selector_is_refused_and_not_ignored(api):
+@pytest.mark.parametrize("selector", ["a in (b)", "!a=b", "a=b=c"])
+def test_a_label_selector_that_it_does_not_know_is_refused_and_not_ignored(api, selector):
     api.put(PODS, BOUND)
-    with pytest.raises(KubeError, match="labelSelector"):
-        api.kube().delete_collection(PODS, namespace="ns", label_selector="a=b")
-    assert len(api.objects(PODS)) == 1
+    with pytest.raises(KubeError, match="the fake API knows labels"):
+        api.kube().delete_collection(PODS, namespace="ns", label_selector=selector)
+
+
+@pytest.mark.parametrize(
+    ("selector", "names"),
+    [
+        ("a", ["p", "q"]),
+        ("!a", ["r"]),
+        ("a=1", ["p"]),
+        ("a==1", ["p"]),
+        ("a!=1", ["q", "r"]),
+        ("a,a!=1", ["q"]),
+    ],
+)
+def test_objects_are_chosen_by_their_labels(api, selector, names):
+    for name, labels in (("p", {"a": "1"}), ("q", {"a": "2"}), ("r", {})):
+        api.put(PODS, {"metadata": {"name": name, "namespace": "ns", "labels": labels}})
+    found = api.kube().list(PODS, label_selector=selector)["items"]
+    assert [item["metadata"]["name"] for item in found] == names
+
+
+def test_a_watch_by_labels_tells_of_an_object_that_leaves_as_deleted(api):
+    kube, told = api.kube(), []
+    seen = threading.Event()
+
+    def note(kind, item):
+        told.append((kind, item["metadata"]["name"]))
+        seen.set()
+
+    api.put(NODES, {"metadata": {"name": "n", "labels": {"a": "1"}}})
+    reflector = Reflector(kube, NODES, label_selector="a", on_change=note)
+    reflector.start()
+    try:
+        assert reflector.synced.wait(10)
+        for labels in ({"a": None}, {"a": "2"}):
+            seen.clear()
+            kube.patch(NODES, "n", {"metadata": {"labels": labels}})
+            assert seen.wait(10)
+    finally:
+        reflector.stop()
+    assert told == [("ADDED", "n"), ("DELETED", "n"), ("ADDED", "n")]
+
+
+def test_a_finalizer_keeps_an_object_until_it_is_taken_away(api):
+    kube = api.kube()
+    api.put(NODES, {"metadata": {"name": "n", "finalizers": ["a/b", "c/d"]}})
+    kube.delete(NODES, "n")
+    marked = kube.get(NODES, "n")["metadata"]["deletionTimestamp"]
+    kube.patch(NODES, "n", {"metadata": {"finalizers": ["c/d"]}})
+    assert kube.get(NODES, "n")["metadata"]["deletionTimestamp"] == marked
+    kube.patch(NODES, "n", {"metadata": {"finalizers": []}})
+    with pytest.raises(NotFound):
+        kube.get(NODES, "n")
+
+
+def test_a_patch_may_insist_on_a_version(api):
+    kube = api.kube()
+    old = api.put(NODES, {"metadata": {"name": "n"}})["metadata"]["resourceVersion"]
+    kube.patch(NODES, "n", {"metadata": {"resourceVersion": old, "labels": {"a": "1"}}})
+    with pytest.raises(Conflict):
+        kube.patch(NODES, "n", {"metadata": {"resourceVersion": old, "labels": {"a": "2"}}})
 
 
 def test_what_tests_get_is_theirs_to_change(api):

@@ -18,12 +18,13 @@ class Key(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One change: `type` is ADDED, MODIFIED or DELETED, `item` the object after it."""
+    """One change: `type` is ADDED, MODIFIED or DELETED, `item` the object after it, `old` before it."""
 
     version: int
     type: str
     key: Key
     item: Object
+    old: Object | None = None
 
 
 class Refused(Exception):

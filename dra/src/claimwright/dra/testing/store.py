@@ -1,8 +1,7 @@
 """The objects of the fake API: enough of Kubernetes' storage rules to test a driver or a kubelet against.
 
-Kept: uids, resource versions, watches from a version and their end, field selectors, uid preconditions,
-graceful deletion of bound pods. Left out: validation, defaulting, admission, access control, pagination,
-finalizers.
+Kept: uids, resource versions, watches from a version and their end, field and label selectors, uid preconditions,
+finalizers, graceful deletion of bound pods. Left out: validation, defaulting, admission, access control, pagination.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from claimwright.dra.testing.objects import Event, Key, Object, Refused
-from claimwright.dra.testing.selectors import matches
+from claimwright.dra.testing.selectors import has_labels, matches
 
 _FIRST_VERSION = 100  # so that a test can ask for one that is too old
 # Changes that watches may still ask for; an API server forgets after five minutes, a soak must not fill the memory.
@@ -26,16 +25,25 @@ _CHANGES_KEPT = 20_000
 
 @dataclass(frozen=True)
 class Selection:
-    """A collection, of one namespace or of all (the empty string), by a field selector."""
+    """A collection, of one namespace or of all (the empty string), by a field and a label selector."""
 
     collection: str
     namespace: str = ""
     selector: str = ""
+    labels: str = ""
 
     def has(self, key: Key, item: Object) -> bool:
         """Say whether an object belongs to it."""
         here = key.collection == self.collection and self.namespace in ("", key.namespace)
-        return here and matches(item, self.selector)
+        return here and matches(item, self.selector) and has_labels(item, self.labels)
+
+    def told(self, event: Event) -> Event | None:
+        """Give a change as a watch tells it: what comes in is ADDED and what leaves DELETED; None of others."""
+        before = event.old is not None and self.has(event.key, event.old)
+        now = event.type != "DELETED" and self.has(event.key, event.item)
+        if not (before or now):
+            return None
+        return event._replace(type="DELETED" if not now else "MODIFIED" if before else "ADDED")
 
 
 class Store:
@@ -92,8 +100,9 @@ class Store:
             expect_uid(key, item, uid)
             if key.collection == "pods" and item.get("spec", {}).get("nodeName") and grace_seconds != 0:
                 return self._mark(key, item, grace_seconds)
-            del self._objects[key]
-            return self._note("DELETED", key, {**item, "metadata": dict(item["metadata"])})
+            if item["metadata"].get("finalizers"):
+                return self._mark(key, item, 0)
+            return self._remove(key, item)
 
     def delete_all(self, selection: Selection) -> None:
         """Delete the objects of a selection at once."""
@@ -121,7 +130,7 @@ class Store:
                     self._wait(start, epoch, deadline)
                     news, start = self._after(start), self._version
                     over = epoch != self._watch_epoch or not self._open or time.monotonic() >= deadline
-                yield from (event for event in news if selection.has(event.key, event.item))
+                yield from (told for event in news if (told := selection.told(event)) is not None)
         finally:
             self._followed.remove(epoch)
 
@@ -162,7 +171,7 @@ class Store:
     def _mark(self, key: Key, item: Object, grace_seconds: int | None) -> Object:
         if "deletionTimestamp" in item["metadata"]:
             return item
-        own = item["spec"].get("terminationGracePeriodSeconds", 30)
+        own = item.get("spec", {}).get("terminationGracePeriodSeconds", 30)
         seconds = own if grace_seconds is None else grace_seconds
         metadata = {**item["metadata"], "deletionTimestamp": _now(), "deletionGracePeriodSeconds": seconds}
         return self._write(key, {**item, "metadata": metadata}, item)
@@ -178,19 +187,31 @@ class Store:
             **({"namespace": key.namespace} if key.namespace else {}),
             "uid": known.get("uid") or str(uuid.uuid4()),
         }
-        return self._note("MODIFIED" if old else "ADDED", key, {**item, "metadata": metadata})
+        whole = {**item, "metadata": metadata}
+        if old and "deletionTimestamp" in metadata and _let_go(old, whole):
+            return self._remove(key, old)
+        return self._note("MODIFIED" if old else "ADDED", key, whole, old)
 
-    def _note(self, kind: str, key: Key, item: Object) -> Object:
+    def _remove(self, key: Key, item: Object) -> Object:
+        del self._objects[key]
+        return self._note("DELETED", key, {**item, "metadata": dict(item["metadata"])}, item)
+
+    def _note(self, kind: str, key: Key, item: Object, old: Object | None) -> Object:
         self._version += 1
         item["metadata"]["resourceVersion"] = str(self._version)
         if kind != "DELETED":
             self._objects[key] = item
-        self._log.append(Event(self._version, kind, key, item))
+        self._log.append(Event(self._version, kind, key, item, old))
         if len(self._log) > 2 * self._changes_kept:
             self._oldest = self._log[-self._changes_kept - 1].version
             del self._log[: -self._changes_kept]
         self._changed.notify_all()
         return item
+
+
+def _let_go(old: Object, new: Object) -> bool:
+    """Say whether a write took the last finalizer away."""
+    return bool(old["metadata"].get("finalizers")) and not new["metadata"].get("finalizers")
 
 
 def expect_uid(key: Key, item: Object, uid: str | None) -> None:

@@ -48,10 +48,8 @@ class Request:
     @property
     def selection(self) -> Selection:
         """What a request for a collection is about."""
-        if "labelSelector" in self.query:
-            # To ignore it would list, or delete, what was not asked for.
-            raise Refused(400, "BadRequest", "the fake API knows field selectors only, got a labelSelector")
-        return Selection(self.key.collection, self.key.namespace, self.query.get("fieldSelector", ""))
+        selectors = (self.query.get("fieldSelector", ""), self.query.get("labelSelector", ""))
+        return Selection(self.key.collection, self.key.namespace, *selectors)
 
 
 def answer(method: str, store: Store, request: Request, mutate: Mutate) -> tuple[int, Object]:
@@ -85,8 +83,7 @@ def _create(store: Store, request: Request, mutate: Mutate) -> Object:
 
 def _replaced(old: Object, request: Request) -> Object:
     given = request.body.get("metadata") or {}
-    if given.get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
-        raise Refused(409, "Conflict", f'{request.key.collection} "{request.key.name}" was modified')
+    _expect_version(request, old, given)
     if request.subresource:
         return {**old, request.subresource: request.body.get(request.subresource)}
     status = {"status": old["status"]} if "status" in old else {}
@@ -98,10 +95,16 @@ def _patched(old: Object, request: Request) -> Object:
         raise Refused(415, "UnsupportedMediaType", f"patch of type {request.content!r}, known: {[*_PATCHES]}")
     patch = request.body
     expect_uid(request.key, old, (patch.get("metadata") or {}).get("uid"))
+    _expect_version(request, old, patch.get("metadata") or {})
     if request.subresource:
         patch = {request.subresource: patch.get(request.subresource)}
     merged: Object = merge(old, patch, _PATCHES[request.content])
     return merged
+
+
+def _expect_version(request: Request, old: Object, given: Object) -> None:
+    if given.get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
+        raise Refused(409, "Conflict", f'{request.key.collection} "{request.key.name}" was modified')
 
 
 def _delete(store: Store, request: Request) -> Object:
