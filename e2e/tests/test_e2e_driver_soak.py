@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from claimwright.e2e.driven_node import DrivenNode
@@ -35,6 +40,30 @@ def test_what_is_left_behind_is_found() -> None:
 
     assert not findings.clean
     assert any(spec.name in leak for leak in findings.leaks)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_a_signal_ends_says_what_it_found_and_leaves_nothing(number: signal.Signals) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "claimwright.e2e.soak",
+        "--cycles",
+        "100000",
+        "--kill-every",
+        "0",
+        "--json",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert "cycles" in running.stderr.readline()
+
+        running.send_signal(number)
+
+        found = json.loads(running.stdout.read())
+    assert 0 < found["cycles"] < 100000
+    assert (found["leaks"], found["overlaps"]) == ([], [])
 
 
 def test_every_change_of_a_gpus_mode_is_measured() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable
@@ -20,6 +21,8 @@ _PROGRESS_SECONDS = {True: 1.0, False: 15.0}
 def main() -> int:
     """Run from the command line; status 1 when something is wrong."""
     options = _options()
+    # Ended by a signal, a run takes its node along: daemons of MPS outlive their driver.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with DrivenNode(options.profile) as node:
         if options.switches:
             return _measure_switches(node, options)
@@ -34,7 +37,8 @@ def _soak(node: DrivenNode, options: argparse.Namespace) -> int:
         admin_every=options.admin_every,
         look_every=options.look_every,
     )
-    signal.signal(signal.SIGINT, lambda *_: setattr(soak, "stopped", True))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: setattr(soak, "stopped", True))
     findings = soak.run(options.cycles, _progress(options.cycles))
     print(file=sys.stderr)
     found = findings.as_object()
@@ -92,7 +96,7 @@ def _options() -> argparse.Namespace:
 
 
 def _progress(cycles: int) -> Callable[[Findings], None]:
-    last = 0.0
+    last = -math.inf
     every = _PROGRESS_SECONDS[sys.stderr.isatty()]
 
     def show(findings: Findings) -> None:
@@ -100,7 +104,7 @@ def _progress(cycles: int) -> Callable[[Findings], None]:
         if findings.seconds - last < every:
             return
         last = findings.seconds
-        rate = findings.cycles / findings.seconds
+        rate = findings.cycles / max(findings.seconds, 0.001)
         left = (cycles - findings.cycles) / max(rate, 0.001)
         text = f"{findings.cycles}/{cycles} cycles, {findings.kills} kills, {rate:.1f}/s, {left:.0f} s left "
         print(text, end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
