@@ -16,7 +16,7 @@ import yaml
 
 from claimwright.e2e.deadlines import wait_until
 from claimwright.e2e.helm import find_helm
-from claimwright.e2e.installed import InstalledWorld, containers_of, installed_world, with_probes
+from claimwright.e2e.installed import DRIVER, InstalledWorld, containers_of, installed_world, with_probes
 from claimwright.e2e.kubernetes_door import Refused
 from claimwright.e2e.observation import Observation
 from claimwright.e2e.workspace import Workspace
@@ -106,7 +106,7 @@ def test_each_manifest_of_the_tutorial_runs_and_reaches_its_gpus(
     try:
         seen = seen_by_each(workspace, TUTORIAL / f"{name}.yaml")
     except TimeoutError as error:
-        raise AssertionError(f"{error}\n{installed.plugin_log()}") from error
+        raise AssertionError(f"{error}\n{installed.logs('kubelet-plugin', 'gpus')}") from error
 
     given = allocated(workspace, installed)
     assert set(given.values()) == {kind}
@@ -196,7 +196,7 @@ def test_an_allocation_that_another_scheduler_wrote_is_served(
     pod = workspace.pod("full-gpu")
     (pool, device) = next(
         (each["spec"]["pool"]["name"], found["name"])
-        for each in installed.slices()
+        for each in installed.whole_slices()
         for found in each["spec"].get("devices", ())
         if found["attributes"]["type"]["string"] == "gpu"
     )
@@ -220,4 +220,4 @@ def test_uninstalling_leaves_nothing_in_the_cluster_and_on_the_node(installed: I
     assert installed.cluster_objects() == []
     assert installed.node_files() == []
     with installed.timed("slices gone"):  # the kubelet removes them half a minute after the plugin
-        wait_until("the slices are gone", lambda: not installed.slice_names(), seconds=90)
+        wait_until("the slices are gone", lambda: not installed.slices(DRIVER), seconds=90)

@@ -55,7 +55,7 @@ class Held:
         try:
             running = workspace.running(pod)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{node.plugin_log()}") from error
+            raise AssertionError(f"{error}\n{node.logs('kubelet-plugin', 'gpus')}") from error
         ((self.claim_name, claim),) = running.claims.items()
         self.pod = pod
         self.claim: Claim = workspace.claim(claim)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-import time
 import uuid
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +16,8 @@ import yaml
 from claimwright import cluster as clusters
 from claimwright.driver import image
 from claimwright.driver.journal import load as load_journal
-from claimwright.e2e import helm as helm_door
-from claimwright.e2e.deadlines import wait_until
 from claimwright.e2e.helm import Helm
+from claimwright.e2e.installation import Installation
 from claimwright.e2e.kubernetes_door import Kubernetes
 from claimwright.e2e.pools import whole_slices
 from claimwright.e2e.real import attached_node, probe_image, running_cluster
@@ -36,69 +34,28 @@ GATES: Final = (
 _ALPHA_BEFORE_1_36: Final = (
     "DRAConsumableCapacity", "DRADeviceTaints", "DRAExtendedResource", "DRAPartitionableDevices",
 )  # fmt: skip
-_SLICES: Final = "/apis/resource.k8s.io/v1/resourceslices"
-_SECONDS: Final = 60.0
 
 
-class InstalledWorld:
+class InstalledWorld(Installation):
     """One cluster, one emulated node with every kind of board, and the chart on it or not."""
 
     def __init__(
         self, cluster: clusters.Cluster, emulated: running.RunningNode, kubernetes: Kubernetes, helm: Helm
     ) -> None:
+        super().__init__(kubernetes, helm, values=_values(emulated), published=lambda: bool(self.devices()))
         self.node = cluster.nodes[0]
         self.kubernetes = kubernetes
-        self.took: dict[str, float] = {}
         self.emulated = emulated
-        self._helm = helm
-        self._installed = False
-
-    def install(self, values: Mapping[str, str] | None = None) -> None:
-        """Install or upgrade the chart, and wait until the node's devices are published."""
-        if self._installed and values is None:
-            return
-        with self.timed("chart installed"):
-            self._helm.install(*helm_door.as_flags({**self._values(), **(values or {})}))
-        with self.timed("devices published"):
-            wait_until("the devices of the node", lambda: bool(self.devices()), seconds=_SECONDS)
-        self._installed = True
-
-    def uninstall(self) -> None:
-        """Uninstall the chart and wait until its objects and pods are gone."""
-        with self.timed("chart uninstalled"):
-            self._helm.uninstall()
-            wait_until("no pod of the driver", lambda: not self._pods(), seconds=_SECONDS)
-        self._installed = False
 
     def devices(self) -> dict[str, dict[str, Any]]:
         """The published devices of complete pools, by name."""
-        return {each["name"]: each for found in self.slices() for each in found["spec"].get("devices", ())}
+        return {
+            each["name"]: each for found in self.whole_slices() for each in found["spec"].get("devices", ())
+        }
 
-    def slices(self) -> list[dict[str, Any]]:
+    def whole_slices(self) -> list[dict[str, Any]]:
         """The driver's ResourceSlices, none while a pool is being written."""
         return whole_slices(self.kubernetes, f"spec.driver={DRIVER}")
-
-    def slice_names(self) -> list[str]:
-        """The names of the driver's ResourceSlices, complete or not."""
-        found = self.kubernetes.get(_SLICES, fieldSelector=f"spec.driver={DRIVER}")["items"]
-        return [each["metadata"]["name"] for each in found]
-
-    def cluster_objects(self) -> list[str]:
-        """Everything of the cluster that carries the chart's names, whichever namespace it is in."""
-        rbac, admission = "/apis/rbac.authorization.k8s.io/v1", "/apis/admissionregistration.k8s.io/v1"
-        paths = (
-            "/apis/resource.k8s.io/v1/deviceclasses", f"{rbac}/clusterroles", f"{rbac}/clusterrolebindings",
-            f"{rbac}/roles", f"{rbac}/rolebindings", f"{admission}/validatingadmissionpolicies",
-            f"{admission}/validatingadmissionpolicybindings", f"{admission}/validatingwebhookconfigurations",
-            "/apis/apps/v1/daemonsets", "/apis/apps/v1/deployments", "/api/v1/serviceaccounts", "/api/v1/services",
-            "/api/v1/secrets", "/apis/networking.k8s.io/v1/networkpolicies",
-        )  # fmt: skip
-        names = (
-            f"{path}/{item['metadata']['name']}"
-            for path in paths
-            for item in self.kubernetes.get(path)["items"]
-        )
-        return [name for name in names if helm_door.RELEASE in name or "nvidia" in name]
 
     def node_files(self) -> list[str]:
         """What the driver has on the node's disk, as the host sees it."""
@@ -134,14 +91,7 @@ class InstalledWorld:
 
     def plugin_pods(self) -> list[str]:
         """The uids of the plugin's pods: two while one takes the node over from the other."""
-        return [pod["metadata"]["uid"] for pod in self._pods() if "kubelet-plugin" in pod["metadata"]["name"]]
-
-    def plugin_log(self) -> str:
-        """The end of the plugin's log."""
-        names = (
-            pod["metadata"]["name"] for pod in self._pods() if "kubelet-plugin" in pod["metadata"]["name"]
-        )
-        return "\n".join(self.kubernetes.logs(helm_door.RELEASE, name, "gpus")[-3000:] for name in names)
+        return [pod["metadata"]["uid"] for pod in self.pods("kubelet-plugin")]
 
     def nvidia_smi(self, *words: str) -> str:
         """Run the node's nvidia-smi, as its administrator would."""
@@ -154,24 +104,15 @@ class InstalledWorld:
         assert ended.returncode == 0, f"nvidia-smi {words}: {ended.stdout}{ended.stderr}"
         return ended.stdout
 
-    @contextmanager
-    def timed(self, what: str) -> Generator[None, None, None]:
-        """Remember how long something took, in seconds."""
-        start = time.monotonic()
-        yield
-        self.took[what] = round(time.monotonic() - start, 1)
 
-    def _pods(self) -> list[dict[str, Any]]:
-        return list(self.kubernetes.get(f"/api/v1/namespaces/{helm_door.RELEASE}/pods")["items"])
-
-    def _values(self) -> dict[str, str]:
-        return {
-            "nvidiaDriverRoot": str(self.emulated.driver_root),
-            "image.pullPolicy": "Never",
-            "webhook.enabled": "true",
-            "webhook.replicas": "1",
-            **{f"featureGates.{gate}": "true" for gate in GATES},
-        }
+def _values(emulated: running.RunningNode) -> dict[str, str]:
+    return {
+        "nvidiaDriverRoot": str(emulated.driver_root),
+        "image.pullPolicy": "Never",
+        "webhook.enabled": "true",
+        "webhook.replicas": "1",
+        **{f"featureGates.{gate}": "true" for gate in GATES},
+    }
 
 
 @contextmanager
@@ -223,8 +164,8 @@ def with_probes(manifests: Path) -> list[dict[str, Any]]:
     """Read manifests, with every container's image and command replaced by the probe's: there is no registry here."""
     objects = [item for item in yaml.safe_load_all(manifests.read_text()) if item]
     for pod in _pods(objects):
-        pod["spec"]["terminationGracePeriodSeconds"] = 1
-        for container in pod["spec"]["containers"]:
+        pod["terminationGracePeriodSeconds"] = 1
+        for container in pod["containers"]:
             del container["command"]
             container |= {"image": PROBE_IMAGE, "imagePullPolicy": "Never"}
     return objects
@@ -233,11 +174,14 @@ def with_probes(manifests: Path) -> list[dict[str, Any]]:
 def containers_of(objects: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return pod and container of each container, in the order written."""
     return [
-        (pod["metadata"]["name"], each["name"])
-        for pod in _pods(objects)
-        for each in pod["spec"]["containers"]
+        (item["metadata"]["name"], each["name"])
+        for item in objects
+        if item["kind"] == "Pod"
+        for each in item["spec"]["containers"]
     ]
 
 
-def _pods(objects: Iterable[Mapping[str, Any]]) -> list[Any]:
-    return [item for item in objects if item["kind"] == "Pod"]
+def _pods(objects: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The specs of pods, and of those that a workload makes."""
+    templates = (item["spec"].get("template") for item in objects if item["kind"] in ("Job", "Deployment"))
+    return [item["spec"] for item in (*objects, *templates) if item.get("kind", "Pod") == "Pod"]

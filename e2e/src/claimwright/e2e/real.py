@@ -19,6 +19,7 @@ from claimwright.e2e.probe import build_probe
 from claimwright.e2e.scenario import PROBE_IMAGE
 from claimwright.e2e.workspace import Workspace
 from claimwright.emulator import running
+from claimwright.emulator.model import NodeProfile
 
 PROFILE = "hgx-h100"
 KUBELET_DIR = Path("/var/lib/kubelet")
@@ -103,7 +104,7 @@ def running_cluster(spec: clusters.ClusterSpec, progress: Progress | None) -> Ge
 
 @contextmanager
 def attached_node(
-    node: clusters.ClusterNode, name: str, profile: str = PROFILE
+    node: clusters.ClusterNode, name: str, profile: NodeProfile | str = PROFILE
 ) -> Generator[running.RunningNode, None, None]:
     """Boot an emulated node into a cluster node's mount namespace."""
     emulated = running.up(profile, name=name, mount_namespace=node.mount_namespace)
