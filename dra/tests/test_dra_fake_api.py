@@ -88,8 +88,8 @@ def test_a_patch_for_another_uid_or_of_an_unknown_kind_changes_nothing(api):
     before = api.put(NODES, {"metadata": {"name": "n"}})
     with pytest.raises(Conflict, match="has uid"):
         api.kube().patch(NODES, "n", {"metadata": {"uid": "other"}})
-    with pytest.raises(KubeError, match="apply-patch"):
-        api.kube().patch(NODES, "n", {"spec": {}}, kind="apply", field_manager="me")
+    with pytest.raises(KubeError, match="json-patch"):
+        api.kube().patch(NODES, "n", {"spec": {}}, kind="json", field_manager="me")
     assert api.objects(NODES) == [before]
 
 
@@ -252,3 +252,51 @@ def test_a_kubeconfig_leads_to_it(api, tmp_path):
     kube.create(NODES, {"metadata": {"name": "n"}})
     with pytest.raises(AlreadyExists):
         kube.create(NODES, {"metadata": {"name": "n"}})
+
+
+CLIQUES = Resource("example.com", "v1", "cliques", "Clique", namespaced=True)
+
+
+def apply_row(kube: Kube, node: str | None, manager: str, **metadata: object) -> dict:
+    """Apply the row of a node, or none, with an owner of the manager's."""
+    owners = [{"uid": manager, "name": manager, "kind": "Pod", "apiVersion": "v1"}]
+    body = {"metadata": {"labels": {"of": "all"}, "ownerReferences": owners, **metadata}}
+    rows = {"daemons": [{"nodeName": node, "index": 0}]} if node else {}
+    return kube.patch(
+        CLIQUES, "c", {**body, **rows}, namespace="ns", kind="apply", field_manager=manager, force=True
+    )
+
+
+def test_rows_that_two_managers_apply_stand_beside_each_other_and_go_alone(api):
+    kube = api.kube()
+    apply_row(kube, "node-a", "a")
+    both = apply_row(kube, "node-b", "b")
+    one = apply_row(kube, None, "a")
+    none = apply_row(kube, None, "b")
+    assert [row["nodeName"] for row in both["daemons"]] == ["node-a", "node-b"]
+    assert one["daemons"] == [{"nodeName": "node-b", "index": 0}]
+    assert not none.get("daemons")
+    assert none["metadata"]["labels"] == {"of": "all"}
+    assert [each["uid"] for each in none["metadata"]["ownerReferences"]] == ["a", "b"]
+
+
+def test_what_two_managers_apply_stays_until_both_let_it_go(api):
+    kube = api.kube()
+    apply_row(kube, "node-a", "a")
+    apply_row(kube, "node-a", "b")
+    one = apply_row(kube, None, "a")
+    assert [row["nodeName"] for row in one["daemons"]] == ["node-a"]
+    assert not apply_row(kube, None, "b").get("daemons")
+
+
+def test_an_apply_that_changes_nothing_is_no_write_and_one_for_another_uid_is_refused(api):
+    kube = api.kube()
+    first = apply_row(kube, "node-a", "a")
+    again = apply_row(kube, "node-a", "a", uid=first["metadata"]["uid"])
+    assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    with pytest.raises(Conflict):
+        apply_row(kube, None, "a", uid="another")
+    api.remove(CLIQUES, "c", namespace="ns")
+    with pytest.raises(Conflict):
+        apply_row(kube, None, "a", uid=first["metadata"]["uid"])
+    assert api.objects(CLIQUES) == []

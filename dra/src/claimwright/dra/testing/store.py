@@ -93,6 +93,13 @@ class Store:
             new = change(old)
             return old if new == old else self._write(key, new, old)
 
+    def change_or_create(self, key: Key, change: Callable[[Object | None], Object]) -> Object:
+        """Replace an object by what `change` makes of it, or of nothing."""
+        with self._changed:
+            if key in self._objects:
+                return self.change(key, change)
+            return self._write(key, change(None), None)
+
     def delete(self, key: Key, *, uid: str | None = None, grace_seconds: int | None = None) -> Object:
         """Delete an object; a bound pod is only marked, unless the grace is 0 (None: the pod's own)."""
         with self._changed:

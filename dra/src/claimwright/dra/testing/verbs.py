@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
-from claimwright.dra.testing.merging import REPLACING, STRATEGIC, merge
+from claimwright.dra.testing.merging import REPLACING, STRATEGIC, apply, merge
 from claimwright.dra.testing.objects import Key, Object, Refused, collection_of
 from claimwright.dra.testing.store import Selection, Store, expect_uid
 
@@ -22,6 +22,7 @@ _PATCHES: Final[Mapping[str, Mapping[str, str]]] = {
     "application/merge-patch+json": REPLACING,
     "application/strategic-merge-patch+json": STRATEGIC,
 }
+_APPLY: Final = "application/apply-patch+yaml"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def answer(method: str, store: Store, request: Request, mutate: Mutate) -> tuple
             return 201, _create(store, request, mutate)
         case "PUT":
             return 200, store.change(request.key, lambda old: mutate(_replaced(old, request)))
+        case "PATCH" if request.content == _APPLY:
+            return 200, store.change_or_create(request.key, lambda old: mutate(_applied(old, request)))
         case "PATCH":
             return 200, store.change(request.key, lambda old: mutate(_patched(old, request)))
         case _:
@@ -92,7 +95,9 @@ def _replaced(old: Object, request: Request) -> Object:
 
 def _patched(old: Object, request: Request) -> Object:
     if request.content not in _PATCHES:
-        raise Refused(415, "UnsupportedMediaType", f"patch of type {request.content!r}, known: {[*_PATCHES]}")
+        raise Refused(
+            415, "UnsupportedMediaType", f"patch of type {request.content!r}, known: {[*_PATCHES, _APPLY]}"
+        )
     patch = request.body
     expect_uid(request.key, old, (patch.get("metadata") or {}).get("uid"))
     _expect_version(request, old, patch.get("metadata") or {})
@@ -105,6 +110,30 @@ def _patched(old: Object, request: Request) -> Object:
 def _expect_version(request: Request, old: Object, given: Object) -> None:
     if given.get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
         raise Refused(409, "Conflict", f'{request.key.collection} "{request.key.name}" was modified')
+
+
+def _applied(old: Object | None, request: Request) -> Object:
+    """Apply a configuration; the ones that are in force are kept where the API server keeps the names of fields."""
+    manager = request.query.get("fieldManager")
+    if not manager:
+        raise Refused(400, "BadRequest", "apply needs a fieldManager")
+    metadata = dict(request.body.get("metadata") or {})
+    uid = metadata.pop("uid", None)
+    if uid is not None and uid != ((old or {}).get("metadata") or {}).get("uid"):
+        raise Refused(409, "Conflict", f'{request.key.collection} "{request.key.name}" is not {uid}')
+    if old is None and request.subresource:
+        raise Refused(404, "NotFound", f'{request.key.collection} "{request.key.name}" not found')
+    wanted = {**request.body, "metadata": metadata}
+    entries = ((old or {}).get("metadata") or {}).get("managedFields") or []
+    owned = {(entry["manager"], entry["subresource"]): entry["fieldsV1"] for entry in entries}
+    before = owned.pop((manager, request.subresource), {})
+    applied: Object = apply(old or {}, before, wanted, list(owned.values()))
+    owned[manager, request.subresource] = wanted
+    kept = [
+        {"manager": name, "operation": "Apply", "subresource": sub, "fieldsV1": fields}
+        for (name, sub), fields in owned.items()
+    ]
+    return {**applied, "metadata": {**applied["metadata"], "managedFields": kept}}
 
 
 def _delete(store: Store, request: Request) -> Object:
