@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from claimwright.driver.commands.compute_domain_daemon import compute_domain_daemon
 from claimwright.driver.commands.gpu_plugin import gpu_plugin
 from claimwright.driver.commands.image import image
 from claimwright.driver.commands.inventory import inventory
@@ -21,5 +22,15 @@ def driver() -> None:
     """Run the GPU driver, look at what it works with, or print what a cluster needs for it."""
 
 
-for _command in (gpu_plugin, image, inventory, manifests, preflight, schemas, status, webhook):
+for _command in (
+    compute_domain_daemon,
+    gpu_plugin,
+    image,
+    inventory,
+    manifests,
+    preflight,
+    schemas,
+    status,
+    webhook,
+):
     driver.add_command(_command)

@@ -9,6 +9,7 @@ from claimwright.driver.testing.events import MemoryEvents
 from claimwright.driver.testing.fabric_manager import MemoryFabricManager
 from claimwright.driver.testing.gpu_programs import GpuPrograms
 from claimwright.driver.testing.host import MemoryHost
+from claimwright.driver.testing.imex import ScriptedImex
 from claimwright.driver.testing.mounts import MemoryMounts
 from claimwright.driver.testing.nvml import MemoryNvml, gpu_reading, hgx_h100_host, hgx_h100_nvml
 from claimwright.driver.testing.partitions import MemoryPartitions, h100_profiles
@@ -31,6 +32,7 @@ __all__ = [
     "MemoryPciBus",
     "MemoryUsage",
     "MemoryVgpus",
+    "ScriptedImex",
     "ScriptedProcesses",
     "StubNode",
     "allocated_gpus",
