@@ -134,10 +134,14 @@ def row(node: str, index: int) -> Member:
         ((0, 1), 0, 2),
         ((0, 0, 0), 0, 3),
         ((0, 0, 1), 0, 3),
+        ((0, 0, 0), None, 3),
+        ((0, 0, 1, 2), None, 4),
+        ((0, 0, *range(17)), None, 17),
         ((0,), 99, 1),
-        ((-1, 50), None, 0),
+        ((-1, -1, 50), None, 0),
     ],
-    ids=["first", "lowest free", "liked", "one before", "three before", "one moved already", "no place", "rubbish"],
+    ids=["first", "lowest free", "liked", "one before", "three before", "one moved already",
+        "three meet", "two meet", "the last one", "no place", "rubbish"],
 )  # fmt: skip
 def test_a_place_is_chosen(taken: tuple[int, ...], liked: int | None, chosen: int) -> None:
     members = {f"node-{at}": row(f"node-{at}", index) for at, index in enumerate(taken)}

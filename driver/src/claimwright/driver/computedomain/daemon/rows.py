@@ -25,11 +25,12 @@ def members_of(clique: Mapping[str, Any] | None) -> dict[str, Member]:
 def choose_index(members: Members, node: str, liked: int | None, *, limit: int) -> int:
     """Choose a place for `node`: the one it likes if nobody else has it, else the lowest free one.
 
-    When several nodes wrote the same place at the same moment, all but the first move. Each knows from the answer to
-    its own write how many wrote it before, and takes as manieth a free place: they do not meet again.
+    When several nodes wrote the same place at the same moment, all but the first move, and each takes the next free
+    place; whoever chooses after them leaves as many to them, so that they do not meet again.
     CliqueFull when there is none.
     """
-    taken = [member.index for member in members.values() if member.node != node]
+    others = (member.index for member in members.values() if member.node != node)
+    taken = [index for index in others if 0 <= index < limit]
     if liked is not None and 0 <= liked < limit and liked not in taken:
         return liked
     free = [index for index in range(limit) if index not in taken]
@@ -39,8 +40,8 @@ def choose_index(members: Members, node: str, liked: int | None, *, limit: int) 
             "a ComputeDomain cannot have more nodes of one NVLink clique (--max-nodes-per-imex-domain); "
             "end the workload on one of them"
         )
-    before = taken.count(liked) - 1 if liked is not None else 0
-    return free[min(max(before, 0), len(free) - 1)]
+    moving = len(taken) - len(set(taken))
+    return free[min(moving, len(free) - 1)]
 
 
 def addresses(members: Members, own: Member, *, limit: int) -> dict[int, str]:
