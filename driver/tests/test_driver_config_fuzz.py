@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from claimwright.dra.claims import Claim
 from claimwright.dra.testing import FakeApi
+from claimwright.driver.claim_driver import ClaimDriver
 from claimwright.driver.configs import KINDS, Config, config_for, decode, keep_duplicates, offered_by, schemas
 from claimwright.driver.configs.decoding import Block
 from claimwright.driver.errors import ClaimRefused, PrepareFailed
 from claimwright.driver.feature_gates import FeatureGates
-from claimwright.driver.gpu_driver import GpuDriver
 from claimwright.driver.metrics import Metrics
 from claimwright.driver.testing.memory_node import MemoryNode
 
@@ -291,7 +291,7 @@ def test_a_claim_with_any_config_is_prepared_or_refused_with_one_error_and_leave
 async def prepared_and_released(node: MemoryNode, claim: Claim) -> Any:
     """What the kubelet would be told of the claim."""
     started = await node.start()
-    driver = GpuDriver(started.planner, started.machine, Metrics("gpu.nvidia.com", "node-a"))
+    driver = ClaimDriver(started.planner, started.machine, Metrics("gpu.nvidia.com", "node-a"))
     try:
         outcome = (await driver.prepare([claim]))[claim.uid]
         assert (await driver.release([claim.reference]))[claim.uid] is None

@@ -14,9 +14,9 @@ import pytest
 
 from claimwright.dra.claims import Claim
 from claimwright.dra.testing import FakeApi
+from claimwright.driver.claim_driver import ClaimDriver
 from claimwright.driver.entries import State
 from claimwright.driver.errors import ClaimRefused, DriverError, GpuGone, StepFailed
-from claimwright.driver.gpu_driver import GpuDriver
 from claimwright.driver.metrics import Metrics
 from claimwright.driver.settings import GPU_DRIVER
 from claimwright.driver.testing import crash_points
@@ -92,7 +92,7 @@ class FragileNode(MemoryNode):
         self.trouble = Trouble()
         self.sound = self.doors
 
-    async def begin(self) -> tuple[Started, GpuDriver]:
+    async def begin(self) -> tuple[Started, ClaimDriver]:
         """Start on sound doors, then let them be fragile for the steps."""
         self.doors = self.sound
         started = await self.start()
@@ -105,7 +105,7 @@ class FragileNode(MemoryNode):
         self.doors = replace(self.sound, **fragile)
         again = await self.start()
         self.trouble.calls.clear()
-        return again, GpuDriver(again.planner, again.machine, Metrics(GPU_DRIVER, NODE))
+        return again, ClaimDriver(again.planner, again.machine, Metrics(GPU_DRIVER, NODE))
 
     def world(self) -> Any:
         self.doors = self.sound

@@ -11,7 +11,7 @@ import pytest
 
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.folder_lock import FolderLock
-from claimwright.driver.leaving import leave
+from claimwright.driver.leaving import leave_gpus
 from claimwright.driver.settings import GPU_DRIVER
 
 
@@ -41,9 +41,12 @@ def folder_after(tmp_path: Path, **files: str) -> set[str]:
     for name, text in files.items():
         (plugin / name.replace("_", ".")).write_text(text)
     places = SimpleNamespace(
-        plugin_dir=plugin, journal=plugin / "claims.journal", health_file=plugin / "health.json"
+        driver=GPU_DRIVER,
+        plugin_dir=plugin,
+        journal=plugin / "claims.journal",
+        health_file=plugin / "health.json",
     )
-    leave(places)  # type: ignore[arg-type]  what it reads of the settings
+    leave_gpus(places)  # type: ignore[arg-type]  what it reads of the settings
     return {path.name for path in plugin.iterdir()} if plugin.exists() else set()
 
 

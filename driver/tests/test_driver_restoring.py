@@ -161,7 +161,7 @@ async def test_a_corrupt_journal_is_kept_and_told_by_an_event(node: Node) -> Non
 
     remembered = await node.remember()
     assert remembered.problem is not None
-    report_corruption(node.kube, "node-a", remembered.problem, 1_700_000_000.5)
+    report_corruption(node.kube, "gpu.nvidia.com", "node-a", remembered.problem, 1_700_000_000.5)
 
     (kept,) = node.journal.parent.glob("claims.journal.corrupt-*")
     (event,) = node.kube.list(EVENTS)["items"]
@@ -174,7 +174,7 @@ async def test_a_corrupt_journal_is_kept_and_told_by_an_event(node: Node) -> Non
 async def test_a_silent_api_server_does_not_stop_the_event(node: Node) -> None:
     node.api.fail("*", "", 503, times=None)
 
-    report_corruption(node.kube, "node-a", "it is broken", 0.0)
+    report_corruption(node.kube, "gpu.nvidia.com", "node-a", "it is broken", 0.0)
 
 
 async def test_the_rebuild_waits_for_the_api_server(node: Node) -> None:

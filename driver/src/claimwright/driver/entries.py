@@ -13,9 +13,14 @@ from claimwright.driver.steps import Step
 
 
 class State(enum.Enum):
-    """Where a claim is. Every state but PREPARED is finished or rolled back when the driver starts."""
+    """Where a claim is. PREPARING and RELEASING are finished or rolled back when the driver starts.
+
+    A claim in WAITING has begun and needs what others do meanwhile, on other nodes perhaps; the next prepare goes on
+    with it, a release undoes it.
+    """
 
     PREPARING = "preparing"
+    WAITING = "waiting"
     PREPARED = "prepared"
     RELEASING = "releasing"
 
@@ -86,6 +91,18 @@ class Entry:
         begun = Step(step.tool, {**step.arguments, **found})
         steps = (*self.steps[:number], begun, *self.steps[number + 1 :])
         return replace(self, steps=steps, acted=self.acted | {number})
+
+    def carries_out(self, plan: Entry) -> bool:
+        """Tell whether this is `plan`, begun: the same devices and steps, apart from what steps found."""
+        steps = zip(self.steps, plan.steps, strict=False)
+        return (
+            self.devices == plan.devices
+            and len(self.steps) == len(plan.steps)
+            and all(
+                mine.tool == its.tool and its.arguments.items() <= mine.arguments.items()
+                for mine, its in steps
+            )
+        )
 
     def at(self, state: State) -> Entry:
         """Return the same entry in another state."""

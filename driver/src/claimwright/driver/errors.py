@@ -52,6 +52,10 @@ class StepFailed(TryAgain):
     """One step of a prepare or release failed; what had been done before it was undone."""
 
 
+class NotYet(StepFailed):
+    """What a step needs of others is not there yet: what was done before stays, the next prepare goes on with it."""
+
+
 class GpuGone(StepFailed):
     """A step's GPU is not there or does not answer any more; what it had been set to is gone with it."""
 

@@ -5,98 +5,57 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from claimwright.dra.kube import KubeError
 from claimwright.dra.plugin import DroppedFields, Plugin, PluginError, PluginFolders
 from claimwright.dra.slices import Pool
-from claimwright.driver import known_gpus, recent_errors, signals
+from claimwright.driver import known_gpus, recent_errors
+from claimwright.driver.checkpoints import GpuTakeOver
+from claimwright.driver.claim_driver import ClaimDriver
 from claimwright.driver.custody import Custody
 from claimwright.driver.doors import Doors, open_doors
-from claimwright.driver.entries import Entry
-from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.free_functions import FreeFunctions
-from claimwright.driver.gpu_driver import GpuDriver
 from claimwright.driver.health import HealthBoard, Listener, Notices, Physician, XidBook, XidPolicy
 from claimwright.driver.holdings import Holdings
-from claimwright.driver.http_endpoint import HttpEndpoint
 from claimwright.driver.inventory import Inventory
 from claimwright.driver.known_gpus import KnownGpus
 from claimwright.driver.layout import Layout
-from claimwright.driver.leaving import leave
+from claimwright.driver.leaving import leave_gpus
 from claimwright.driver.machine import Machine, Watcher
 from claimwright.driver.metrics import Metrics
 from claimwright.driver.mps.supervising import MpsSupervisor
 from claimwright.driver.node_reader import NodeReader, discover_node, log_inventory
 from claimwright.driver.ownership import Ownership
 from claimwright.driver.planning import Planner
+from claimwright.driver.plugin_process import Report, in_background, run_plugin, serve_probes, tell_all
 from claimwright.driver.ports import GpuEvents
-from claimwright.driver.probe_service import HealthServer
-from claimwright.driver.probing import probe_sockets
 from claimwright.driver.recent_errors import RecentErrors
 from claimwright.driver.recovering import boot_id, recover, remembered
-from claimwright.driver.repertoire import recipes, toolbox
-from claimwright.driver.resident_memory import give_back, keep_little
+from claimwright.driver.repertoire import mps_tool, recipes, toolbox
+from claimwright.driver.restoring import TakeOver
 from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
+from claimwright.driver.steps import Toolbox
 from claimwright.driver.stock import Stock
 from claimwright.driver.sweeping import Sweeper
+from claimwright.driver.tools import community_mps, mps_daemon
 from claimwright.driver.tools.claim_spec import nodes_in
 from claimwright.driver.watching import NodeWatch
 
 logger = logging.getLogger(__name__)
-Report = Callable[[PluginError], None]
 _HEALTH: Final = "NVMLDeviceHealthCheck"
 _VERSION_RETRY_SECONDS: Final = 10.0
 _PREDECESSOR_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 20.0
 
 
-class Failure:
-    """What ends the process besides a signal; may be called from any thread."""
-
-    def __init__(self, stop: asyncio.Event) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = stop
-        self.error: PluginError | None = None
-
-    def __call__(self, error: PluginError) -> None:
-        """Stop the plugin because of `error`."""
-        self.error = error
-        self._loop.call_soon_threadsafe(self._stop.set)
-
-
 async def run(settings: GpuPluginSettings) -> None:
     """Run until a signal; NodeUnusable or PluginError when it cannot go on."""
-    keep_little()
-    loop = asyncio.get_running_loop()
-    stop = signals.stop_on_signals(loop)
-    signals.dump_on_signal(loop)
-    logger.info("configuration %s", settings.describe())
     doors = open_doors(settings)
-    failure = Failure(stop)
-    async with AsyncExitStack() as parts:
-        await _unless_stopped(parts.enter_async_context(gpu_plugin(settings, doors, failure)), stop)
-        give_back()
-        await stop.wait()
-        logger.info("stopping")
-    logger.info("stopped")
-    if failure.error is not None:
-        raise failure.error
-
-
-async def _unless_stopped(start: Coroutine[Any, Any, Plugin], stop: asyncio.Event) -> None:
-    """Start, but let a signal interrupt it: waiting for the API server may take minutes."""
-    starting = asyncio.create_task(start, name="start")
-    stopped = asyncio.create_task(stop.wait(), name="stopped")
-    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-    stopped.cancel()
-    with suppress(asyncio.CancelledError):
-        await starting
+    await run_plugin(settings, lambda failure: gpu_plugin(settings, doors, failure))
 
 
 @dataclass(frozen=True)
@@ -122,7 +81,7 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
     """Run the plugin within this context: discover, recover, serve, publish; in reverse at the end."""
     async with AsyncExitStack() as parts:
         custody = Custody(settings.plugin_dir, shared=bool(settings.pod_uid))
-        parts.push_async_callback(custody.end, leave=functools.partial(leave, settings))
+        parts.push_async_callback(custody.end, leave=functools.partial(leave_gpus, settings))
         await custody.begin(timeout_seconds=_PREDECESSOR_SECONDS)
         node = await _known_node(settings, doors)
         parts.push_async_callback(node.machine.stop, timeout_seconds=_STOP_SECONDS)
@@ -140,9 +99,9 @@ async def gpu_plugin(settings: GpuPluginSettings, doors: Doors, failure: Report)
         parts.push_async_callback(plugin.stop, grace_seconds=_STOP_SECONDS)
         await _watch(parts, node, watching, plugin)
         if not layout_known:
-            await parts.enter_async_context(_in_background("layout", _learn_layout(doors, watching)))
+            await parts.enter_async_context(in_background("layout", _learn_layout(doors, watching)))
         await _sweep(parts, node, plugin)
-        await _serve_probes(parts, settings, plugin, node.metrics)
+        await serve_probes(parts, settings, plugin, node.metrics)
         yield plugin
 
 
@@ -191,18 +150,31 @@ async def _machine(
 ) -> Machine:
     """Return what prepares and releases, recovered before anybody is served."""
     able = toolbox(settings, doors, planner.stock.inventory, holdings)
-    journal, entries = await remembered(settings, doors, planner, able)
-    machine = Machine(journal, able, entries, on_change=_tell_all(watchers), on_step=metrics.step)
+    journal, entries = await remembered(settings, doors, planner, _take_over(settings, planner, able))
+    machine = Machine(journal, able, entries, on_change=tell_all(watchers), on_step=metrics.step)
     holdings.entries = lambda: machine.entries
-    await recover(settings, doors, machine)
+    await _recover(settings, doors, machine)
     return machine
+
+
+def _take_over(settings: GpuPluginSettings, planner: Planner, able: Toolbox) -> TakeOver:
+    return GpuTakeOver(planner, settings.cdi_root, able.before)
+
+
+async def _recover(settings: GpuPluginSettings, doors: Doors, machine: Machine) -> None:
+    """Finish or roll back what was interrupted, and remove what no claim owns."""
+    await recover(settings, doors, machine)
+    steps = [step for entry in machine.entries for step in entry.steps]
+    known = {*map(mps_daemon.group_of, steps), *map(community_mps.daemon_of, steps)}
+    await asyncio.to_thread(mps_tool(settings, doors).sweep, known)
 
 
 async def _go_on(node: Node, watching: NodeWatch) -> None:
     """Go on with what another instance left: it may have prepared, released, cut and died."""
-    journal, entries = await remembered(node.settings, node.doors, node.planner, node.machine.toolbox)
+    take_over = _take_over(node.settings, node.planner, node.machine.toolbox)
+    journal, entries = await remembered(node.settings, node.doors, node.planner, take_over)
     node.machine.resume(journal, entries)
-    await recover(node.settings, node.doors, node.machine)
+    await _recover(node.settings, node.doors, node.machine)
     node.stock.renew(await asyncio.to_thread(node.reader.read, node.stock.inventory))
     watching.poke()
 
@@ -231,16 +203,8 @@ async def _sweep(parts: AsyncExitStack, node: Node, plugin: Plugin) -> None:
     sweeper = Sweeper(
         node.machine, node.doors.kube, node.settings.cdi_root, node.doors.clock, plugin.metadata_files
     )
-    await parts.enter_async_context(_in_background("sweeper", sweeper.run()))
+    await parts.enter_async_context(in_background("sweeper", sweeper.run()))
     plugin.on_kubelet_again(sweeper.kubelet_came)
-
-
-def _tell_all(watchers: Sequence[Watcher]) -> Watcher:
-    def tell(entries: Iterable[Entry]) -> None:
-        for watcher in watchers:
-            watcher(entries)
-
-    return tell
 
 
 def _reporter(metrics: Metrics, recent: RecentErrors, failure: Report, watching: NodeWatch) -> Report:
@@ -261,7 +225,7 @@ def _reporter(metrics: Metrics, recent: RecentErrors, failure: Report, watching:
 def _plugin(node: Node, watching: NodeWatch, custody: Custody, failure: Report) -> Plugin:
     settings, gates = node.settings, node.settings.feature_gates
     recent = RecentErrors(settings.plugin_dir / recent_errors.NAME, node.doors.clock)
-    driver = GpuDriver(node.planner, node.machine, node.metrics, on_failure=recent.add, held=custody.held)
+    driver = ClaimDriver(node.planner, node.machine, node.metrics, on_failure=recent.add, held=custody.held)
     return Plugin(
         GPU_DRIVER,
         settings.node_name,
@@ -276,35 +240,6 @@ def _plugin(node: Node, watching: NodeWatch, custody: Custody, failure: Report) 
         on_error=_reporter(node.metrics, recent, failure, watching),
         on_read=functools.partial(node.metrics.step, "claim", "read"),
     )
-
-
-async def _serve_probes(
-    parts: AsyncExitStack, settings: GpuPluginSettings, plugin: Plugin, metrics: Metrics
-) -> None:
-    if settings.healthcheck_port >= 0:
-        server = HealthServer(lambda: probe_sockets(plugin.registration_path, plugin.endpoint))
-        try:
-            port = await server.start(settings.healthcheck_port)
-        except OSError as error:
-            raise NodeUnusable(f"--healthcheck-port: {error}; choose another one") from error
-        parts.push_async_callback(server.stop)
-        logger.info("health service listens on port %d", port)
-    if settings.http_endpoint and settings.metrics_path:
-        endpoint = HttpEndpoint(settings.http_endpoint, settings.metrics_path, metrics.exposition)
-        endpoint.start()
-        parts.callback(endpoint.stop)
-        logger.info("metrics on port %d at %s", endpoint.port, settings.metrics_path)
-
-
-@asynccontextmanager
-async def _in_background(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work, name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def _watching(node: Node) -> NodeWatch:
@@ -349,7 +284,7 @@ async def _watch(parts: AsyncExitStack, node: Node, watching: NodeWatch, plugin:
     def publish(pool: Pool) -> None:
         plugin.publisher.update(pool)
 
-    await parts.enter_async_context(_in_background("watching", watching.run(publish)))
+    await parts.enter_async_context(in_background("watching", watching.run(publish)))
     if node.settings.feature_gates[_HEALTH]:
         listener = _listener(node.doors.events, watching)
         watching.on_other_gpus(listener.renew)

@@ -13,28 +13,33 @@ from pathlib import Path
 
 from claimwright.dra.plugin.leadership import LEADER_FILE
 from claimwright.driver import custody, folder_lock, journal, known_gpus, recent_errors
-from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
+from claimwright.driver.settings import GpuPluginSettings, PluginSettings
 
 logger = logging.getLogger(__name__)
 HOOK = "nvidia-cdi-hook"
-_LOCKS = (folder_lock.NAME, custody.QUEUE, LEADER_FILE)
+_EVERY_PLUGIN = (HOOK, recent_errors.NAME, folder_lock.NAME, custody.QUEUE, LEADER_FILE)
 
 
-def leave(settings: GpuPluginSettings) -> None:
-    """Remove the driver's files when nothing else is in their folder; the caller holds its lock.
+def leave_gpus(settings: GpuPluginSettings) -> None:
+    """Leave, if no fault of a GPU is remembered."""
+    try:
+        if _is_well(settings.health_file):
+            leave(settings, settings.health_file, settings.plugin_dir / known_gpus.NAME)
+    except (OSError, ValueError) as error:
+        logger.warning("%s stays: %s", settings.plugin_dir, error)
+
+
+def leave(settings: PluginSettings, *others: Path) -> None:
+    """Remove the driver's files, and `others`, when nothing else is in their folder; the caller holds its lock.
 
     Whatever is not known here stays, and with it the journal: another instance serves when its socket is there, and a
     checkpoint of the community driver would be read again by a start that finds no journal. Who waits for the
     lock finds its file gone, and makes a new one.
     """
     folder = settings.plugin_dir
-    own = [
-        settings.journal,
-        settings.health_file,
-        *(folder / name for name in (HOOK, known_gpus.NAME, recent_errors.NAME, *_LOCKS)),
-    ]
+    own = [settings.journal, *others, *(folder / name for name in _EVERY_PLUGIN)]
     try:
-        if _is_empty(settings.journal) and _is_well(settings.health_file) and _files(folder) <= set(own):
+        if _is_empty(settings.journal, settings.driver) and _files(folder) <= set(own):
             for path in own:
                 path.unlink(missing_ok=True)
             _remove_folders(folder)
@@ -42,8 +47,8 @@ def leave(settings: GpuPluginSettings) -> None:
         logger.warning("%s stays: %s", folder, error)
 
 
-def _is_empty(path: Path) -> bool:
-    loaded = journal.load(path, GPU_DRIVER)
+def _is_empty(path: Path, driver: str) -> bool:
+    loaded = journal.load(path, driver)
     return loaded is None or not loaded.entries
 
 

@@ -18,7 +18,15 @@ from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from claimwright.driver.entries import Entry, HeldDevice, State
-from claimwright.driver.errors import ClaimRefused, DriverError, GpuGone, StepFailed, StepRefused, TryAgain
+from claimwright.driver.errors import (
+    ClaimRefused,
+    DriverError,
+    GpuGone,
+    NotYet,
+    StepFailed,
+    StepRefused,
+    TryAgain,
+)
 from claimwright.driver.journal import Journal, Record, acting, begun, reached, released
 from claimwright.driver.locks import NamedLocks
 from claimwright.driver.steps import Probe, Remembering, Step, Tool, Toolbox
@@ -84,7 +92,7 @@ class Machine:
         """Carry out `plan`, or return what was prepared for its claim before.
 
         ClaimRefused when another claim has a device; TryAgain when a lock, the journal or a step fails, and
-        then nothing of it stays. The work goes on when the caller is cancelled.
+        then nothing of it stays, unless it is NotYet. The work goes on when the caller is cancelled.
         """
         return await self._detached(self._prepare(plan))
 
@@ -147,6 +155,8 @@ class Machine:
             if known is not None and known.state is State.PREPARED:
                 await self._restore(known)
                 return known
+            if known is not None and known.state is State.WAITING and known.carries_out(plan):
+                return await self._carry_out(known)
             if known is not None:
                 await self._undo(known)
                 self._forget(known)
@@ -178,10 +188,18 @@ class Machine:
     async def _begin(self, plan: Entry) -> Entry:
         await self._commit(begun(plan))
         self._entries[plan.uid] = plan
+        return await self._carry_out(plan)
+
+    async def _carry_out(self, plan: Entry) -> Entry:
+        waited = plan.state is State.WAITING
         try:
             for number, step in enumerate(plan.steps):
-                await self._act(plan.uid, number, step)
+                if not (waited and await self._stands(plan, number, step)):
+                    await self._act(plan.uid, number, step)
             await self._record_prepared(plan)
+        except NotYet:
+            await self._wait(plan.uid)
+            raise
         except DriverError:
             await self._roll_back(plan.uid)
             raise
@@ -189,6 +207,18 @@ class Machine:
         self._entries[plan.uid] = prepared
         self._on_change(self.entries)
         return prepared
+
+    async def _stands(self, plan: Entry, number: int, step: Step) -> bool:
+        """Tell whether a step of a claim that waited is done, and still there to be seen."""
+        tool = self._toolbox.of(step)
+        began = number in plan.acted or not tool.recorded
+        return began and await self._seen(tool, step) is Probe.DONE
+
+    async def _wait(self, uid: str) -> None:
+        """Leave the claim as it is. If this record is lost, recovery rolls the claim back, and it begins anew."""
+        if self._entries[uid].state is not State.WAITING:
+            self._journal.post(reached(uid, State.WAITING))
+            self._entries[uid] = self._entries[uid].at(State.WAITING)
 
     async def _record_prepared(self, plan: Entry) -> None:
         """Record it, and wait only where the world would not prove it: recovery finishes visible steps."""
@@ -295,6 +325,8 @@ class Machine:
     async def _recover(self, entry: Entry) -> None:
         if entry.state is State.PREPARED:
             await self._restore(entry)
+        elif entry.state is State.WAITING:
+            logger.info("claim %s (%s) still waits", entry.claim, entry.uid)
         elif entry.state is State.PREPARING and await self._all_done(entry):
             await self._commit(reached(entry.uid, State.PREPARED))
             self._entries[entry.uid] = entry.at(State.PREPARED)

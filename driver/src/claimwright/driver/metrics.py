@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -14,7 +14,8 @@ from claimwright.driver.entries import Entry, State
 from claimwright.driver.errors import LockTimeout
 
 Operation = Literal["prepare", "unprepare"]
-DEVICE_TYPES = ("gpu", "mig", "vfio", "unknown")
+GPU_TYPES = ("gpu", "mig", "vfio")
+_UNKNOWN = "unknown"
 PREPARE_ERRORS = ("lock_acquire", "prepare_devices", "publish_resources")
 UNPREPARE_ERRORS = ("lock_acquire", "unprepare_devices", "publish_resources")
 # 0.1 ms, a file, to 26 s, a busy GPU that is waited for.
@@ -28,7 +29,7 @@ class Metrics:
     All exist from the start with value zero, but those of steps: they begin when a step of their kind is first done.
     """
 
-    def __init__(self, driver: str, node: str) -> None:
+    def __init__(self, driver: str, node: str, device_types: Sequence[str] = GPU_TYPES) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         operation = ("driver", "operation")
@@ -51,7 +52,7 @@ class Metrics:
             name: (requests.labels(driver, name), seconds.labels(driver, name), inflight.labels(driver, name))
             for name in ("prepare", "unprepare")
         }
-        self._of_kind = {kind: devices.labels(node, driver, kind) for kind in DEVICE_TYPES}
+        self._of_kind = {kind: devices.labels(node, driver, kind) for kind in (*device_types, _UNKNOWN)}
         self._create_series()
         self._step_seconds = Histogram(
             "nvidia_dra_step_duration_seconds",
@@ -96,9 +97,9 @@ class Metrics:
     def count_devices(self, entries: Iterable[Entry]) -> None:
         """Set the gauge of prepared devices from all entries."""
         kinds = [held.kind for entry in entries if entry.state is State.PREPARED for held in entry.devices]
+        named = [kind if kind in self._of_kind else _UNKNOWN for kind in kinds]
         for kind, gauge in self._of_kind.items():
-            gauge.set(kinds.count(kind))
-        self._of_kind["unknown"].set(sum(kind not in DEVICE_TYPES[:-1] for kind in kinds))
+            gauge.set(named.count(kind))
 
     def exposition(self) -> bytes:
         """Return the text format that Prometheus scrapes."""

@@ -5,56 +5,73 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, Protocol
 
-from claimwright.driver.doors import Doors
+from claimwright.dra.kube import Kube
 from claimwright.driver.entries import Entry
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.journal import Journal
 from claimwright.driver.machine import Machine
-from claimwright.driver.planning import Planner
-from claimwright.driver.repertoire import mps_tool
-from claimwright.driver.restoring import Restorer, report_corruption
-from claimwright.driver.settings import GPU_DRIVER, GpuPluginSettings
-from claimwright.driver.steps import Toolbox
+from claimwright.driver.ports import Clock, Host
+from claimwright.driver.restoring import Plans, Restorer, TakeOver, report_corruption
+from claimwright.driver.settings import PluginSettings
 from claimwright.driver.sweeping import Sweeper
-from claimwright.driver.tools import community_mps, mps_daemon
+from claimwright.driver.tools.claim_spec import kind_of
 
 _BOOT_ID: Final = PurePosixPath("/proc/sys/kernel/random/boot_id")
 
 
-def boot_id(doors: Doors) -> str:
+class Outside(Protocol):
+    """What of the world outside is looked at."""
+
+    @property
+    def host(self) -> Host:
+        """The host's files."""
+        ...
+
+    @property
+    def kube(self) -> Kube:
+        """The API server."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+        ...
+
+
+def boot_id(doors: Outside) -> str:
     """Return what is another after each reboot."""
     return doors.host.read_text(_BOOT_ID) or ""
 
 
 async def remembered(
-    settings: GpuPluginSettings, doors: Doors, planner: Planner, able: Toolbox
+    settings: PluginSettings, doors: Outside, planner: Plans, take_over: TakeOver | None = None
 ) -> tuple[Journal, Mapping[str, Entry]]:
     """Remember, and open the journal anew with what is still true."""
     boot = boot_id(doors)
     restorer = Restorer(
-        settings.journal, settings.cdi_root, boot, planner, doors.kube, doors.clock, able.before
+        settings.journal, settings.cdi_root, boot, planner, doors.kube, doors.clock, take_over
     )
     known = await restorer.remember()
     if known.problem is not None:
         now = doors.clock.now()
-        await asyncio.to_thread(report_corruption, doors.kube, settings.node_name, known.problem, now)
+        await asyncio.to_thread(
+            report_corruption, doors.kube, planner.driver, settings.node_name, known.problem, now
+        )
     entries = tuple(known.entries.values())
-    return _open_journal(settings.journal, boot, entries), known.entries
+    return _open_journal(settings.journal, planner.driver, boot, entries), known.entries
 
 
-async def recover(settings: GpuPluginSettings, doors: Doors, machine: Machine) -> None:
-    """Finish or roll back what was interrupted, and remove what no claim owns."""
+async def recover(settings: PluginSettings, doors: Outside, machine: Machine) -> None:
+    """Finish or roll back what was interrupted, and remove CDI specs that no claim owns."""
     await machine.recover()
-    steps = [step for entry in machine.entries for step in entry.steps]
-    known = {*map(mps_daemon.group_of, steps), *map(community_mps.daemon_of, steps)}
-    await asyncio.to_thread(mps_tool(settings, doors).sweep, known)
-    Sweeper(machine, doors.kube, settings.cdi_root, doors.clock).remove_orphans()
+    kind = kind_of(settings.driver)
+    Sweeper(machine, doors.kube, settings.cdi_root, doors.clock, kind=kind).remove_orphans()
 
 
-def _open_journal(path: Path, boot_id: str, entries: Sequence[Entry]) -> Journal:
+def _open_journal(path: Path, driver: str, boot_id: str, entries: Sequence[Entry]) -> Journal:
     try:
-        return Journal.create(path, driver=GPU_DRIVER, boot_id=boot_id, entries=entries)
+        return Journal.create(path, driver=driver, boot_id=boot_id, entries=entries)
     except OSError as error:
         raise NodeUnusable(f"journal {path} cannot be written: {error.strerror}; free space there") from error

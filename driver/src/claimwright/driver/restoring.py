@@ -13,26 +13,44 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from claimwright.dra.claims import Claim, ClaimError
-from claimwright.dra.kube import EVENTS, RESOURCE_CLAIMS, RESOURCE_SLICES, Kube, KubeError, Resource
-from claimwright.driver.checkpoints import Adopter, Checkpoint, CorruptCheckpoint, read_checkpoint
+from claimwright.dra.kube import EVENTS, RESOURCE_CLAIMS, Kube, KubeError, Resource
+from claimwright.driver.checkpoints import Checkpoint, CorruptCheckpoint, read_checkpoint
 from claimwright.driver.entries import Entry, State
 from claimwright.driver.errors import ClaimRefused, DriverError, NodeUnusable
 from claimwright.driver.journal import CorruptJournal, load, set_aside
-from claimwright.driver.planning import Planner
 from claimwright.driver.ports import Clock
-from claimwright.driver.steps import Step
-from claimwright.driver.tools.claim_spec import specs_in
+from claimwright.driver.tools.claim_spec import kind_of, specs_in
 
 logger = logging.getLogger(__name__)
 _API_DEADLINE_SECONDS = 300.0
 _API_RETRY_SECONDS = 2.0
 _CHECKPOINT = "checkpoint.json"
+
+
+class Plans(Protocol):
+    """Who knows what preparing a claim means for one driver."""
+
+    driver: str
+
+    def plan(self, claim: Claim) -> Entry:
+        """Return what preparing `claim` means here; ClaimRefused when it cannot be prepared."""
+        ...
+
+
+class TakeOver(Protocol):
+    """Who makes claims of ours of what the community driver left in its checkpoint."""
+
+    async def __call__(
+        self, checkpoint: Checkpoint, listed: Callable[[Resource], Awaitable[list[dict[str, Any]]]], /
+    ) -> dict[str, Entry]:
+        """Return them by uid; `listed` reads all objects of a kind."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,15 +63,15 @@ class Remembered:
 
 @dataclass(frozen=True)
 class Restorer:
-    """Finds the claims of this node again."""
+    """Finds the claims of this node again; without `take_over` no checkpoint of another driver is read."""
 
     journal: Path
     cdi_folder: Path
     boot_id: str
-    planner: Planner
+    planner: Plans
     kube: Kube
     clock: Clock
-    before: Callable[[Step], Mapping[str, Any]] = lambda _: {}
+    take_over: TakeOver | None = None
 
     async def remember(self) -> Remembered:
         """Return the claims that are prepared or half-prepared on this node in this boot."""
@@ -65,7 +83,7 @@ class Restorer:
             checkpoint = read_checkpoint(self._checkpoint)
         except CorruptCheckpoint as error:
             return await self._without(self._checkpoint, error, own)
-        taken = await self._take_over(checkpoint or Checkpoint())
+        taken = await self._taken_over(checkpoint or Checkpoint())
         # What the journal holds was prepared by this driver, whatever the other one did since.
         return Remembered({**taken, **own.entries}, own.problem)
 
@@ -91,40 +109,23 @@ class Restorer:
         return Remembered({**await self._rebuild(), **known.entries}, problems)
 
     def _checkpoint_is_due(self) -> bool:
+        if self.take_over is None:
+            return False
         try:
             written = self._checkpoint.stat().st_mtime_ns
             return written > self.journal.stat().st_mtime_ns
         except FileNotFoundError:
             return self._checkpoint.exists()
 
-    async def _take_over(self, checkpoint: Checkpoint) -> dict[str, Entry]:
-        if not checkpoint.claims:
+    async def _taken_over(self, checkpoint: Checkpoint) -> dict[str, Entry]:
+        if not checkpoint.claims or self.take_over is None:
             return {}
         if self._is_of_another_boot(checkpoint.boot_id):
             logger.info(
                 "the node was rebooted: the community driver's %d claims are over", len(checkpoint.claims)
             )
             return {}
-        claims = {
-            str((item.get("metadata") or {}).get("uid")): item for item in await self._listed(RESOURCE_CLAIMS)
-        }
-        specs = {uid for uid, _ in specs_in(self.cdi_folder)}
-        static = frozenset(self._static_partitions(await self._listed(RESOURCE_SLICES)))
-        return Adopter(self.planner, claims, static, specs.__contains__, self.before).adopt(checkpoint)
-
-    def _static_partitions(self, slices: list[dict[str, Any]]) -> Iterator[str]:
-        """Yield the partitions that the other driver published with a uuid, as only those have that it found."""
-        for item in slices:
-            spec = item.get("spec") or {}
-            if (
-                spec.get("driver") != self.planner.driver
-                or (spec.get("pool") or {}).get("name") != self.planner.pool
-            ):
-                continue
-            for device in spec.get("devices") or ():
-                attributes = device.get("attributes") or (device.get("basic") or {}).get("attributes") or {}
-                if "uuid" in attributes and (attributes.get("type") or {}).get("string") == "mig":
-                    yield str(device["name"])
+        return await self.take_over(checkpoint, self._listed)
 
     @property
     def _checkpoint(self) -> Path:
@@ -134,7 +135,7 @@ class Restorer:
         return bool(self.boot_id and boot_id and boot_id != self.boot_id)
 
     async def _rebuild(self) -> dict[str, Entry]:
-        wanted = {uid for uid, _ in specs_in(self.cdi_folder)}
+        wanted = {uid for uid, _ in specs_in(self.cdi_folder, kind_of(self.planner.driver))}
         if not wanted:
             return {}
         entries: dict[str, Entry] = {}
@@ -169,7 +170,7 @@ class Restorer:
             await self.clock.sleep(_API_RETRY_SECONDS)
 
 
-def corruption_event(node: str, problem: str, now: float) -> dict[str, Any]:
+def corruption_event(driver: str, node: str, problem: str, now: float) -> dict[str, Any]:
     """Return the Event (events.k8s.io/v1) that tells people about a journal that was set aside."""
     when = dt.datetime.fromtimestamp(now, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return {
@@ -180,14 +181,14 @@ def corruption_event(node: str, problem: str, now: float) -> dict[str, Any]:
         "action": "RebuildState",
         "note": problem[:1024],
         "eventTime": when,
-        "reportingController": "gpu.nvidia.com",
+        "reportingController": driver,
         "reportingInstance": node,
     }
 
 
-def report_corruption(kube: Kube, node: str, problem: str, now: float) -> None:
+def report_corruption(kube: Kube, driver: str, node: str, problem: str, now: float) -> None:
     """Write the Event; a failure is logged, since the driver works without it."""
     try:
-        kube.create(EVENTS, corruption_event(node, problem, now), namespace="default")
+        kube.create(EVENTS, corruption_event(driver, node, problem, now), namespace="default")
     except KubeError as error:
         logger.warning("the event about corrupt state was not written: %s", error)

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import ClassVar, Final
 
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
@@ -20,8 +20,10 @@ _NO_PLACE_FOR_FILES: Final = (("proc",), ("sys",))
 
 
 @dataclass(frozen=True)
-class GpuPluginSettings:
-    """Settings of `gpu-plugin`; paths as this process sees them unless the name says otherwise."""
+class PluginSettings:
+    """Settings of every kubelet plugin; paths as this process sees them unless the name says otherwise."""
+
+    driver: ClassVar[str]
 
     node_name: str
     namespace: str
@@ -31,19 +33,12 @@ class GpuPluginSettings:
     container_driver_root: Path
     host_root: Path
     nvidia_cdi_hook_path: PurePosixPath | None
-    image_name: str
-    image_pull_secrets: tuple[str, ...]
-    image_pull_policy: str
-    service_account_name: str
     registry_dir: Path
     pod_uid: str
     plugins_dir: Path
     healthcheck_port: int
-    additional_xids_to_ignore: str
     http_endpoint: str
     metrics_path: str
-    consumable_shares: str
-    reread_seconds: float
     feature_gates: FeatureGates
     logging_format: Format
     verbosity: int
@@ -51,33 +46,12 @@ class GpuPluginSettings:
     @property
     def plugin_dir(self) -> Path:
         """The folder of this driver's sockets and state."""
-        return self.plugins_dir / GPU_DRIVER
-
-    @property
-    def mps_dir(self) -> Path:
-        """The folder of MPS control daemons, whose parts containers get."""
-        return self.plugin_dir / "mps"
-
-    @property
-    def health_file(self) -> Path:
-        """What is remembered of the GPUs' health in this boot."""
-        return self.plugin_dir / "health.json"
+        return self.plugins_dir / self.driver
 
     @property
     def journal(self) -> Path:
         """The journal's file."""
         return self.plugin_dir / "claims.journal"
-
-    @property
-    def shares(self) -> Shares:
-        """How devices are shared among claims; NodeUnusable names the flag."""
-        found = Shares.parse(self.consumable_shares)
-        if found is None:
-            raise NodeUnusable(
-                f"--consumable-shares {self.consumable_shares!r}: "
-                "expected disabled, memory, unlimited or a positive number"
-            )
-        return found
 
     def check(self) -> None:
         """Refuse combinations that make no sense; NodeUnusable names the flag."""
@@ -98,14 +72,10 @@ class GpuPluginSettings:
                 f"--cdi-root {str(self.cdi_root)!r}: expected an absolute folder where files can be made, "
                 "such as /var/run/cdi"
             )
-        self._check_xids()
-        self._check_shares()
         if self.http_endpoint and parse_endpoint(self.http_endpoint) is None:
             raise NodeUnusable(
                 f"--http-endpoint {self.http_endpoint!r}: expected [host]:port, for example :8080"
             )
-        if not 0.1 <= self.reread_seconds <= 3600:
-            raise NodeUnusable(f"--reread-seconds {self.reread_seconds:g}: expected 0.1 to 3600 seconds")
         if not -1 <= self.healthcheck_port <= 65535:
             raise NodeUnusable(
                 f"--healthcheck-port {self.healthcheck_port}: expected -1 (off), 0 (any) or a port number"
@@ -116,6 +86,50 @@ class GpuPluginSettings:
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         known["feature_gates"] = dict(self.feature_gates.values)
         return json.dumps(known, default=str, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class GpuPluginSettings(PluginSettings):
+    """Settings of `gpu-plugin`."""
+
+    driver: ClassVar[str] = GPU_DRIVER
+
+    image_name: str
+    image_pull_secrets: tuple[str, ...]
+    image_pull_policy: str
+    service_account_name: str
+    additional_xids_to_ignore: str
+    consumable_shares: str
+    reread_seconds: float
+
+    @property
+    def mps_dir(self) -> Path:
+        """The folder of MPS control daemons, whose parts containers get."""
+        return self.plugin_dir / "mps"
+
+    @property
+    def health_file(self) -> Path:
+        """What is remembered of the GPUs' health in this boot."""
+        return self.plugin_dir / "health.json"
+
+    @property
+    def shares(self) -> Shares:
+        """How devices are shared among claims; NodeUnusable names the flag."""
+        found = Shares.parse(self.consumable_shares)
+        if found is None:
+            raise NodeUnusable(
+                f"--consumable-shares {self.consumable_shares!r}: "
+                "expected disabled, memory, unlimited or a positive number"
+            )
+        return found
+
+    def check(self) -> None:
+        """Refuse combinations that make no sense; NodeUnusable names the flag."""
+        super().check()
+        self._check_xids()
+        self._check_shares()
+        if not 0.1 <= self.reread_seconds <= 3600:
+            raise NodeUnusable(f"--reread-seconds {self.reread_seconds:g}: expected 0.1 to 3600 seconds")
 
     def _check_xids(self) -> None:
         for text in filter(None, (each.strip() for each in self.additional_xids_to_ignore.split(","))):

@@ -18,7 +18,7 @@ from claimwright.driver.errors import DriverError
 from claimwright.driver.machine import Machine
 from claimwright.driver.pausing import sleep_unless
 from claimwright.driver.ports import Clock
-from claimwright.driver.tools.claim_spec import LEFTOVERS, specs_in
+from claimwright.driver.tools.claim_spec import KIND, leftovers_in, specs_in
 
 logger = logging.getLogger(__name__)
 INTERVAL_SECONDS = 600.0
@@ -34,12 +34,15 @@ class Sweeper:
         cdi_folder: Path,
         clock: Clock,
         metadata: MetadataFiles | None = None,
+        *,
+        kind: str = KIND,
     ) -> None:
         self._machine = machine
         self._kube = kube
         self._cdi_folder = cdi_folder
         self._clock = clock
         self._metadata = metadata
+        self._kind = kind
         self._kubelet_came = asyncio.Event()
 
     def kubelet_came(self) -> None:
@@ -70,9 +73,9 @@ class Sweeper:
         """Remove claim specs and metadata whose claim this node does not hold, and what killed writers left."""
         if not self._machine.in_charge:
             return  # its claims are those of another instance
-        for path in self._cdi_folder.glob(LEFTOVERS):
+        for path in leftovers_in(self._cdi_folder, self._kind):
             path.unlink(missing_ok=True)
-        for uid, path in specs_in(self._cdi_folder):
+        for uid, path in specs_in(self._cdi_folder, self._kind):
             if self._machine.entry(uid) is None:
                 logger.info("removing CDI file of unknown claim: %s", path)
                 path.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from claimwright.driver.checkpoints.decoding import (
     CheckpointDevice,
     read_checkpoint,
 )
+from claimwright.driver.checkpoints.taking_over import GpuTakeOver
 
 __all__ = [
     "Adopter",
@@ -19,6 +20,7 @@ __all__ = [
     "CheckpointClaim",
     "CheckpointDevice",
     "CorruptCheckpoint",
+    "GpuTakeOver",
     "checksum",
     "read_checkpoint",
     "verify",

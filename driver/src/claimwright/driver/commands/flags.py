@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +12,9 @@ from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from claimwright.driver.node_view import NodePaths
+    from claimwright.driver.settings import PluginSettings
 
+Settings = TypeVar("Settings", bound="PluginSettings")
 Command = TypeVar("Command", bound=Callable[..., Any])
 Flag = Callable[[Any], Any]
 
@@ -89,6 +91,57 @@ LOGGING_FORMAT = click.option(
 VERBOSITY = click.option(
     "-v", "--v", "verbosity", envvar="V", type=int, default=0, show_default=True, help="4: debug."
 )
+NODE_NAME = click.option(
+    "--node-name", envvar="NODE_NAME", required=True, help="Name of this Node in the cluster."
+)
+NAMESPACE = click.option(
+    "--namespace",
+    envvar="NAMESPACE",
+    default="default",
+    show_default=True,
+    help="The driver's own namespace.",
+)
+CDI_HOOK = click.option(
+    "--nvidia-cdi-hook-path",
+    envvar="NVIDIA_CDI_HOOK_PATH",
+    default="",
+    help="nvidia-cdi-hook on the host; empty takes the image's or the driver root's, or none.",
+)
+POD_UID = click.option(
+    "--pod-uid",
+    envvar="POD_UID",
+    default="",
+    help="Uid of this pod: lets the next version start beside this one and take over without a gap.",
+)
+HEALTHCHECK_PORT = click.option(
+    "--healthcheck-port",
+    envvar="HEALTHCHECK_PORT",
+    type=int,
+    default=-1,
+    show_default=True,
+    help="gRPC health service for probes: -1 is off, 0 any free port.",
+)
+HTTP_ENDPOINT = click.option(
+    "--http-endpoint", envvar="HTTP_ENDPOINT", default="", help="[host]:port for metrics; empty is off."
+)
+METRICS_PATH = click.option(
+    "--metrics-path",
+    envvar="METRICS_PATH",
+    default="/metrics",
+    show_default=True,
+    callback=empty_variable_counts,
+    help="Path of the metrics there; empty is off.",
+)
+KUBE_API_QPS = click.option(
+    "--kube-api-qps",
+    envvar="KUBE_API_QPS",
+    type=float,
+    default=5.0,
+    help="Accepted for compatibility; the driver's few requests are not throttled.",
+)
+KUBE_API_BURST = click.option(
+    "--kube-api-burst", envvar="KUBE_API_BURST", type=int, default=10, help="Likewise."
+)
 
 
 def with_flags(flags: Sequence[Flag]) -> Callable[[Command], Command]:
@@ -132,3 +185,58 @@ def node_paths(given: Mapping[str, Any]) -> NodePaths:
         plugins_dir=given["plugins_dir"],
         registry_dir=given["registry_dir"],
     )
+
+
+def plugin_settings(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields of PluginSettings that the flags say, as click gives them."""
+    from claimwright.driver.feature_gates import FeatureGates
+
+    hook = given["nvidia_cdi_hook_path"]
+    return {
+        "node_name": given["node_name"],
+        "namespace": given["namespace"],
+        "kubeconfig": given["kubeconfig"],
+        "cdi_root": given["cdi_root"],
+        "nvidia_driver_root_on_host": absolute(given["nvidia_driver_root"], "--nvidia-driver-root"),
+        "container_driver_root": given["container_driver_root"],
+        "host_root": host_root(given["host_root"]),
+        "nvidia_cdi_hook_path": absolute(hook, "--nvidia-cdi-hook-path") if hook else None,
+        "registry_dir": given["registry_dir"],
+        "pod_uid": given["pod_uid"],
+        "plugins_dir": given["plugins_dir"],
+        "healthcheck_port": given["healthcheck_port"],
+        "http_endpoint": given["http_endpoint"],
+        "metrics_path": given["metrics_path"],
+        "feature_gates": FeatureGates.parse(given["feature_gates"]),
+        "logging_format": given["logging_format"],
+        "verbosity": given["verbosity"],
+    }
+
+
+def run_plugin(read: Callable[[], Settings], run: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    """Check what `read` returns and run with it: what the flags say wrong is a usage error."""
+    import asyncio
+
+    from claimwright.dra.errors import DraError
+    from claimwright.driver import logs
+
+    try:
+        settings = read()
+        settings.check()
+    except DraError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        logs.configure(settings.logging_format, settings.verbosity)
+        _warn_of_gates(settings.feature_gates.on_but_missing())
+        asyncio.run(run(settings))
+    except DraError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _warn_of_gates(names: tuple[str, ...]) -> None:
+    import logging
+
+    for name in names:
+        logging.getLogger(__name__).error(
+            "feature gate %s is on, but this version of the driver has nothing behind it yet", name
+        )

@@ -17,6 +17,7 @@ from typing import Any, Final
 from claimwright.dra.claims import Claim
 from claimwright.dra.kube import DEPLOYMENTS
 from claimwright.dra.testing import FakeApi
+from claimwright.driver.checkpoints import GpuTakeOver
 from claimwright.driver.commands.gpu_plugin import gpu_plugin as command
 from claimwright.driver.commands.gpu_plugin import settings_of
 from claimwright.driver.doors import Doors
@@ -182,8 +183,9 @@ class MemoryNode:
         return Planner(GPU_DRIVER, NODE, stock, self.settings.feature_gates)
 
     def _restorer(self, planner: Planner, able: Toolbox) -> Restorer:
+        take_over = GpuTakeOver(planner, self.cdi, able.before)
         return Restorer(
-            self.settings.journal, self.cdi, BOOT, planner, self.doors.kube, self.doors.clock, able.before
+            self.settings.journal, self.cdi, BOOT, planner, self.doors.kube, self.doors.clock, take_over
         )
 
 

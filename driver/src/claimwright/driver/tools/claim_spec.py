@@ -28,9 +28,7 @@ TOOL: Final = "claim-spec"
 KIND: Final = "k8s.gpu.nvidia.com/claim"
 Format: TypeAlias = Literal["json", "yaml"]
 _FORMATS: Final[tuple[Format, ...]] = ("json", "yaml")
-# What `write_atomically` leaves when it is killed.
-LEFTOVERS: Final = ".k8s.gpu.nvidia.com-claim_*.tmp"
-_FILE = re.compile(r"k8s\.gpu\.nvidia\.com-claim_(?P<uid>.+)\.(?:json|yaml)")
+_SUFFIXES: Final = re.compile(r"\.(?:json|yaml)$")
 
 
 def claim_spec(
@@ -46,12 +44,27 @@ def cdi_name(uid: str, device: str, share_id: str | None = None) -> str:
     return f"{uid}-{device}" if share_id is None else f"{uid}-{device}-{share_id}"
 
 
-def specs_in(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield claim uid and file of every claim spec of this driver in a CDI folder."""
-    for path in sorted(folder.glob("k8s.gpu.nvidia.com-claim_*")):
-        found = _FILE.fullmatch(path.name)
-        if found is not None:
-            yield found["uid"], path
+def kind_of(driver: str) -> str:
+    """Return the kind of a driver's claim specs."""
+    return f"k8s.{driver}/claim"
+
+
+def specs_in(folder: Path, kind: str = KIND) -> Iterator[tuple[str, Path]]:
+    """Yield claim uid and file of every claim spec of one kind in a CDI folder."""
+    prefix = _prefix(kind)
+    for path in sorted(folder.glob(f"{prefix}*")):
+        uid = _SUFFIXES.sub("", path.name.removeprefix(prefix))
+        if uid and _SUFFIXES.search(path.name):
+            yield uid, path
+
+
+def leftovers_in(folder: Path, kind: str = KIND) -> Iterator[Path]:
+    """Yield what `write_atomically` leaves of claim specs when it is killed."""
+    yield from folder.glob(f".{_prefix(kind)}*.tmp")
+
+
+def _prefix(kind: str) -> str:
+    return f"{kind.replace('/', '-')}_"
 
 
 def nodes_in(folder: Path, uid: str, device: str) -> frozenset[str]:
@@ -75,8 +88,9 @@ class ClaimSpecTool:
     # A file on the tmpfs that /var/run is; a hop to another thread takes as long. What goes into it may take longer.
     quick = True
 
-    def __init__(self, folder: Path, book: EditBook) -> None:
+    def __init__(self, folder: Path, book: EditBook, kind: str = KIND) -> None:
         self._folder = folder
+        self._kind = kind
         self._book = book
         self._shared: _Shared | None = None
 
@@ -89,7 +103,7 @@ class ClaimSpecTool:
         devices = tuple(CdiDevice(name, self._book.make(calls)) for name, calls in step.arguments["devices"])
         try:
             document = self._document(
-                CdiSpec(KIND, devices=devices), self._book.make(step.arguments["edits"])
+                CdiSpec(self._kind, devices=devices), self._book.make(step.arguments["edits"])
             )
         except CdiError as error:
             raise StepFailed(f"claim spec of {step.arguments['claim']} cannot be written: {error}") from error
@@ -107,7 +121,7 @@ class ClaimSpecTool:
         return Probe.DONE if any(self._path(step, suffix).exists() for suffix in _FORMATS) else Probe.NOT_DONE
 
     def _path(self, step: Step, suffix: Format) -> Path:
-        return spec_path(self._folder, KIND, transient_id=step.arguments["claim"], format=suffix)
+        return spec_path(self._folder, self._kind, transient_id=step.arguments["claim"], format=suffix)
 
     def _document(self, spec: CdiSpec, edits: ContainerEdits) -> dict[str, Any]:
         """Join the devices with the edits of the whole claim; those of the last claim are still spelled out."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from claimwright.dra.claims import Claim, ClaimReference, ClaimUid
 from claimwright.dra.prepared import PreparedDevice
@@ -13,29 +13,45 @@ from claimwright.driver.entries import Entry, HeldDevice, State
 from claimwright.driver.errors import DriverError, PrepareFailed
 from claimwright.driver.machine import Machine
 from claimwright.driver.metrics import Metrics, Operation
-from claimwright.driver.planning import Planner
+from claimwright.driver.restoring import Plans
 
 OnFailure = Callable[[str, str, BaseException], None]
+Attempt = Callable[[], Awaitable[Entry | None]]
 _Outcome = TypeVar("_Outcome")
 
 
-class GpuDriver:
+class Attempts(Protocol):
+    """Decides how often a prepare is attempted within one call."""
+
+    async def __call__(self, claim: ClaimReference, attempt: Attempt, /) -> Entry | None:
+        """Return what an attempt for `claim` returned, or raise what the last one raised."""
+        ...
+
+
+async def once(_claim: ClaimReference, attempt: Attempt, /) -> Entry | None:
+    """Attempt it once: the kubelet calls again."""
+    return await attempt()
+
+
+class ClaimDriver:
     """Prepares and releases claims side by side; what fails in one does not touch another."""
 
     def __init__(
         self,
-        planner: Planner,
+        planner: Plans,
         machine: Machine,
         metrics: Metrics,
         *,
         on_failure: OnFailure = lambda _operation, _claim, _error: None,
         held: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        attempts: Attempts = once,
     ) -> None:
         self._planner = planner
         self._machine = machine
         self._metrics = metrics
         self._on_failure = on_failure
         self._held = held
+        self._attempts = attempts
 
     async def prepare(
         self, claims: Sequence[Claim]
@@ -71,18 +87,19 @@ class GpuDriver:
     ) -> Sequence[PreparedDevice] | Exception | None:
         try:
             with self._metrics.request("prepare"):
-                async with self._held():
-                    wanted = plan()
-                    if wanted is None:
-                        return None
-                    entry = await self._machine.prepare(wanted)
+                entry = await self._attempts(claim, lambda: self._attempt(plan))
         except DriverError as error:
             self._failed("prepare", claim, error)
             return PrepareFailed(f"error preparing devices for claim {claim}:{claim.uid}: {error}")
         except Exception as error:  # noqa: BLE001  the top of a request: the kit logs it and answers
             self._failed("prepare", claim, error)
             return error
-        return tuple(_prepared(held) for held in entry.devices)
+        return None if entry is None else tuple(_prepared(held) for held in entry.devices)
+
+    async def _attempt(self, plan: Callable[[], Entry | None]) -> Entry | None:
+        async with self._held():
+            wanted = plan()
+            return None if wanted is None else await self._machine.prepare(wanted)
 
     async def _release(self, claim: ClaimReference) -> Exception | None:
         try:
