@@ -32,14 +32,16 @@ def dump_on_signal(loop: asyncio.AbstractEventLoop, path: Path = DUMP) -> None:
     loop.add_signal_handler(signal.SIGUSR2, lambda: write_atomically(path, stacks(), durable=False))
 
 
-def stacks() -> str:
-    """Return where every thread and every task is, innermost call first."""
+def stacks(loop: asyncio.AbstractEventLoop | None = None) -> str:
+    """Return where every thread and every task is, innermost call first; from other threads with their `loop`."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     threads = (
         _block(f"thread {names.get(ident, ident)}", _walk(frame))
         for ident, frame in sys._current_frames().items()
     )
-    tasks = (_block(f"task {task.get_name()}", reversed(task.get_stack())) for task in asyncio.all_tasks())
+    tasks = (
+        _block(f"task {task.get_name()}", reversed(task.get_stack())) for task in asyncio.all_tasks(loop)
+    )
     return "\n".join([f"{_MARKER}: threads and tasks of this process\n", *threads, *tasks])
 
 

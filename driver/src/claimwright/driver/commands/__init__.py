@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from claimwright.driver.commands.compute_domain_controller import compute_domain_controller
 from claimwright.driver.commands.compute_domain_daemon import compute_domain_daemon
 from claimwright.driver.commands.gpu_plugin import gpu_plugin
 from claimwright.driver.commands.image import image
@@ -24,6 +25,7 @@ def driver() -> None:
 
 for _command in (
     compute_domain_daemon,
+    compute_domain_controller,
     gpu_plugin,
     image,
     inventory,

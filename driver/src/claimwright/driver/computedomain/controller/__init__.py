@@ -4,6 +4,9 @@ One leads in a cluster. All that it knows is in API objects; each change of one 
 domain, so that it does not matter where the controller before it was killed.
 """
 
+from claimwright.driver.computedomain.controller.controller import Controller
+from claimwright.driver.computedomain.controller.election import Election, LeadershipLost
+from claimwright.driver.computedomain.controller.running import run
 from claimwright.driver.computedomain.controller.settings import ControllerSettings, ElectionSettings
 
-__all__ = ["ControllerSettings", "ElectionSettings"]
+__all__ = ["Controller", "ControllerSettings", "Election", "ElectionSettings", "LeadershipLost", "run"]

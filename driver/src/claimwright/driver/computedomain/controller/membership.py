@@ -1,0 +1,87 @@
+"""Who is in a domain: what its daemons wrote and what the kubelets say of their pods, put together; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from claimwright.driver.computedomain.resources import CLIQUE, Clique, ComputeDomain, Member
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DaemonPod:
+    """The pod of a daemon; `clique` is None until the daemon has told, and empty where no fabric is."""
+
+    node: str
+    address: str
+    clique: str | None
+    ready: bool
+    leaving: bool
+
+    @classmethod
+    def from_object(cls, pod: Object) -> DaemonPod | None:
+        """Read a Pod; None of one that has no node yet, or whose containers have ended for good."""
+        metadata, status = pod["metadata"], pod.get("status") or {}
+        node = (pod.get("spec") or {}).get("nodeName")
+        if not node or status.get("phase") in ("Succeeded", "Failed"):
+            return None
+        clique = (metadata.get("labels") or {}).get(CLIQUE)
+        conditions = status.get("conditions") or ()
+        return cls(
+            node=str(node),
+            address=str(status.get("podIP", "")),
+            clique=None if clique is None else str(clique),
+            ready=any(each["type"] == "Ready" and each["status"] == "True" for each in conditions),
+            leaving="deletionTimestamp" in metadata,
+        )
+
+
+def pods_of(items: Iterable[Object]) -> list[DaemonPod]:
+    """Read the pods that count."""
+    return [pod for item in items if (pod := DaemonPod.from_object(item)) is not None]
+
+
+def members_by_cliques(cliques: Iterable[Clique], pods: Sequence[DaemonPod]) -> tuple[Member, ...]:
+    """Return the nodes of a domain whose daemons tell where they are in cliques."""
+    return _members([row for clique in cliques for row in clique.members], pods)
+
+
+def members_by_status(domain: ComputeDomain, pods: Sequence[DaemonPod]) -> tuple[Member, ...]:
+    """Return the nodes of a domain whose daemons write into its status, without those whose pod is gone."""
+    addresses = {pod.address for pod in pods}
+    rows = [row for row in domain.members if row.index >= 0 and row.address in addresses]
+    return _members(rows, pods)
+
+
+def stale_rows(clique: Clique, pods: Iterable[DaemonPod]) -> frozenset[str]:
+    """Return the nodes in a clique that have no daemon any more, or one that is in another clique now."""
+    places = {pod.node: pod for pod in pods}
+    return frozenset(row.node for row in clique.members if not _stands(row, places.get(row.node)))
+
+
+def is_ready(domain: ComputeDomain, members: Sequence[Member]) -> bool:
+    """Tell whether the nodes that were asked for are there, and none of all is unwell."""
+    return len(members) >= domain.num_nodes and all(member.ready for member in members)
+
+
+def _members(rows: Iterable[Member], pods: Sequence[DaemonPod]) -> tuple[Member, ...]:
+    places = {pod.node: pod for pod in pods}
+    joined = {}
+    for row in rows:
+        pod = places.get(row.node)
+        if pod is not None and _stands(row, pod):
+            # A daemon that was killed leaves a row that says Ready; kubelet and node lifecycle know better.
+            joined[row.node] = replace(row, ready=row.ready and pod.ready)
+    alone = {
+        pod.node: Member(pod.node, pod.address, clique="", index=-1, ready=pod.ready)
+        for pod in pods
+        if pod.clique == "" and not pod.leaving
+    }
+    return tuple(sorted((joined | alone).values(), key=lambda row: (row.clique, row.index, row.node)))
+
+
+def _stands(row: Member, pod: DaemonPod | None) -> bool:
+    return pod is not None and pod.clique in (None, row.clique)
