@@ -396,19 +396,6 @@ def test_a_new_image_reaches_the_daemon_set(api: FakeApi) -> None:
         )
 
 
-def test_without_cliques_rows_of_daemons_that_live_stay_in_the_status(api: FakeApi) -> None:
-    uid = put_domain(api)
-    put_daemon(api, uid, "n1", clique=FABRIC, address="10.0.0.7")
-    row = {"name": "n1", "ipAddress": "10.0.0.7", "cliqueID": FABRIC, "index": 3, "status": "Ready"}
-    dead = {"name": "n2", "ipAddress": "10.0.0.8", "cliqueID": FABRIC, "index": 4, "status": "Ready"}
-    item = domain(api)
-    api.put(COMPUTE_DOMAINS, {**item, "status": {"status": "NotReady", "nodes": [row, dead]}})
-    with controlling(api, feature_gates=FeatureGates.parse("ComputeDomainCliques=false")):
-        wait(lambda: status(api) == ("Ready", ("n1",)))
-
-    assert domain(api)["status"]["nodes"] == [row]
-
-
 def test_an_api_server_that_was_away_is_caught_up_with(api: FakeApi) -> None:
     uid = put_domain(api, nodes=1)
     with controlling(api):

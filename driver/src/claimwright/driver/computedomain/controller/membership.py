@@ -44,16 +44,21 @@ def pods_of(items: Iterable[Object]) -> list[DaemonPod]:
     return [pod for item in items if (pod := DaemonPod.from_object(item)) is not None]
 
 
-def members_by_cliques(cliques: Iterable[Clique], pods: Sequence[DaemonPod]) -> tuple[Member, ...]:
-    """Return the nodes of a domain whose daemons tell where they are in cliques."""
-    return _members([row for clique in cliques for row in clique.members], pods)
-
-
-def members_by_status(domain: ComputeDomain, pods: Sequence[DaemonPod]) -> tuple[Member, ...]:
-    """Return the nodes of a domain whose daemons write into its status, without those whose pod is gone."""
-    addresses = {pod.address for pod in pods}
-    rows = [row for row in domain.members if row.index >= 0 and row.address in addresses]
-    return _members(rows, pods)
+def members_of(cliques: Iterable[Clique], pods: Sequence[DaemonPod]) -> tuple[Member, ...]:
+    """Return the nodes of a domain in a fixed order: rows that have a pod, and nodes without a fabric."""
+    places = {pod.node: pod for pod in pods}
+    joined = {}
+    for row in (row for clique in cliques for row in clique.members):
+        pod = places.get(row.node)
+        if pod is not None and _stands(row, pod):
+            # A daemon that was killed leaves a row that says Ready; kubelet and node lifecycle know better.
+            joined[row.node] = replace(row, ready=row.ready and pod.ready)
+    alone = {
+        pod.node: Member(pod.node, pod.address, clique="", index=-1, ready=pod.ready)
+        for pod in pods
+        if pod.clique == "" and not pod.leaving
+    }
+    return tuple(sorted((joined | alone).values(), key=lambda row: (row.clique, row.index, row.node)))
 
 
 def stale_rows(clique: Clique, pods: Iterable[DaemonPod]) -> frozenset[str]:
@@ -65,22 +70,6 @@ def stale_rows(clique: Clique, pods: Iterable[DaemonPod]) -> frozenset[str]:
 def is_ready(domain: ComputeDomain, members: Sequence[Member]) -> bool:
     """Tell whether the nodes that were asked for are there, and none of all is unwell."""
     return len(members) >= domain.num_nodes and all(member.ready for member in members)
-
-
-def _members(rows: Iterable[Member], pods: Sequence[DaemonPod]) -> tuple[Member, ...]:
-    places = {pod.node: pod for pod in pods}
-    joined = {}
-    for row in rows:
-        pod = places.get(row.node)
-        if pod is not None and _stands(row, pod):
-            # A daemon that was killed leaves a row that says Ready; kubelet and node lifecycle know better.
-            joined[row.node] = replace(row, ready=row.ready and pod.ready)
-    alone = {
-        pod.node: Member(pod.node, pod.address, clique="", index=-1, ready=pod.ready)
-        for pod in pods
-        if pod.clique == "" and not pod.leaving
-    }
-    return tuple(sorted((joined | alone).values(), key=lambda row: (row.clique, row.index, row.node)))
 
 
 def _stands(row: Member, pod: DaemonPod | None) -> bool:

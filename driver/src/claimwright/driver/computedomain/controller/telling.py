@@ -9,8 +9,7 @@ from typing import Any, Final
 from claimwright.dra.kube import PODS, Kube, NotFound
 from claimwright.driver.computedomain.controller.membership import (
     is_ready,
-    members_by_cliques,
-    members_by_status,
+    members_of,
     pods_of,
     stale_rows,
 )
@@ -64,10 +63,8 @@ class Teller:
     def _members(self, domain: ComputeDomain) -> tuple[Member, ...]:
         if self._settings.host_managed:
             return ()
-        pods = pods_of(self._view.pods(domain.uid))
-        if not self._settings.cliques:
-            return members_by_status(domain, pods)
-        return members_by_cliques(map(Clique.from_object, self._view.cliques(domain.uid)), pods)
+        cliques = map(Clique.from_object, self._view.cliques(domain.uid))
+        return members_of(cliques, pods_of(self._view.pods(domain.uid)))
 
     def _drop_rows(self, namespace: str, name: str, uid: str) -> None:
         """Look again, rows before pods: one that was written since has its pod, and a later write is a Conflict."""
