@@ -37,6 +37,7 @@ IMPLEMENTED = frozenset(
         "DeviceMetadata",
         "DynamicMIG",
         "FabricManagerPartitioning",
+        "HostManagedIMEXDaemon",
         "MPSSupport",
         "NVMLDeviceHealthCheck",
         "PassthroughSupport",

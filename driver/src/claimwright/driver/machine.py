@@ -56,6 +56,25 @@ class Stopwatch(Protocol):
         ...
 
 
+class Explain(Protocol):
+    """Who says in words why two claims cannot both be held."""
+
+    def __call__(self, wanted: HeldDevice, held: HeldDevice, holder: Entry, /) -> str:
+        """Say why `wanted` excludes `held`, a device of the claim `holder`."""
+        ...
+
+
+def explain_conflict(wanted: HeldDevice, held: HeldDevice, holder: Entry, /) -> str:
+    """Say it in the words that the community driver's users search for."""
+    text = f"requested device {wanted.device} is already allocated to different claim {holder.uid}"
+    if not wanted.shares_with(held):
+        return text
+    return (
+        f"{text} with another config: shares of one device need equal configs; "
+        f"this claim has {wanted.config or 'none'}, that one {held.config or 'none'}"
+    )
+
+
 class Machine:
     """Prepares and releases claims; each method may be called by many at once and twice for one claim."""
 
@@ -68,6 +87,7 @@ class Machine:
         on_change: Watcher = lambda _: None,
         on_step: Stopwatch = lambda _tool, _verb, _seconds: None,
         lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
+        explain: Explain = explain_conflict,
     ) -> None:
         self._journal = journal
         self._toolbox = toolbox
@@ -75,6 +95,7 @@ class Machine:
         self._on_change = on_change
         self._on_step = on_step
         self._lock_timeout_seconds = lock_timeout_seconds
+        self._explain = explain
         self._locks = NamedLocks()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._suspended = False
@@ -360,7 +381,7 @@ class Machine:
         for other in self._entries.values():
             found = None if other.uid == plan.uid else plan.conflict(other)
             if found is not None:
-                raise ClaimRefused(_explain_conflict(*found, holder=other.uid))
+                raise ClaimRefused(self._explain(*found, other))
 
     def _holding(self, entry: Entry) -> Any:  # noqa: ANN401  an async context manager
         names = [f"claim:{entry.uid}", *(f"{_DEVICE}{hardware}" for hardware in entry.hardware())]
@@ -396,16 +417,6 @@ class Machine:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # the caller may be gone; asyncio must not complain about it
-
-
-def _explain_conflict(wanted: HeldDevice, held: HeldDevice, *, holder: str) -> str:
-    text = f"requested device {wanted.device} is already allocated to different claim {holder}"
-    if not wanted.shares_with(held):
-        return text
-    return (
-        f"{text} with another config: shares of one device need equal configs; "
-        f"this claim has {wanted.config or 'none'}, that one {held.config or 'none'}"
-    )
 
 
 def _explain(step: Step, error: OSError) -> str:

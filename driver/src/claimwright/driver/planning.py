@@ -7,11 +7,10 @@ import functools
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
-from claimwright.dra.cdi import CdiError, qualified_name, spec_path
+from claimwright.dra.cdi import qualified_name
 from claimwright.dra.claims import Claim, ClaimUid, DeviceResult
 from claimwright.driver.entries import Entry, HeldDevice
 from claimwright.driver.errors import ClaimRefused
@@ -22,14 +21,12 @@ from claimwright.driver.recipes.recipe import AnyOffer, AnyRecipe, AnyWanted, Gi
 from claimwright.driver.resident_memory import give_back
 from claimwright.driver.steps import Step
 from claimwright.driver.stock import Stock
-from claimwright.driver.tools.claim_spec import KIND, cdi_name, claim_spec
+from claimwright.driver.tools.claim_spec import KIND, cdi_name, check_uid, claim_spec
 
 if TYPE_CHECKING:
     from claimwright.driver.configs import Config
 
 
-# A file name has 255 bytes at most; Kubernetes' uids have 36.
-_LONGEST_UID: Final = 128
 # resource.k8s.io: names of devices are DNS labels.
 _LONGEST_NAME: Final = 63
 
@@ -63,7 +60,7 @@ class Planner:
 
     def plan(self, claim: Claim) -> Entry:
         """Return what preparing `claim` means here; ClaimRefused names the device or config at fault."""
-        _check_uid(claim.uid)
+        check_uid(claim.uid)
         results = claim.results_of(self.driver)
         if not results:
             raise ClaimRefused(f"no device of driver {self.driver} is allocated to this claim")
@@ -100,18 +97,6 @@ def _like(device: str, offered: Collection[str]) -> str:
         return "no devices"
     alike = difflib.get_close_matches(device[:_LONGEST_NAME], offered, n=4, cutoff=0.4)
     return f"{len(offered)} others, {'such as ' + ', '.join(alike) if alike else 'none of such a name'}"
-
-
-def _check_uid(uid: str) -> None:
-    """Refuse a uid that could leave the CDI folder or is too long there: it becomes part of a file name."""
-    if len(uid) > _LONGEST_UID:
-        raise ClaimRefused(
-            f"claim uid {uid[:40]}… has {len(uid)} characters, at most {_LONGEST_UID} are expected"
-        )
-    try:
-        spec_path(Path(), KIND, transient_id=uid)
-    except CdiError as error:
-        raise ClaimRefused(f"claim uid: {error}") from error
 
 
 def _configs(

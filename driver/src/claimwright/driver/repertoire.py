@@ -5,13 +5,11 @@ A new one of any of them is a module in its folder and a line here.
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
-from typing import Final
+from pathlib import Path
 
-from claimwright.dra.files import write_atomically
 from claimwright.driver.adapters import HostTree
 from claimwright.driver.doors import Doors
-from claimwright.driver.driver_root import DriverRoot, choose_device_root
+from claimwright.driver.driver_root import choose_device_root
 from claimwright.driver.edits import (
     EditBook,
     Installation,
@@ -33,6 +31,7 @@ from claimwright.driver.free_functions import FreeFunctions
 from claimwright.driver.holdings import Holdings
 from claimwright.driver.inventory import Inventory
 from claimwright.driver.mps.daemon import MpsDaemons
+from claimwright.driver.own_hook import own_hook
 from claimwright.driver.ports import Clock, Partitions
 from claimwright.driver.recipes import DynamicMig, FullGpus, MdevVgpus, SriovVgpus, StaticMig, VfioGpus
 from claimwright.driver.recipes.recipe import AnyRecipe
@@ -57,8 +56,6 @@ from claimwright.driver.tools.vfio_bind import VfioBindTool
 from claimwright.driver.tools.vfio_modules import VfioModules
 from claimwright.driver.tools.vgpu_type import VgpuTypeTool
 from claimwright.driver.tools.vgpu_users import VgpuUsers
-
-_OWN_HOOK: Final = Path("/usr/bin/nvidia-cdi-hook")
 
 
 def recipes(
@@ -138,17 +135,5 @@ def _installation(settings: GpuPluginSettings, doors: Doors, inventory: Inventor
         devices=choose_device_root(doors.root, inside=inside, host=doors.host),
         host=doors.host,
         driver_version=inventory.driver_version,
-        hook=_hook(settings, doors.root),
+        hook=own_hook(settings, doors.root),
     )
-
-
-def _hook(settings: GpuPluginSettings, root: DriverRoot) -> PurePosixPath | None:
-    """Return the hook as the host calls it: as told, our image's own copied to the host, or the root's."""
-    if settings.nvidia_cdi_hook_path is not None:
-        return settings.nvidia_cdi_hook_path
-    if _OWN_HOOK.is_file():
-        copy = settings.plugin_dir / _OWN_HOOK.name
-        write_atomically(copy, _OWN_HOOK.read_bytes(), mode=0o755, durable=False)
-        return PurePosixPath(copy)
-    found = root.program(_OWN_HOOK.name)
-    return None if found is None else root.host_path(found.inside)

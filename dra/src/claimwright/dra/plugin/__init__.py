@@ -1,6 +1,6 @@
 """The kit that a DRA driver is built on: write a Driver, hand it to a Plugin, start it."""
 
-from claimwright.dra.plugin.driver import Driver, HealthSource, PluginFolders, Recalling
+from claimwright.dra.plugin.driver import Driver, HealthSource, Patient, PluginFolders, Recalling
 from claimwright.dra.plugin.errors import (
     LIST_ATTRIBUTES,
     ClaimGone,
@@ -23,6 +23,7 @@ __all__ = [
     "HealthSource",
     "MetadataFiles",
     "NetworkData",
+    "Patient",
     "Plugin",
     "PluginError",
     "PluginFolders",

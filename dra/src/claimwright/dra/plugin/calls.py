@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from claimwright.dra.claims import Claim, ClaimReference, ClaimUid
 from claimwright.dra.errors import DraError
-from claimwright.dra.plugin.driver import Driver, Recalling
+from claimwright.dra.plugin.driver import Driver, Patient, Recalling
 from claimwright.dra.plugin.turns import KeyedLocks, Turn
 from claimwright.dra.prepared import PreparedDevice
 from claimwright.dra.wire import PrepareOutcome
@@ -140,6 +140,8 @@ class Calls:
         return devices
 
     async def _release(self, references: Sequence[ClaimReference], log: _Log) -> dict[ClaimUid, str]:
+        if isinstance(self._driver, Patient):
+            self._driver.stop_waiting(references)
         async with AsyncExitStack() as held:
             await self._claims.hold(held, [reference.uid for reference in references])
             async with self._turn:

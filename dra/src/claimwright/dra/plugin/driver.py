@@ -38,6 +38,14 @@ class Recalling(Protocol):
         """
 
 
+@runtime_checkable
+class Patient(Protocol):
+    """A driver whose prepare may wait long for others, such as for pods on other nodes."""
+
+    def stop_waiting(self, claims: Sequence[ClaimReference]) -> None:
+        """Have a running prepare of these claims end soon: their release comes next, and must not wait for it."""
+
+
 class HealthSource(Protocol):
     """Knows how the driver's devices are."""
 

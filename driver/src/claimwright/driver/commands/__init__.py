@@ -6,6 +6,7 @@ import click
 
 from claimwright.driver.commands.compute_domain_controller import compute_domain_controller
 from claimwright.driver.commands.compute_domain_daemon import compute_domain_daemon
+from claimwright.driver.commands.compute_domain_plugin import compute_domain_plugin
 from claimwright.driver.commands.gpu_plugin import gpu_plugin
 from claimwright.driver.commands.image import image
 from claimwright.driver.commands.inventory import inventory
@@ -26,6 +27,7 @@ def driver() -> None:
 for _command in (
     compute_domain_daemon,
     compute_domain_controller,
+    compute_domain_plugin,
     gpu_plugin,
     image,
     inventory,

@@ -21,13 +21,15 @@ from claimwright.dra.cdi import (
 )
 from claimwright.dra.files import write_atomically
 from claimwright.driver.edits import EditBook, EditCall
-from claimwright.driver.errors import StepFailed
+from claimwright.driver.errors import ClaimRefused, StepFailed
 from claimwright.driver.steps import Probe, Step
 
 TOOL: Final = "claim-spec"
 KIND: Final = "k8s.gpu.nvidia.com/claim"
 Format: TypeAlias = Literal["json", "yaml"]
 _FORMATS: Final[tuple[Format, ...]] = ("json", "yaml")
+# A file name has 255 bytes at most; Kubernetes' uids have 36.
+_LONGEST_UID: Final = 128
 _SUFFIXES: Final = re.compile(r"\.(?:json|yaml)$")
 
 
@@ -37,6 +39,18 @@ def claim_spec(
     """Write the claim's spec: its CDI devices with their edits, and the edits that all its containers get."""
     named = [[name, [dict(call) for call in calls]] for name, calls in devices]
     return Step(TOOL, {"claim": uid, "devices": named, "edits": [dict(call) for call in edits]})
+
+
+def check_uid(uid: str) -> None:
+    """Refuse a uid that could leave the CDI folder or is too long there: it becomes part of a file name."""
+    if len(uid) > _LONGEST_UID:
+        raise ClaimRefused(
+            f"claim uid {uid[:40]}… has {len(uid)} characters, at most {_LONGEST_UID} are expected"
+        )
+    try:
+        spec_path(Path(), KIND, transient_id=uid)
+    except CdiError as error:
+        raise ClaimRefused(f"claim uid: {error}") from error
 
 
 def cdi_name(uid: str, device: str, share_id: str | None = None) -> str:
