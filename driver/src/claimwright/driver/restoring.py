@@ -174,7 +174,7 @@ def corruption_event(driver: str, node: str, problem: str, now: float) -> dict[s
     """Return the Event (events.k8s.io/v1) that tells people about a journal that was set aside."""
     when = dt.datetime.fromtimestamp(now, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return {
-        "metadata": {"generateName": f"{node}.", "namespace": "default"},
+        "metadata": {"generateName": f"{node}-", "namespace": "default"},
         "regarding": {"apiVersion": "v1", "kind": "Node", "name": node},
         "type": "Warning",
         "reason": "CheckpointCorrupted",
@@ -182,7 +182,7 @@ def corruption_event(driver: str, node: str, problem: str, now: float) -> dict[s
         "note": problem[:1024],
         "eventTime": when,
         "reportingController": driver,
-        "reportingInstance": node,
+        "reportingInstance": node[:128],
     }
 
 

@@ -95,7 +95,7 @@ def event_object(node: str, instance: str, notice: Notice, now: float) -> dict[s
     """Return the Event (events.k8s.io/v1) about the Node."""
     when = dt.datetime.fromtimestamp(now, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return {
-        "metadata": {"generateName": f"{node}.", "namespace": "default"},
+        "metadata": {"generateName": f"{node}-", "namespace": "default"},
         # kubectl describe node looks for Events by the node's name in the place of its uid.
         "regarding": {"apiVersion": "v1", "kind": "Node", "name": node, "uid": node},
         "type": "Warning" if notice.warning else "Normal",
