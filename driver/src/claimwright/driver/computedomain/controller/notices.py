@@ -54,7 +54,7 @@ class DomainNotices:
     def _event(self, domain: ComputeDomain, kind: str, reason: str, note: str) -> dict[str, Any]:
         now = dt.datetime.fromtimestamp(time.time(), dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         return {
-            "metadata": {"generateName": f"{domain.name[:200]}.", "namespace": domain.namespace},
+            "metadata": {"generateName": f"{domain.name[:200]}-", "namespace": domain.namespace},
             "regarding": {
                 "apiVersion": COMPUTE_DOMAINS.api_version,
                 "kind": COMPUTE_DOMAINS.kind,
