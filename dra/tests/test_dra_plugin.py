@@ -232,6 +232,29 @@ async def test_a_call_that_the_kubelet_gave_up_is_finished_before_the_next_one(b
     assert bench.driver.most_running == 1
 
 
+class Waiter(Driver):
+    """Prepares when its gate opens, and is told for which claims to wait no longer."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate.clear()
+
+    def stop_waiting(self, claims):
+        self.calls.append(("stop waiting", tuple(claim.name for claim in claims)))
+        self.gate.set()
+
+
+async def test_a_driver_that_waits_is_told_of_a_release_before_that_waits_for_it(bench):
+    claim = bench.claim("c")
+    bench.driver = Waiter()
+    async with bench.plugin(serialize=False) as plugin, await bench.client(plugin) as client:
+        preparing = asyncio.create_task(client.prepare([claim]))
+        await asyncio.wait_for(bench.driver.entered.wait(), 10)
+        assert await client.release([claim], timeout_seconds=10) == {claim.uid: ""}
+        await preparing
+    assert bench.driver.calls == [("prepare", ("c",)), ("stop waiting", ("c",)), ("release", ("c",))]
+
+
 @pytest.mark.parametrize(("serialize", "most"), [(True, 1), (False, 4)])
 async def test_claims_run_together_only_where_the_driver_says_so(bench, serialize, most):
     claims = [bench.claim(f"c{index}") for index in range(4)]

@@ -39,7 +39,6 @@ _FLAGS = (
     click.option(
         "--imex-mode",
         envvar="IMEX_MODE",
-        type=click.Choice(["driverManaged", "hostManaged"]),
         default="driverManaged",
         show_default=True,
         help="Who runs nvidia-imex: a daemon for each domain, or the host itself.",

@@ -90,7 +90,7 @@ class Outcome:
     problem: str = ""
 
 
-class _DyingFile(DiskFile):
+class DyingFile(DiskFile):
     """A journal file under which the process dies before, within and after each write."""
 
     def __init__(self, path: Path, *, fate: Fate) -> None:
@@ -205,7 +205,7 @@ def _hand_over(node: MemoryNode, scenario: Scenario) -> None:
 async def _live(node: MemoryNode, scenario: Scenario, fate: Fate) -> None:
     fate.phase = "take over" if scenario.taken_over else ""
     started = await node.start(
-        wrap=functools.partial(_dying, fate=fate), file=functools.partial(_DyingFile, fate=fate)
+        wrap=functools.partial(dying, fate=fate), file=functools.partial(DyingFile, fate=fate)
     )
     claim = node.claim("dying", scenario.device, scenario.parameters)
     try:
@@ -233,7 +233,7 @@ def _die_recovering(node: MemoryNode, fate: Fate) -> None:
     async def live() -> None:
         fate.phase = "recover"
         started = await node.start(
-            wrap=functools.partial(_dying, fate=fate), file=functools.partial(_DyingFile, fate=fate)
+            wrap=functools.partial(dying, fate=fate), file=functools.partial(DyingFile, fate=fate)
         )
         try:
             await started.machine.recover()
@@ -286,7 +286,7 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return "; ".join(f"{key}: {is_now!r}, was {was!r}" for key, (is_now, was) in found.items())
 
 
-def _dying(tool: Tool, *, fate: Fate) -> Tool:
+def dying(tool: Tool, *, fate: Fate) -> Tool:
     """Have the process die before or after what the tool does; the tool is one that nobody else has."""
     for verb in ("do", "undo"):
         # Not by assignment: a tool may be a frozen value.

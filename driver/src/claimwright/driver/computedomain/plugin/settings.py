@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Final, Literal
+from typing import ClassVar
 
-from claimwright.driver.computedomain.resources import COMPUTE_DOMAIN_DRIVER
-from claimwright.driver.errors import NodeUnusable
+from claimwright.driver.computedomain.imex_mode import check_imex
+from claimwright.driver.computedomain.resources import COMPUTE_DOMAIN_DRIVER, HOST_MANAGED
 from claimwright.driver.settings import PluginSettings
-
-ImexMode = Literal["driverManaged", "hostManaged"]
-MODES: Final = ("driverManaged", "hostManaged")
-_HOST_GATE: Final = "HostManagedIMEXDaemon"
 
 
 @dataclass(frozen=True)
@@ -21,7 +17,7 @@ class DomainPluginSettings(PluginSettings):
 
     driver: ClassVar[str] = COMPUTE_DOMAIN_DRIVER
 
-    imex_mode: ImexMode
+    imex_mode: str
     imex_isolation: str
     imex_host_socket: PurePosixPath
     gpu_clique_label: bool
@@ -30,7 +26,7 @@ class DomainPluginSettings(PluginSettings):
     @property
     def host_managed(self) -> bool:
         """Whether the node's own nvidia-imex serves all claims, instead of a daemon for each domain."""
-        return self.imex_mode == "hostManaged"
+        return self.imex_mode == HOST_MANAGED
 
     @property
     def domains_dir(self) -> Path:
@@ -45,10 +41,4 @@ class DomainPluginSettings(PluginSettings):
     def check(self) -> None:
         """Refuse combinations that make no sense; NodeUnusable names the flag."""
         super().check()
-        if self.host_managed and not self.feature_gates[_HOST_GATE]:
-            raise NodeUnusable(f"--imex-mode hostManaged needs feature gate {_HOST_GATE}=true")
-        if self.imex_isolation != "domain":
-            raise NodeUnusable(
-                f"--imex-isolation {self.imex_isolation!r}: only domain is supported, in which all claims of a "
-                "node are for channel 0; a channel for each claim is not"
-            )
+        check_imex(self.imex_mode, self.imex_isolation, self.feature_gates)
