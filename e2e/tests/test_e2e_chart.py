@@ -224,7 +224,8 @@ def test_the_webhook_runs_with_no_rights_at_all(helm: Helm) -> None:
         ("consumableShares=4", "featureGates.ConsumableShares=true"),
         ("webhook.enabled=true,webhook.tls.mode=secret", "webhook.tls.secret.caBundle"),
         ("webhook.tls.mode=none", "/webhook/tls/mode"),
-        ("resources.computeDomains.enabled=true", "/resources/computeDomains/enabled"),
+        ("resources.computeDomains.enabled=maybe", "/resources/computeDomains/enabled"),
+        ("resources.gpus.enabled=false", "resources.computeDomains.enabled=true"),
         ("kubletPlugin.priorityClassName=x", "kubletPlugin"),
     ],
 )

@@ -26,6 +26,14 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- join "," $pairs -}}
 {{- end -}}
 
+{{- define "driver.pullSecretNames" -}}
+{{- $names := list -}}
+{{- range .Values.imagePullSecrets -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- join "," $names -}}
+{{- end -}}
+
 {{- define "driver.portOf" -}}
 {{- splitList ":" . | last -}}
 {{- end -}}
