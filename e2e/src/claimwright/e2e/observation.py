@@ -27,8 +27,8 @@ class Observation:
     `nodes` maps the minors that have a node in `/dev` to what open() said; `foreign` maps all other minors to
     what open() said of a node made by the probe itself. `ENXIO` is allowed (no kernel driver behind the node),
     `EPERM` is forbidden by the device cgroup. `foreign` is empty where no device cgroup is in force.
-    `special` maps the paths of VFIO, IOMMUFD and capability nodes to what open() said, and `strangers` counts what it
-    said of others of their kinds, made by the probe; `parts` are the UUIDs of MIG
+    `special` maps the paths of VFIO, IOMMUFD, capability and IMEX channel nodes to what open() said, and
+    `strangers` counts what it said of others of their kinds, made by the probe; `parts` are the UUIDs of MIG
     devices that NVML finds; `mps` is "connected" where an MPS control daemon listens, empty where none is promised;
     `metadata` maps the path below KEP-5304's folder to a file's text, and `writable` are those that it may change.
     """

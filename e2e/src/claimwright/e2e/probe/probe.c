@@ -6,7 +6,8 @@
  *            device cgroup forbids it, ENXIO that the container could reach a GPU that it was not given.
  *   gpus     what NVML (dlopen of libnvidia-ml.so.1 by its plain name) counts, with UUIDs.
  *   parts    the UUIDs of the MIG devices that NVML finds in these GPUs.
- *   special  every node below /dev/vfio and /dev/nvidia-caps, and /dev/iommu, with what open() said.
+ *   special  every node below /dev/vfio, /dev/nvidia-caps and /dev/nvidia-caps-imex-channels, and /dev/iommu, with what
+ *            open() said.
  *   strangers  of each kind of special node that is there, up to 512 others are made and opened like `foreign`: how
  *            often open() said what.
  *   mps      whether the control daemon's socket in CUDA_MPS_PIPE_DIRECTORY takes a connection; empty without one.
@@ -132,6 +133,8 @@ static void print_special_nodes(const char *dev)
     snprintf(path, sizeof path, "%s/vfio", dev);
     print_files(path, print_special);
     snprintf(path, sizeof path, "%s/nvidia-caps", dev);
+    print_files(path, print_special);
+    snprintf(path, sizeof path, "%s/nvidia-caps-imex-channels", dev);
     print_files(path, print_special);
     snprintf(path, sizeof path, "%s/iommu", dev);
     if (access(path, F_OK) == 0)
