@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -197,6 +197,22 @@ async def test_the_clique_is_a_label_while_the_plugin_runs(folder: Path, api: Fa
 
     assert first == CLIQUE
     assert second == CLIQUE[:-1] + "8"
+    assert LABEL not in after
+
+
+async def test_an_instance_that_hands_the_node_over_leaves_the_cliques_label_to_the_next(
+    folder: Path, api: FakeApi
+) -> None:
+    """An update of the chart: pods that are to be near their clique must find it throughout."""
+    with closing(Life(folder, api, "--gpu-clique-label-enabled")) as life:
+        async with AsyncExitStack() as newer:
+            async with life.run(pod_uid="older"):
+                await wait_until(lambda: LABEL in life.labels())
+                await newer.enter_async_context(life.run(pod_uid="newer"))
+            handed_over = life.labels()
+        after = life.labels()
+
+    assert handed_over[LABEL] == CLIQUE
     assert LABEL not in after
 
 

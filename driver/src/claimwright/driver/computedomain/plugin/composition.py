@@ -185,12 +185,18 @@ async def _keep(parts: AsyncExitStack, node: Node, plugin: Plugin) -> None:
     """Keep true what the node says of itself, and release what was forgotten."""
     label = CliqueLabel(node.doors.kube, node.settings.node_name, lambda: node.cliques.clique)
     if node.settings.gpu_clique_label:
-        parts.push_async_callback(label.remove)
+        parts.push_async_callback(_unlabel, node, label)
     await parts.enter_async_context(in_background("keeping", _keep_true(node, label)))
     kind = kind_of(node.settings.driver)
     sweeper = Sweeper(node.machine, node.doors.kube, node.settings.cdi_root, node.doors.clock, kind=kind)
     await parts.enter_async_context(in_background("sweeper", sweeper.run()))
     plugin.on_kubelet_again(sweeper.kubelet_came)
+
+
+async def _unlabel(node: Node, label: CliqueLabel) -> None:
+    """Take the label away, unless another instance has the node by now and keeps it."""
+    if node.machine.in_charge:
+        await label.remove()
 
 
 async def _keep_true(node: Node, label: CliqueLabel) -> None:
