@@ -166,6 +166,34 @@ def test_a_reflector_follows_through_lost_watches_and_relists(api):
     assert told.count(("DELETED", "old")) == 1
 
 
+def test_a_reflector_keeps_and_tells_what_was_left_of_an_object(api):
+    told = []
+
+    def trim(item):
+        kept = ("name", "uid", "resourceVersion")
+        return {"metadata": {key: item["metadata"][key] for key in kept}}
+
+    reflector = Reflector(
+        api.kube(), NODES, trim=trim, on_change=lambda kind, item: told.append((kind, item))
+    )
+    api.put(NODES, {"metadata": {"name": "listed"}, "status": {"much": True}})
+    reflector.start()
+    try:
+        assert reflector.synced.wait(10)
+        api.put(NODES, {"metadata": {"name": "watched"}, "status": {"much": True}})
+        wait_until(lambda: len(told) == 2)
+        api.drop_watches(forget=True)
+        api.remove(NODES, "listed")
+        wait_until(lambda: len(told) == 3)
+        assert [item for _, item in reflector.items()] == ["watched"]
+    finally:
+        reflector.stop()
+    assert [kind for kind, _ in told] == ["ADDED", "ADDED", "DELETED"]
+    assert all(
+        set(item) == {"metadata"} for item in (*reflector.items().values(), *(item for _, item in told))
+    )
+
+
 def test_a_reflector_stops_at_once_inside_a_quiet_watch(api):
     reflector = Reflector(api.kube(), NODES)
     reflector.start()

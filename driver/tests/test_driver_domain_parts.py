@@ -144,7 +144,7 @@ def test_a_failed_key_comes_back_later_and_later_and_not_before_others() -> None
         queue.add("good")
         assert queue.take() == "good"
         queue.done("good")
-        pauses.append(queue._due["bad"] - clock.now())
+        pauses.append(queue._later["bad"] - clock.now())
         clock.advance(pauses[-1])
     assert pauses[0] <= 0.1
     assert pauses[5] > pauses[0]
@@ -154,7 +154,7 @@ def test_a_failed_key_comes_back_later_and_later_and_not_before_others() -> None
     queue.add("bad")
     queue.take()
     queue.done("bad", failed=True)
-    assert queue._due["bad"] - clock.now() <= 0.1
+    assert queue._later["bad"] - clock.now() <= 0.1
 
 
 def test_a_closed_queue_sends_waiting_workers_home() -> None:

@@ -24,7 +24,8 @@ class Reflector:
     """Keeps `items()` equal to the server's objects and calls `on_change` for every difference.
 
     The callback runs on the reflector's thread, once per change and in order; after a gap the missed changes
-    are told as the differences between two lists. Errors are logged and retried with jitter, without end.
+    are told as the differences between two lists. What `trim` makes of an object, with its name, uid and version, is
+    kept and told in its place. Errors are logged and retried with jitter, without end.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Reflector:
         *,
         on_change: Callable[[ChangeType, dict[str, Any]], None] | None = None,
         on_relist: Callable[[], None] | None = None,
+        trim: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         namespace: str | None = None,
         field_selector: str | None = None,
         label_selector: str | None = None,
@@ -47,6 +49,7 @@ class Reflector:
         self._resource = resource
         self._on_change = on_change or (lambda _kind, _object: None)
         self._on_relist = on_relist or (lambda: None)
+        self._trim = trim or (lambda item: item)
         self._scope = {
             "namespace": namespace,
             "field_selector": field_selector,
@@ -102,7 +105,7 @@ class Reflector:
 
     def _list(self) -> str:
         found = self._kube.list(self._resource, **self._scope)
-        fresh = {_key(item): item for item in found["items"]}
+        fresh = {_key(item): self._trim(item) for item in found["items"]}
         for kind, item in self._swap(fresh):
             self._on_change(kind, item)
         self.synced.set()
@@ -142,12 +145,13 @@ class Reflector:
     def _take(self, event: WatchEvent) -> None:
         if event.type == "BOOKMARK":
             return
+        item = self._trim(event.object)
         with self._lock:
             if event.type == "DELETED":
-                self._items.pop(_key(event.object), None)
+                self._items.pop(_key(item), None)
             else:
-                self._items[_key(event.object)] = event.object
-        self._on_change(event.type, event.object)
+                self._items[_key(item)] = item
+        self._on_change(event.type, item)
 
 
 def _key(item: Mapping[str, Any]) -> Key:

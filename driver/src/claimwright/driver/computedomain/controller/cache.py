@@ -27,6 +27,7 @@ class Cache:
         *,
         namespace: str | None = None,
         uid_of: Callable[[Object], str] | None = None,
+        trim: Callable[[Object], Object] | None = None,
     ) -> None:
         self.what = f"{resource.plural} of {namespace}" if namespace else resource.plural
         self._uid_of = uid_of or _labelled
@@ -40,6 +41,7 @@ class Cache:
             namespace=namespace,
             label_selector=None if uid_of else DOMAIN,
             on_change=self._change,
+            trim=trim or without_managers,
         )
 
     @property
@@ -51,9 +53,9 @@ class Cache:
         """Start following; returns at once."""
         self._reflector.start()
 
-    def stop(self) -> None:
-        """Stop following."""
-        self._reflector.stop()
+    def stop(self, *, timeout_seconds: float) -> None:
+        """Stop following, and wait for a request that is under way no longer than that."""
+        self._reflector.stop(timeout_seconds=timeout_seconds)
 
     def of(self, uid: str) -> list[Object]:
         """Return the objects of a domain by namespace and name; treat them as read-only."""
@@ -90,3 +92,9 @@ class Cache:
 
 def _labelled(item: Object) -> str:
     return str((item["metadata"].get("labels") or {}).get(DOMAIN, ""))
+
+
+def without_managers(item: Object) -> Object:
+    """Return the object without who wrote which field: a third of it, never read, and kept by writes without it."""
+    metadata = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
+    return {**item, "metadata": metadata}

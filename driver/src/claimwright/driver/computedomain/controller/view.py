@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from claimwright.dra.kube import DAEMON_SETS, NODES, PODS, RESOURCE_CLAIM_TEMPLATES, Kube
 from claimwright.driver.computedomain.controller.cache import Cache
 from claimwright.driver.computedomain.resources import CLIQUES, COMPUTE_DOMAINS, TARGET
 
 Object = dict[str, Any]
+_STOP_SECONDS: Final = 5.0
 
 
 class View:
@@ -19,9 +21,9 @@ class View:
     def __init__(self, kube: Kube, namespaces: Sequence[str], wake: Callable[[str], None]) -> None:
         self._domains = Cache(kube, COMPUTE_DOMAINS, wake, uid_of=lambda item: str(item["metadata"]["uid"]))
         self._templates = Cache(kube, RESOURCE_CLAIM_TEMPLATES, wake)
-        self._nodes = Cache(kube, NODES, wake)
+        self._nodes = Cache(kube, NODES, wake, trim=_label_bearer)
         self._daemon_sets = [Cache(kube, DAEMON_SETS, wake, namespace=each) for each in namespaces]
-        self._pods = [Cache(kube, PODS, wake, namespace=each) for each in namespaces]
+        self._pods = [Cache(kube, PODS, wake, namespace=each, trim=_pod_core) for each in namespaces]
         self._cliques = [Cache(kube, CLIQUES, wake, namespace=each) for each in namespaces]
         self._all = (
             self._domains, self._templates, self._nodes, *self._daemon_sets, *self._pods, *self._cliques
@@ -33,9 +35,10 @@ class View:
             cache.start()
 
     def stop(self) -> None:
-        """Stop following."""
+        """Stop following; all together have a few seconds for requests that are under way."""
+        deadline = time.monotonic() + _STOP_SECONDS
         for cache in self._all:
-            cache.stop()
+            cache.stop(timeout_seconds=max(0.0, deadline - time.monotonic()))
 
     def unread(self) -> list[str]:
         """Name what could not be read yet; until then nothing must be decided."""
@@ -76,6 +79,24 @@ class View:
     def cliques(self, uid: str) -> list[Object]:
         """Return its cliques."""
         return _joined(self._cliques, uid)
+
+
+def _label_bearer(node: Object) -> Object:
+    """Return what is read of a node, a hundredth of it."""
+    metadata = node["metadata"]
+    kept = ("name", "uid", "resourceVersion", "labels", "deletionTimestamp")
+    return {"metadata": {key: metadata[key] for key in kept if key in metadata}}
+
+
+def _pod_core(pod: Object) -> Object:
+    """Return what is read of a pod."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    kept = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
+    return {
+        "metadata": {key: metadata[key] for key in kept if key in metadata},
+        "spec": {"nodeName": (pod.get("spec") or {}).get("nodeName")},
+        "status": {key: status[key] for key in ("phase", "podIP", "conditions") if key in status},
+    }
 
 
 def _joined(caches: Iterable[Cache], uid: str) -> list[Object]:

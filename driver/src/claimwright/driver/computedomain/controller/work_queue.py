@@ -18,7 +18,8 @@ class WorkQueue:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._changed = threading.Condition()
-        self._due: dict[str, float] = {}
+        self._waiting: dict[str, None] = {}  # in the order in which they came
+        self._later: dict[str, float] = {}
         self._busy: set[str] = set()
         self._failures: dict[str, int] = {}
         self._closed = False
@@ -26,22 +27,21 @@ class WorkQueue:
     def add(self, key: str) -> None:
         """Have `key` looked at as soon as a worker is free."""
         with self._changed:
-            self._due[key] = min(self._due.get(key, self._now()), self._now())
+            self._later.pop(key, None)
+            self._waiting[key] = None
             self._changed.notify()
 
     def take(self) -> str | None:
-        """Wait for a key that is due, and keep it from others until `done`; None when the queue is closed."""
+        """Wait for a key, and keep it from others until `done`; None when the queue is closed."""
         with self._changed:
             while not self._closed:
-                due, key = min(
-                    ((due, key) for key, due in self._due.items() if key not in self._busy),
-                    default=(None, ""),
-                )
-                if due is not None and due <= self._now():
-                    del self._due[key]
+                self._advance()
+                key = next((key for key in self._waiting if key not in self._busy), None)
+                if key is not None:
+                    del self._waiting[key]
                     self._busy.add(key)
                     return key
-                self._changed.wait(None if due is None else due - self._now())
+                self._changed.wait(self._next_pause())
         return None
 
     def done(self, key: str, *, failed: bool = False) -> None:
@@ -50,7 +50,8 @@ class WorkQueue:
             self._busy.discard(key)
             if failed:
                 times = self._failures[key] = self._failures.get(key, 0) + 1
-                self._due.setdefault(key, self._now() + _pause(times))
+                if key not in self._waiting:
+                    self._later[key] = self._now() + _pause(times)
             else:
                 self._failures.pop(key, None)
             self._changed.notify()
@@ -60,6 +61,14 @@ class WorkQueue:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _advance(self) -> None:
+        for key in [key for key, due in self._later.items() if due <= self._now()]:
+            del self._later[key]
+            self._waiting[key] = None
+
+    def _next_pause(self) -> float | None:
+        return min(self._later.values()) - self._now() if self._later else None
 
 
 def _pause(times: int) -> float:
