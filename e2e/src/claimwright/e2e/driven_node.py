@@ -62,11 +62,15 @@ class _Connection:
 class DrivenNode:
     """A node that is up, and the driver on it: `with DrivenNode("hgx-h100") as node: node.start("DynamicMIG=true")`.
 
-    Calls block. `environment` of `start` is for the driver's process, for example to point it elsewhere.
+    Calls block. `environment` of `start` is for the driver's process, for example to point it elsewhere. `command` is
+    the plugin of `driver`.
     """
 
-    def __init__(self, profile: NodeProfile | str) -> None:
+    def __init__(
+        self, profile: NodeProfile | str, *, command: str = "gpu-plugin", driver: str = DRIVER
+    ) -> None:
         self._profile = profile
+        self._command, self._driver = command, driver
         self._parts = ExitStack()
 
     def __enter__(self) -> Self:
@@ -111,7 +115,7 @@ class DrivenNode:
     ) -> None:
         """Start the driver and wait until it serves; `within` is a command that runs the one it is given."""
         self.process = DriverProcess(
-            [*within, str(PROGRAM), "driver", "gpu-plugin", "--feature-gates", gates, *flags],
+            [*within, str(PROGRAM), "driver", self._command, "--feature-gates", gates, *flags],
             environment={**self._environment(), **(environment or {})},
             log=self.log,
         )
@@ -121,7 +125,7 @@ class DrivenNode:
     def instance(self, pod_uid: str, gates: str = "", *flags: str) -> DriverProcess:
         """Start one of several drivers on the node, with sockets named by its pod; ask it with `at=pod_uid`."""
         process = DriverProcess(
-            [str(PROGRAM), "driver", "gpu-plugin", "--feature-gates", gates, "--pod-uid", pod_uid, *flags],
+            [str(PROGRAM), "driver", self._command, "--feature-gates", gates, "--pod-uid", pod_uid, *flags],
             environment=self._environment(),
             log=self.folder / f"{pod_uid}.log",
         )
@@ -133,7 +137,7 @@ class DrivenNode:
         """Wait until an instance answers on its own socket."""
         wait_until(
             f"instance {pod_uid}",
-            lambda: dra_socket(self.plugins / DRIVER, pod_uid).exists(),
+            lambda: dra_socket(self.plugins / self._driver, pod_uid).exists(),
             seconds=START_SECONDS,
             seen=lambda: (self.folder / f"{pod_uid}.log").read_text()[-3000:],
         )
@@ -166,10 +170,10 @@ class DrivenNode:
         )
         item = allocated_claim(
             name,
-            DRIVER,
+            self._driver,
             [(request, NODE, device) for request, device in by_request.items()],
             configs=[
-                {"source": "FromClaim", "opaque": {"driver": DRIVER, "parameters": dict(each)}}
+                {"source": "FromClaim", "opaque": {"driver": self._driver, "parameters": dict(each)}}
                 for each in configs
             ],
             pod_claim_name=pod_claim_name,
@@ -273,7 +277,9 @@ class DrivenNode:
         }
 
     async def _info(self) -> str:
-        looking = asyncio.ensure_future(wait_for_plugin(self.registry, DRIVER, timeout_seconds=START_SECONDS))
+        looking = asyncio.ensure_future(
+            wait_for_plugin(self.registry, self._driver, timeout_seconds=START_SECONDS)
+        )
         while not looking.done():
             await asyncio.wait({looking}, timeout=0.1)
             if not self._alive():
@@ -306,14 +312,14 @@ class DrivenNode:
                 return known.client
             if known is not None:
                 await known.client.close()
-            endpoint = await self._info() if at is None else dra_socket(self.plugins / DRIVER, at)
+            endpoint = await self._info() if at is None else dra_socket(self.plugins / self._driver, at)
             self._connections[at, version] = _Connection(PluginClient(endpoint, version), self._sockets(at))
             return self._connections[at, version].client
 
     def _sockets(self, at: str | None) -> object:
         if at is None:
             return find_sockets(self.registry)
-        status = dra_socket(self.plugins / DRIVER, at).stat()
+        status = dra_socket(self.plugins / self._driver, at).stat()
         return status.st_ino, status.st_ctime_ns
 
     def _ask(self, work: Coroutine[Any, Any, _Answer]) -> _Answer:
