@@ -18,7 +18,7 @@ from claimwright.dra.testing import FakeApi
 from claimwright.driver.computedomain.plugin.driver import DomainDriver
 from claimwright.driver.computedomain.plugin.patience import Patience
 from claimwright.driver.computedomain.plugin.planning import DEVICE_TYPES
-from claimwright.driver.computedomain.resources import COMPUTE_DOMAINS, DOMAIN, ComputeDomain
+from claimwright.driver.computedomain.resources import COMPUTE_DOMAINS, DOMAIN, ComputeDomain, Member
 from claimwright.driver.entries import State
 from claimwright.driver.errors import ClaimRefused, NotYet, StepFailed, StepRefused
 from claimwright.driver.metrics import Metrics
@@ -502,6 +502,77 @@ async def test_a_journal_that_is_lost_is_rebuilt_from_cdi_files_and_claims(node:
     assert again.problem is not None
     assert same == answers
     assert node.label is None
+
+
+async def test_claims_that_a_reboot_ended_wait_for_the_kubelet_and_keep_the_label(node: DomainNode) -> None:
+    started, domain = await begin(node), ready_domain(node)
+    channel, daemon = node.channel("job", domain), node.daemon("daemon", domain)
+    answers = [await prepare(started, channel), await prepare(started, daemon)]
+    node.close()
+    for path in node.cdi.iterdir():  # /var/run is in memory
+        path.unlink()
+    node.boot = "another"
+
+    again = await begin(node)
+    states, label = {entry.state for entry in again.machine.entries}, node.label
+    same = [await prepare(again, channel), await prepare(again, daemon)]
+    load_specs([node.cdi]).resolve([cdi_id for ids in same for cdi_id in ids])
+    await again.machine.release(channel.uid)
+
+    assert states == {State.WAITING}
+    assert label == domain.uid
+    assert same == answers
+    assert node.label is None
+
+
+async def test_the_label_of_a_domain_that_is_being_deleted_is_left_to_its_controller(
+    node: DomainNode,
+) -> None:
+    started, domain = await begin(node), ready_domain(node)
+    held, late = node.channel("job", domain), node.channel("late", domain)
+    first = await prepare(started, held)
+    (item,) = node.api.objects(COMPUTE_DOMAINS)
+    item["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    node.api.put(COMPUTE_DOMAINS, item)
+    node.api.put(NODES, {"metadata": {"name": NODE}})
+    again = await prepare(started, held)
+    label = node.label
+    await started.machine.release(held.uid)
+
+    assert again == first
+    assert label is None
+    with pytest.raises(ClaimRefused, match=r"default/ring .* is being deleted"):
+        await prepare(started, late)
+
+
+async def test_a_claim_that_waits_is_refused_once_its_domain_is_being_deleted(node: DomainNode) -> None:
+    started, domain = await begin(node), node.domain("ring")
+    claim = node.channel("job", domain)
+    with pytest.raises(NotYet):
+        await prepare(started, claim)
+    (item,) = node.api.objects(COMPUTE_DOMAINS)
+    item["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    node.api.put(COMPUTE_DOMAINS, item)
+
+    with pytest.raises(ClaimRefused, match="is being deleted"):
+        await prepare(started, claim)
+    assert node.label is None
+    assert started.machine.entries == ()
+
+
+async def test_without_cliques_the_status_of_the_domain_tells_who_is_ready(
+    tmp_path: Path, api: FakeApi
+) -> None:
+    with closing(DomainNode(tmp_path, api, flags=("--feature-gates=ComputeDomainCliques=false",))) as node:
+        started, domain = await begin(node), node.domain("ring")
+        claim = node.channel("job", domain)
+        with pytest.raises(NotYet, match="has not entered it into the domain's status"):
+            await prepare(started, claim)
+        (item,) = api.objects(COMPUTE_DOMAINS)
+        row = Member(NODE, "10.0.0.5", CLIQUE, 0, ready=True).row(named="name")
+        api.put(COMPUTE_DOMAINS, {**item, "status": {"nodes": [row]}})
+
+        assert len(await prepare(started, claim)) == 1
 
 
 async def test_folders_of_no_claim_are_removed_at_start(node: DomainNode) -> None:

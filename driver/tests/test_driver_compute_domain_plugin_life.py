@@ -246,6 +246,7 @@ async def test_a_node_that_holds_nothing_is_left_as_it_was(life: Life) -> None:
         await wait_until(life.devices)
 
     assert not life.node.settings.plugin_dir.exists()
+    assert list(life.node.cdi.iterdir()) == []
 
 
 @pytest.mark.parametrize(

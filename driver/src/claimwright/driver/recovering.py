@@ -46,12 +46,17 @@ def boot_id(doors: Outside) -> str:
 
 
 async def remembered(
-    settings: PluginSettings, doors: Outside, planner: Plans, take_over: TakeOver | None = None
+    settings: PluginSettings,
+    doors: Outside,
+    planner: Plans,
+    take_over: TakeOver | None = None,
+    *,
+    over_boots: bool = False,
 ) -> tuple[Journal, Mapping[str, Entry]]:
-    """Remember, and open the journal anew with what is still true."""
+    """Remember, and open the journal anew with what is still true; `over_boots` as in Restorer."""
     boot = boot_id(doors)
     restorer = Restorer(
-        settings.journal, settings.cdi_root, boot, planner, doors.kube, doors.clock, take_over
+        settings.journal, settings.cdi_root, boot, planner, doors.kube, doors.clock, take_over, over_boots
     )
     known = await restorer.remember()
     if known.problem is not None:

@@ -63,7 +63,10 @@ class Remembered:
 
 @dataclass(frozen=True)
 class Restorer:
-    """Finds the claims of this node again; without `take_over` no checkpoint of another driver is read."""
+    """Finds the claims of this node again; without `take_over` no checkpoint of another driver is read.
+
+    A reboot ends what was prepared. With `over_boots` its claims wait then, since they did something elsewhere.
+    """
 
     journal: Path
     cdi_folder: Path
@@ -72,6 +75,7 @@ class Restorer:
     kube: Kube
     clock: Clock
     take_over: TakeOver | None = None
+    over_boots: bool = False
 
     async def remember(self) -> Remembered:
         """Return the claims that are prepared or half-prepared on this node in this boot."""
@@ -96,6 +100,8 @@ class Restorer:
         if loaded is None:
             return Remembered(await self._rebuild() if rebuild else {})
         if self._is_of_another_boot(loaded.boot_id):
+            if self.over_boots:
+                return Remembered({uid: _over_a_boot(entry) for uid, entry in loaded.entries.items()})
             logger.info("the node was rebooted: forgetting %d claims of the last boot", len(loaded.entries))
             return Remembered({})
         return Remembered(loaded.entries)
@@ -168,6 +174,10 @@ class Restorer:
                     ) from error
                 logger.warning("waiting for the API server to rebuild the state: %s", error)
             await self.clock.sleep(_API_RETRY_SECONDS)
+
+
+def _over_a_boot(entry: Entry) -> Entry:
+    return entry.at(State.WAITING) if entry.state is State.PREPARED else entry
 
 
 def corruption_event(driver: str, node: str, problem: str, now: float) -> dict[str, Any]:

@@ -94,6 +94,7 @@ class DomainNode:
         self.doors = DomainDoors(
             self.nvml, self.host, _driver_root(folder / "driver"), api.kube(), self.processes, self.clock
         )
+        self.boot = BOOT
         self._journals: list[Journal] = []
         api.put(NODES, {"metadata": {"name": NODE}})
 
@@ -173,11 +174,13 @@ class DomainNode:
         """Start the driver without recovering: as a process that has just read its journal."""
         cliques = CliqueBook(self.nvml, self.settings.feature_gates, self.clique)
         planner = DomainPlanner(self.settings, lambda: cliques.clique)
-        restorer = Restorer(self.settings.journal, self.cdi, BOOT, planner, self.doors.kube, self.clock)
+        restorer = Restorer(
+            self.settings.journal, self.cdi, self.boot, planner, self.doors.kube, self.clock, over_boots=True
+        )
         known = await restorer.remember()
         entries = tuple(known.entries.values())
         journal = Journal(
-            file(self.settings.journal), driver=self.settings.driver, boot_id=BOOT, entries=entries
+            file(self.settings.journal), driver=self.settings.driver, boot_id=self.boot, entries=entries
         )
         self._journals.append(journal)
         here = installation(self.settings, self.doors, self.nvml.driver_version)

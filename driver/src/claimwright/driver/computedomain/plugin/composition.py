@@ -28,6 +28,7 @@ from claimwright.driver.computedomain.plugin.planning import (
 from claimwright.driver.computedomain.plugin.repertoire import installation, management, toolbox
 from claimwright.driver.computedomain.plugin.settings import DomainPluginSettings
 from claimwright.driver.computedomain.plugin.steps import ManagementSpec
+from claimwright.driver.computedomain.plugin.steps.management_spec import management_file
 from claimwright.driver.computedomain.plugin.sweeping import sweep_folders
 from claimwright.driver.custody import Custody
 from claimwright.driver.errors import NodeUnusable, StepFailed
@@ -55,6 +56,13 @@ async def run(settings: DomainPluginSettings) -> None:
     await run_plugin(settings, lambda failure: domain_plugin(settings, doors, failure))
 
 
+def _leave(settings: DomainPluginSettings) -> None:
+    """Leave the node; where no claim is held, no file stays."""
+    leave(settings)
+    if not settings.plugin_dir.exists():
+        management_file(settings.cdi_root).unlink(missing_ok=True)
+
+
 @dataclass(frozen=True)
 class Node:
     """What the plugin knows of its node and does there."""
@@ -75,7 +83,7 @@ async def domain_plugin(
     """Run the plugin within this context: discover, recover, serve, publish; in reverse at the end."""
     async with AsyncExitStack() as parts:
         custody = Custody(settings.plugin_dir, shared=bool(settings.pod_uid))
-        parts.push_async_callback(custody.end, leave=functools.partial(leave, settings))
+        parts.push_async_callback(custody.end, leave=functools.partial(_leave, settings))
         await custody.begin(timeout_seconds=_PREDECESSOR_SECONDS)
         node = await _known_node(settings, doors)
         parts.push_async_callback(node.machine.stop, timeout_seconds=_STOP_SECONDS)
@@ -102,7 +110,7 @@ async def _known_node(settings: DomainPluginSettings, doors: DomainDoors) -> Nod
     spec = management(settings, here, doors)
     planner = DomainPlanner(settings, lambda: cliques.clique)
     able = toolbox(settings, doors, here, spec, lambda: cliques.clique)
-    journal, entries = await remembered(settings, doors, planner)
+    journal, entries = await remembered(settings, doors, planner, over_boots=True)
     machine = Machine(
         journal, able, entries, on_change=metrics.count_devices, on_step=metrics.step, explain=explain_taken
     )
@@ -123,7 +131,7 @@ async def _recover(node: Node) -> None:
 
 async def _go_on(node: Node) -> None:
     """Go on with what another instance left."""
-    journal, entries = await remembered(node.settings, node.doors, node.planner)
+    journal, entries = await remembered(node.settings, node.doors, node.planner, over_boots=True)
     node.machine.resume(journal, entries)
     await _recover(node)
 

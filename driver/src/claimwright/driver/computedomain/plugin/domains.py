@@ -28,11 +28,12 @@ _TRIES: Final = 5
 
 @dataclass(frozen=True)
 class Domains:
-    """Reads domains, and puts this node into one; `namespace` is where cliques are."""
+    """Reads domains, and puts this node into one; `namespace` is where cliques are, if daemons write those."""
 
     kube: Kube
     node: str
     namespace: str
+    cliques: bool = True
 
     def find(self, uid: str) -> ComputeDomain | None:
         """Return a domain of any namespace, None when there is none of that uid; NotYet without an answer."""
@@ -41,11 +42,18 @@ class Domains:
         return _of_uid(items, uid)
 
     def in_namespace(self, uid: str, namespace: str) -> ComputeDomain:
-        """Return a domain of one namespace; ClaimRefused when it is elsewhere or nowhere, NotYet without an answer."""
+        """Return a living domain of one namespace; ClaimRefused where there is none, NotYet without an answer."""
         with _answered(f"ComputeDomain {uid}"):
             items = self.kube.list(COMPUTE_DOMAINS, namespace=namespace)["items"]
         found = _of_uid(items, uid)
-        return found if found is not None else self._refuse(uid, namespace)
+        if found is None:
+            return self._refuse(uid, namespace)
+        if found.deleting:
+            raise ClaimRefused(
+                f"ComputeDomain {found} ({uid}) is being deleted: create another one, and use the claim template that "
+                "it names"
+            )
+        return found
 
     def known(self, uid: str) -> ComputeDomain:
         """Return a domain of any namespace; ClaimRefused when there is none of that uid."""
@@ -56,7 +64,7 @@ class Domains:
 
     def member(self, domain: ComputeDomain, clique: str) -> Member | None:
         """Return this node's row: that of its clique, or else that of the domain's status; None where it has none."""
-        rows = self._clique(domain.uid, clique).members if clique else ()
+        rows = self._clique(domain.uid, clique).members if clique and self.cliques else ()
         here = (row for row in (*rows, *domain.members) if row.node == self.node)
         return next(here, None)
 

@@ -53,7 +53,8 @@ def toolbox(
     clique: Clique,
 ) -> Toolbox:
     """Return what does the steps."""
-    domains = Domains(doors.kube, settings.node_name, settings.namespace)
+    cliques = settings.feature_gates["ComputeDomainCliques"]
+    domains = Domains(doors.kube, settings.node_name, settings.namespace, cliques)
     folders = DomainFolderTool(settings.domains_dir)
     makers: dict[str, EditMaker] = {
         edits.CHANNELS_NAME: edits.ChannelNodes(here.host),

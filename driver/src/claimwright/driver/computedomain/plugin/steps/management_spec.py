@@ -47,6 +47,11 @@ def management_spec() -> Step:
     return Step(TOOL, {})
 
 
+def management_file(folder: Path) -> Path:
+    """Return the spec's file in a CDI folder."""
+    return spec_path(folder, KIND, transient_id=_ID, format="json")
+
+
 @dataclass(frozen=True)
 class ManagementSpec:
     """The spec in one CDI folder."""
@@ -72,7 +77,7 @@ class ManagementSpec:
     @property
     def path(self) -> Path:
         """Its file."""
-        return spec_path(self.folder, KIND, transient_id=_ID, format="json")
+        return management_file(self.folder)
 
     def _nodes(self, edits: ContainerEdits) -> Iterator[DeviceNode]:
         """Yield the nodes of GPUs, capabilities and channels; every spec has the control nodes already."""

@@ -47,7 +47,8 @@ class ReadinessTool:
         return Probe.NOT_VISIBLE
 
     def _missing(self, domain: ComputeDomain, clique: str, member: Member | None) -> str:
-        where = f"clique {clique_name(domain.uid, clique)}" if clique else "the domain's status"
+        in_clique = clique and self._domains.cliques
+        where = f"clique {clique_name(domain.uid, clique)}" if in_clique else "the domain's status"
         what = (
             f"its daemon has not entered it into {where}"
             if member is None
