@@ -30,11 +30,19 @@ from claimwright.dra.testing import FakeApi
 from claimwright.driver.adapters import WallClock
 from claimwright.driver.computedomain.daemon.running import Daemon
 from claimwright.driver.computedomain.daemon.settings import DaemonSettings
-from claimwright.driver.computedomain.resources import CLIQUE, CLIQUES, DOMAIN, Member, clique_name
+from claimwright.driver.computedomain.resources import (
+    CLIQUE,
+    CLIQUES,
+    COMPUTE_DOMAINS,
+    DOMAIN,
+    Member,
+    clique_name,
+)
+from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.testing import ScriptedImex, wait_until
 
 CLIQUE_ID = "6c1b1f6e-6c8a-4e0e-9a55-0d9c1c9b2f10.7"
-CRD = Path(__file__).parents[1] / "chart/crds/computedomaincliques.yaml"
+CRDS = Path(__file__).parents[1] / "chart/crds"
 CONTAINER = {"name": "imex", "image": "none.invalid/none"}
 
 
@@ -140,7 +148,8 @@ class RunningDaemon:
     def peers(self) -> dict[str, str]:
         """Address by name, as nvidia-imex finds it."""
         lines = self.settings.hosts.read_text().splitlines()
-        return {line.split()[1]: line.split()[0] for line in lines if "compute-domain-daemon-" in line}
+        named = {line.split()[1]: line.split()[0] for line in lines if "compute-domain-daemon-" in line}
+        return {name: address for name, address in named.items() if address != "127.0.0.2"}
 
     @property
     def place(self) -> int | None:
@@ -186,8 +195,9 @@ async def real(tmp_path: Path) -> Any:
         pytest.skip("CLAIMWRIGHT_TEST_KUBECONFIG names no API server")
     kube = Kube.from_kubeconfig(Path(given))
     namespace = f"cdd-{uuid.uuid4().hex[:8]}"
-    with suppress(AlreadyExists):
-        kube.create(CUSTOM_RESOURCE_DEFINITIONS, yaml.safe_load(CRD.read_text()))
+    for path in CRDS.glob("*.yaml"):
+        with suppress(AlreadyExists):
+            kube.create(CUSTOM_RESOURCE_DEFINITIONS, yaml.safe_load(path.read_text()))
     await wait_until(lambda: is_served(kube))
     kube.create(NAMESPACES, {"metadata": {"name": namespace}})
     made = Domain(kube, namespace, tmp_path)
@@ -198,7 +208,8 @@ async def real(tmp_path: Path) -> Any:
 
 def is_served(kube: Kube) -> bool:
     try:
-        kube.list(CLIQUES, namespace="default")
+        for kind in (CLIQUES, COMPUTE_DOMAINS):
+            kube.list(kind, namespace="default")
     except KubeError:
         return False
     return True
@@ -411,6 +422,81 @@ async def test_a_daemon_too_many_says_so_and_joins_when_there_is_a_place(
     assert sorted(domain.places.values()) == [0, 1]
 
 
+def in_status(
+    number: int, domain: Domain, gates: str = "ComputeDomainCliques=false", **changed: Any
+) -> RunningDaemon:
+    """Prepare a daemon whose row is in the status of its domain."""
+    given = {"feature_gates": FeatureGates.parse(gates), "domain_namespace": domain.namespace, **changed}
+    return domain.daemon(number, **given)
+
+
+def compute_domain(domain: Domain, nodes: int = 0) -> None:
+    """Create the object, whose uid the domain gets."""
+    spec = {"numNodes": nodes, "channel": {"resourceClaimTemplate": {"name": "training"}}}
+    made = domain.kube.create(
+        COMPUTE_DOMAINS, {"metadata": {"name": "training"}, "spec": spec}, namespace=domain.namespace
+    )
+    domain.uid = made["metadata"]["uid"]
+
+
+def status_of(domain: Domain) -> dict[str, Any]:
+    found = domain.kube.get(COMPUTE_DOMAINS, "training", namespace=domain.namespace)
+    return found.get("status") or {}
+
+
+async def rows_in_the_status(domain: Domain) -> None:
+    compute_domain(domain)
+    first, second, elsewhere = (
+        in_status(0, domain),
+        in_status(1, domain),
+        in_status(2, domain, clique="other.1"),
+    )
+    for each in (first, second, elsewhere):
+        each.start()
+    await wait_until(lambda: first.sees([first, second]) and second.sees([first, second]))
+    await wait_until(lambda: elsewhere.sees([elsewhere]))
+    rows = {row["name"]: row for row in status_of(domain)["nodes"]}
+    assert sorted((rows["node-00"]["index"], rows["node-01"]["index"])) == [0, 1]
+    assert rows["node-02"]["index"] == 0  # places are those of a clique
+    first.be_ready()
+    await wait_until(
+        lambda: {row["name"]: row["status"] for row in status_of(domain)["nodes"]}["node-00"] == "Ready"
+    )
+    await first.stop()
+    assert sorted(row["name"] for row in status_of(domain)["nodes"]) == ["node-01", "node-02"]
+    assert domain.record is None
+    await second.stop()
+    await elsewhere.stop()
+    assert not status_of(domain).get("nodes")
+
+
+async def test_without_cliques_rows_are_in_the_status_of_the_domain(domain: Domain) -> None:
+    await rows_in_the_status(domain)
+
+
+async def test_without_names_nvidia_imex_starts_once_all_nodes_are_there(domain: Domain) -> None:
+    compute_domain(domain, nodes=2)
+    gates = "ComputeDomainCliques=false,IMEXDaemonsWithDNSNames=false"
+    first, second = (in_status(number, domain, gates) for number in range(2))
+    first.start()
+    await wait_until(lambda: status_of(domain).get("nodes"))
+    assert first.imex.history == []
+    second.start()
+    await wait_until(lambda: first.imex.runs and second.imex.runs)
+    lists = [(each.settings.folder / "nodes.cfg").read_text() for each in (first, second)]
+    assert lists == ["10.0.0.1\n10.0.0.2\n"] * 2
+    assert first.imex.history == ["start"]
+
+
+async def test_another_domain_of_the_name_is_left_alone(fake: FakeApi, domain: Domain) -> None:
+    compute_domain(domain)
+    stranger = in_status(0, domain, domain_uid="of one that is gone")
+    stranger.start()
+    await wait_until(lambda: any("computedomains/" in target for _, target in fake.writes()))
+    await stranger.stop()
+    assert not status_of(domain).get("nodes")
+
+
 async def eighteen_settle(domain: Domain) -> None:
     daemons = await domain.start(18)
     await domain.settled()
@@ -498,3 +584,8 @@ async def test_a_real_api_server_creates_no_clique_for_one_who_leaves(real: Doma
         )
     assert not isinstance(refused.value, Unavailable)
     assert real.record is None
+
+
+@pytest.mark.contract
+async def test_a_real_api_server_keeps_rows_in_the_status_of_the_domain(real: Domain) -> None:
+    await rows_in_the_status(real)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claimwright.driver.computedomain.daemon.hosts import with_mappings, write_mappings
+from claimwright.driver.computedomain.daemon.hosts import every_place, with_mappings, write_mappings
 from claimwright.driver.computedomain.daemon.rows import CliqueFull, addresses, choose_index, members_of
 from claimwright.driver.computedomain.resources import Member
 
@@ -74,6 +74,12 @@ def test_a_kill_before_the_rest_is_cut_off_leaves_nothing_but_empty_lines(
     assert with_mappings(left, wanted).replace(b"\n", b"") == new.replace(b"\n", b"")
 
 
+def test_a_place_that_nobody_has_is_not_asked_of_dns() -> None:
+    places = every_place({1: "10.0.0.6"}, 3)
+    assert places == {0: "127.0.0.2", 1: "10.0.0.6", 2: "127.0.0.2"}
+    assert with_mappings(b"", places).count(b"compute-domain-daemon-") == 3
+
+
 def test_the_file_is_written_in_place_and_only_when_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "hosts"
     path.write_bytes(KUBELETS)
@@ -110,7 +116,7 @@ def test_the_file_is_written_in_place_and_only_when_it_changes(tmp_path: Path) -
     ],
 )  # fmt: skip
 def test_rubbish_in_a_clique_gets_no_name(rows: object) -> None:
-    assert addresses(members_of({"daemons": rows}), OWN, limit=18) == {0: "10.0.0.5"}
+    assert addresses(members_of(rows, "cluster.1"), OWN, limit=18) == {0: "10.0.0.5"}
 
 
 def test_of_two_rows_at_one_place_the_ready_one_counts() -> None:

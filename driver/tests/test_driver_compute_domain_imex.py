@@ -15,7 +15,7 @@ from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.testing import HandClock, ScriptedImex
 
-OWN, PEER, OTHER = "10.0.0.5", "10.0.0.6", "10.0.0.7"
+OWN, PEER, OTHER, NOBODY = "10.0.0.5", "10.0.0.6", "10.0.0.7", "127.0.0.2"
 
 
 def settings(folder: Path, **changed: object) -> DaemonSettings:
@@ -29,8 +29,8 @@ def settings(folder: Path, **changed: object) -> DaemonSettings:
 class Kept:
     """A keeper whose time stands still."""
 
-    def __init__(self, folder: Path) -> None:
-        self.settings = settings(folder)
+    def __init__(self, folder: Path, gates: str) -> None:
+        self.settings = settings(folder, feature_gates=FeatureGates.parse(gates), domain_name="training")
         self.settings.hosts.write_text("127.0.0.1\tlocalhost\n")
         self.imex, self.clock = ScriptedImex(), HandClock()
         self.keeper = ImexKeeper(self.imex, self.settings, self.clock)
@@ -46,7 +46,10 @@ class Kept:
 
     @property
     def hosts(self) -> list[str]:
-        return self.settings.hosts.read_text().splitlines()[2:]
+        """The lines of places that somebody has."""
+        lines = self.settings.hosts.read_text().splitlines()[2:]
+        assert len(lines) == 18
+        return [line for line in lines if not line.startswith(NOBODY)]
 
 
 async def settled() -> None:
@@ -56,8 +59,8 @@ async def settled() -> None:
 
 
 @pytest.fixture
-async def kept(tmp_path: Path) -> AsyncIterator[Kept]:
-    made = Kept(tmp_path)
+async def kept(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Kept]:
+    made = Kept(tmp_path, getattr(request, "param", ""))
     running = asyncio.create_task(made.keeper.run())
     yield made
     running.cancel()
@@ -71,7 +74,7 @@ async def test_it_starts_when_the_place_is_known_and_finds_its_files(kept: Kept)
     assert kept.imex.history == []
     await kept.want(1, peer=0)
     assert kept.imex.history == ["start"]
-    assert kept.hosts == [f"{OWN}\tcompute-domain-daemon-0001", f"{PEER}\tcompute-domain-daemon-0000"]
+    assert kept.hosts == [f"{PEER}\tcompute-domain-daemon-0000", f"{OWN}\tcompute-domain-daemon-0001"]
     names = kept.settings.nodes.read_text().splitlines()
     assert (len(names), names[0], names[-1]) == (
         18,
@@ -104,6 +107,15 @@ async def test_peers_that_come_move_and_go_are_told_by_a_signal_only(kept: Kept)
         await kept.pass_time(10)
         await kept.want(0, **peers)
     assert kept.imex.history == ["start", "SIGUSR1", "SIGUSR1", "SIGUSR1"]
+
+
+@pytest.mark.parametrize("kept", ["ComputeDomainCliques=false,IMEXDaemonsWithDNSNames=false"], indirect=True)
+async def test_without_names_each_change_of_peers_restarts_it(kept: Kept) -> None:
+    await kept.want(0)
+    await kept.want(0, peer=1)
+    assert kept.imex.history == ["start", "stop", "start"]
+    assert kept.settings.nodes.read_text() == f"{OWN}\n{PEER}\n"
+    assert kept.settings.hosts.read_text() == "127.0.0.1\tlocalhost\n"
 
 
 async def test_the_same_peers_again_are_no_news(kept: Kept) -> None:
@@ -186,10 +198,10 @@ async def test_a_hosts_file_that_cannot_be_written_delays_the_start(
         ({"pod_ip": "10.0.0.5\n"}, "--pod-ip"),
         (
             {"feature_gates": FeatureGates.parse("ComputeDomainCliques=false")},
-            "gate ComputeDomainCliques=false",
+            "--compute-domain-name is empty",
         ),
     ],
-    ids=["no claim", "no address", "two lines", "no cliques"],
+    ids=["no claim", "no address", "two lines", "no domain"],
 )
 def test_what_no_retry_can_mend_is_refused(tmp_path: Path, changed: dict[str, object], problem: str) -> None:
     with pytest.raises(NodeUnusable, match=problem):

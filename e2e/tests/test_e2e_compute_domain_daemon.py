@@ -267,7 +267,7 @@ def test_another_place_gives_nvidia_imex_another_id(rack: Rack) -> None:
     wait_until(lambda: "Identified this node as ID 1, " in node.log, lambda: node.log)
     wait_until(lambda: node.check().returncode == 0)
     assert rack.members["node-0"].index == 1
-    assert node.log.index("Identified this node as ID 0, ") < node.log.index("place 1 instead of 0")
+    assert node.log.index("Identified this node as ID 0, ") < node.log.index("place 1 of 2")
     assert f"{node.address}\tcompute-domain-daemon-0001\n" in node.hosts.read_text()
 
 

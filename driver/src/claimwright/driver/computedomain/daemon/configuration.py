@@ -1,20 +1,24 @@
 """The files that nvidia-imex reads: its configuration and its list of nodes, both at its start only.
 
-The list is the same on all nodes and for ever, names for all places that the domain may have: daemons whose lists
-differ refuse each other. Who is behind a name is in /etc/hosts, which a running daemon reads again when asked to.
+Daemons whose lists differ refuse each other. With names the list is the same on all nodes and for ever, one for each
+place that the domain may have; who is behind a name is in /etc/hosts, which a running daemon reads again when asked to.
+Without, for drivers before 570.158.01, it holds the addresses of all that are there.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from claimwright.dra.files import write_atomically
 from claimwright.driver.computedomain.daemon.hosts import name_of
 from claimwright.driver.computedomain.daemon.settings import DaemonSettings
 
 
-def write_configuration(settings: DaemonSettings) -> None:
+def write_configuration(settings: DaemonSettings, addresses: Mapping[int, str]) -> None:
     """Write both files; raises OSError."""
-    nodes = "".join(f"{name_of(index)}\n" for index in range(settings.max_nodes))
-    write_atomically(settings.nodes, nodes, durable=False)
+    names = (name_of(index) for index in range(settings.max_nodes))
+    nodes = names if settings.by_names else addresses.values()
+    write_atomically(settings.nodes, "".join(f"{node}\n" for node in nodes), durable=False)
     write_atomically(settings.configuration, _text(settings), durable=False)
 
 

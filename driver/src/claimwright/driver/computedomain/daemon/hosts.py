@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+# For a place that nobody has: refused at once, and never asked of the cluster's DNS, which a name in no file would be,
+# with all search domains, for each free place of each daemon again and again.
+_NOBODY: Final = "127.0.0.2"
 _TITLE: Final = b"# Compute Domain Daemon mappings"
 _LINES: Final = re.compile(rb"[^\n]*\n|[^\n]+")
 _OURS: Final = re.compile(rb"[0-9A-Fa-f:.]+[ \t]+compute-domain-daemon-\d{4,}\s*")
@@ -19,6 +22,11 @@ _OURS: Final = re.compile(rb"[0-9A-Fa-f:.]+[ \t]+compute-domain-daemon-\d{4,}\s*
 def name_of(index: int) -> str:
     """Name the daemon at a place; the name stays when another node takes the place."""
     return f"compute-domain-daemon-{index:04d}"
+
+
+def every_place(addresses: Mapping[int, str], count: int) -> dict[int, str]:
+    """Give an address for each of `count` places, also for those that nobody has."""
+    return {index: addresses.get(index, _NOBODY) for index in range(count)}
 
 
 def with_mappings(text: bytes, addresses: Mapping[int, str]) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from claimwright.driver.computedomain.daemon.configuration import write_configuration
-from claimwright.driver.computedomain.daemon.hosts import write_mappings
+from claimwright.driver.computedomain.daemon.hosts import every_place, write_mappings
 from claimwright.driver.computedomain.daemon.program import PROGRAM, Imex
 from claimwright.driver.computedomain.daemon.settings import DaemonSettings
 from claimwright.driver.errors import StepFailed
@@ -35,6 +35,9 @@ class Places:
 
     own: int
     addresses: Mapping[int, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"place {self.own} of {len(self.addresses)} ({', '.join(self.addresses.values())})"
 
 
 class ImexKeeper:
@@ -76,13 +79,13 @@ class ImexKeeper:
 
     async def _follow(self, wanted: Places) -> None:
         try:
-            write_mappings(self._settings.hosts, wanted.addresses)
+            self._name(wanted)
         except OSError as error:
             logger.error("%s cannot be written: %s", self._settings.hosts, error)  # noqa: TRY400
             self._pause = self._rest(_FIRST_PAUSE_SECONDS)
             return
-        if self._told is not None and self._told.own != wanted.own:
-            logger.info("place %d instead of %d: %s starts anew", wanted.own, self._told.own, PROGRAM)
+        if self._told is not None and self._is_read_at_start(self._told, wanted):
+            logger.info("%s instead of %s: %s starts anew", wanted, self._told, PROGRAM)
             await self._end()
         if self._told is None:
             if _is_over(self._pause):
@@ -92,9 +95,16 @@ class ImexKeeper:
             self._told = wanted
             self._quiet = self._rest(_BETWEEN_SIGNALS_SECONDS)
 
+    def _name(self, wanted: Places) -> None:
+        if self._settings.by_names:
+            write_mappings(self._settings.hosts, every_place(wanted.addresses, self._settings.max_nodes))
+
+    def _is_read_at_start(self, told: Places, wanted: Places) -> bool:
+        return told.own != wanted.own or (not self._settings.by_names and told != wanted)
+
     async def _start(self, wanted: Places) -> None:
         try:
-            write_configuration(self._settings)
+            write_configuration(self._settings, wanted.addresses)
             await self._imex.start()
         except (OSError, StepFailed) as error:
             logger.error("%s", error)  # noqa: TRY400  the text says all

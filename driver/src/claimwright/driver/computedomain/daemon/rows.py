@@ -16,10 +16,10 @@ class CliqueFull(DriverError):
     """The operator must act: more nodes want to be in one clique than an IMEX domain may have."""
 
 
-def members_of(clique: Mapping[str, Any] | None) -> dict[str, Member]:
-    """Read a clique's rows by node; what is no row is left out."""
-    rows = (clique or {}).get("daemons")
-    return {member.node: member for member in _read(rows if isinstance(rows, list) else ()) if member.node}
+def members_of(rows: object, clique: str) -> dict[str, Member]:
+    """Read the rows of a clique by node; those of others are left out, and what is no row."""
+    found = _read(rows if isinstance(rows, list) else [])
+    return {member.node: member for member in found if member.node and member.clique == clique}
 
 
 def choose_index(members: Members, node: str, liked: int | None, *, limit: int) -> int:
@@ -47,18 +47,18 @@ def choose_index(members: Members, node: str, liked: int | None, *, limit: int) 
 def addresses(members: Members, own: Member, *, limit: int) -> dict[int, str]:
     """Give the address of each place, in order; `own` counts as given, whatever the rows say of it.
 
-    Rows of other cliques, without an address or a place are left out. Where two rows name one place, as they do for
+    Rows without an address or a place are left out. Where two rows name one place, as they do for
     a moment, the ready one counts; an address of ours in another row belonged to a pod that is gone.
     """
     found = {own.index: own.address}
     for member in sorted(members.values(), key=lambda each: (not each.ready, each.node)):
-        good = member.node != own.node and member.clique == own.clique and 0 <= member.index < limit
+        good = member.node != own.node and 0 <= member.index < limit
         if good and member.address != own.address and _is_address(member.address):
             found.setdefault(member.index, member.address)
     return dict(sorted(found.items()))
 
 
-def _read(rows: list[Any] | tuple[()]) -> Iterator[Member]:
+def _read(rows: list[Any]) -> Iterator[Member]:
     for row in rows:
         try:
             yield Member.from_object(row)

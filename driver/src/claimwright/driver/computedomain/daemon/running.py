@@ -14,7 +14,7 @@ from claimwright.driver.computedomain.daemon.keeping import ImexKeeper, Places
 from claimwright.driver.computedomain.daemon.membership import Membership
 from claimwright.driver.computedomain.daemon.own_pod import OwnPod
 from claimwright.driver.computedomain.daemon.program import Imex, ImexProgram
-from claimwright.driver.computedomain.daemon.roster import CliqueRoster
+from claimwright.driver.computedomain.daemon.roster import ApiRoster
 from claimwright.driver.computedomain.daemon.rows import CliqueFull, addresses
 from claimwright.driver.computedomain.daemon.settings import DaemonSettings
 from claimwright.driver.ports import Clock
@@ -49,7 +49,7 @@ class Daemon:
                 loop.call_soon_threadsafe(self._changed.set)
 
         self._pod = OwnPod(kube, settings, tell)
-        self._roster = CliqueRoster(kube, settings, tell)
+        self._roster = ApiRoster(kube, settings, tell)
         self._membership = Membership(self._roster, settings)
         self._keeper = ImexKeeper(imex, settings, clock)
 
@@ -107,7 +107,8 @@ class Daemon:
         if index is not None:
             own = self._settings.member(index, ready=False)
             known = addresses(self._roster.members(), own, limit=self._settings.max_nodes)
-            self._keeper.want(Places(index, known))
+            if self._settings.by_names or len(known) >= self._roster.least:
+                self._keeper.want(Places(index, known))
 
     async def _end(self) -> None:
         logger.info("stopping")

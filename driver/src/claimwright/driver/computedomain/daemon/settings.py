@@ -16,8 +16,6 @@ from claimwright.driver.computedomain.resources import (
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
 
-_NEEDED_GATES = ("ComputeDomainCliques", "IMEXDaemonsWithDNSNames")
-
 
 @dataclass(frozen=True)
 class DaemonSettings:
@@ -36,6 +34,16 @@ class DaemonSettings:
     folder: Path = Path(DAEMON_FOLDER)
     hosts: Path = Path("/etc/hosts")
     feature_gates: FeatureGates = field(default_factory=FeatureGates)
+
+    @property
+    def by_names(self) -> bool:
+        """Whether nvidia-imex knows its peers by names, which may get other addresses while it runs."""
+        return self.feature_gates["IMEXDaemonsWithDNSNames"]
+
+    @property
+    def has_cliques(self) -> bool:
+        """Whether rows are in a ComputeDomainClique, and not in the status of the domain."""
+        return self.feature_gates["ComputeDomainCliques"]
 
     @property
     def domain(self) -> str:
@@ -70,15 +78,13 @@ class DaemonSettings:
             )
         if not self.clique:
             return
+        if not self.has_cliques and not self.domain_name:
+            raise NodeUnusable(
+                "--compute-domain-name is empty: without ComputeDomainCliques, rows are in its status"
+            )
         try:
             ipaddress.ip_address(self.pod_ip)
         except ValueError:
             raise NodeUnusable(
                 f"--pod-ip {self.pod_ip!r}: expected the IP address of this pod, status.podIP in its manifest"
             ) from None
-        for gate in _NEEDED_GATES:
-            if not self.feature_gates[gate]:
-                raise NodeUnusable(
-                    f"feature gate {gate}=false: this daemon knows its peers by names and by the rows of a "
-                    f"ComputeDomainClique only; switch {gate} on"
-                )
