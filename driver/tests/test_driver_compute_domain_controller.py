@@ -129,6 +129,18 @@ def test_a_domain_gets_daemons_and_a_template_and_is_held(api: FakeApi) -> None:
     assert fields(workload)["allocationMode"] == "All"
 
 
+def test_a_domain_takes_five_writes_and_its_end_eight(api: FakeApi) -> None:
+    put_domain(api)
+    with controlling(api):
+        wait(lambda: status(api) == ("Ready", ()))
+        made = len(api.writes())
+        api.kube().delete(COMPUTE_DOMAINS, "a", namespace="team")
+        wait(lambda: left(api) == [])
+
+    assert made == 5  # finalizer, daemon set, two templates, status
+    assert len(api.writes()) - made == 8  # the user's, two for each object, finalizer
+
+
 def test_a_second_look_writes_nothing(api: FakeApi) -> None:
     uid = put_domain(api, nodes=1)
     put_daemon(api, uid, "n1", clique=FABRIC)
