@@ -126,12 +126,14 @@ class Restorer:
     async def _taken_over(self, checkpoint: Checkpoint) -> dict[str, Entry]:
         if not checkpoint.claims or self.take_over is None:
             return {}
-        if self._is_of_another_boot(checkpoint.boot_id):
+        rebooted = self._is_of_another_boot(checkpoint.boot_id)
+        if rebooted and not self.over_boots:
             logger.info(
                 "the node was rebooted: the community driver's %d claims are over", len(checkpoint.claims)
             )
             return {}
-        return await self.take_over(checkpoint, self._listed)
+        taken = await self.take_over(checkpoint, self._listed)
+        return {uid: _over_a_boot(entry) if rebooted else entry for uid, entry in taken.items()}
 
     @property
     def _checkpoint(self) -> Path:

@@ -15,6 +15,9 @@ _UID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DAEMON: Final = re.compile(r"[A-Za-z0-9-]{1,128}-[0-9a-f]{5}")
 _STARTED: Final = "PrepareStarted"
 _COMPLETED: Final = "PrepareCompleted"
+# Of ComputeDomains: a claim that is released, kept for a while so that nothing prepares it late.
+_ABORTED: Final = "PrepareAborted"
+_KINDS: Final = ("gpu", "mig", "vfio", "channel", "daemon")
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,11 @@ def _checkpoint(document: Mapping[str, Any]) -> Checkpoint:
     content = newer or document.get("v1") or {}
     claims = (content.get("preparedClaims") or {}).items()
     return Checkpoint(
-        claims=tuple(_claim(str(uid), item, named=bool(newer)) for uid, item in claims),
+        claims=tuple(
+            _claim(str(uid), item, named=bool(newer))
+            for uid, item in claims
+            if not (newer and item.get("checkpointState") == _ABORTED)
+        ),
         boot_id=str(content.get("nodeBootID") or ""),
     )
 
@@ -102,7 +109,7 @@ def _devices(groups: Any) -> Iterator[CheckpointDevice]:  # noqa: ANN401  JSON
     for group in groups:
         setting = group.get("configState") or {}
         for item in group.get("devices") or ():
-            kind, content = next((kind, item[kind]) for kind in ("gpu", "mig", "vfio") if item.get(kind))
+            kind, content = next((kind, item[kind]) for kind in _KINDS if item.get(kind))
             yield _device(kind, content, setting)
 
 

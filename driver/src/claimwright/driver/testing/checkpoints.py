@@ -20,6 +20,9 @@ def group(kind: str, about: Json, device: Json, **setting: object) -> Json:
     """Return a group of one device; `setting` is its configState."""
     key = "concrete" if kind == "mig" else "info"
     content = {key: about, "device": device}
+    if kind in ("channel", "daemon"):
+        other = "daemon" if kind == "channel" else "channel"
+        return {"devices": [{kind: content, other: None}], "configState": setting}
     both = {"gpu": content if kind == "gpu" else None, "mig": content if kind == "mig" else None}
     return {"devices": [{**both, **({"vfio": content} if kind == "vfio" else {})}], "configState": setting}
 

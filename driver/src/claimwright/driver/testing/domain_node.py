@@ -23,6 +23,7 @@ from claimwright.driver.computedomain.plugin.repertoire import installation, man
 from claimwright.driver.computedomain.plugin.settings import DomainPluginSettings
 from claimwright.driver.computedomain.plugin.steps import ManagementSpec
 from claimwright.driver.computedomain.plugin.sweeping import sweep_folders
+from claimwright.driver.computedomain.plugin.taking_over import DomainTakeOver
 from claimwright.driver.computedomain.resources import (
     CLIQUES,
     COMPUTE_DOMAINS,
@@ -175,7 +176,14 @@ class DomainNode:
         cliques = CliqueBook(self.nvml, self.settings.feature_gates, self.clique)
         planner = DomainPlanner(self.settings, lambda: cliques.clique)
         restorer = Restorer(
-            self.settings.journal, self.cdi, self.boot, planner, self.doors.kube, self.clock, over_boots=True
+            self.settings.journal,
+            self.cdi,
+            self.boot,
+            planner,
+            self.doors.kube,
+            self.clock,
+            DomainTakeOver(planner),
+            over_boots=True,
         )
         known = await restorer.remember()
         entries = tuple(known.entries.values())

@@ -30,6 +30,7 @@ from claimwright.driver.computedomain.plugin.settings import DomainPluginSetting
 from claimwright.driver.computedomain.plugin.steps import ManagementSpec
 from claimwright.driver.computedomain.plugin.steps.management_spec import management_file
 from claimwright.driver.computedomain.plugin.sweeping import sweep_folders
+from claimwright.driver.computedomain.plugin.taking_over import DomainTakeOver
 from claimwright.driver.custody import Custody
 from claimwright.driver.errors import NodeUnusable, StepFailed
 from claimwright.driver.leaving import leave
@@ -110,7 +111,7 @@ async def _known_node(settings: DomainPluginSettings, doors: DomainDoors) -> Nod
     spec = management(settings, here, doors)
     planner = DomainPlanner(settings, lambda: cliques.clique)
     able = toolbox(settings, doors, here, spec, lambda: cliques.clique)
-    journal, entries = await remembered(settings, doors, planner, over_boots=True)
+    journal, entries = await remembered(settings, doors, planner, DomainTakeOver(planner), over_boots=True)
     machine = Machine(
         journal, able, entries, on_change=metrics.count_devices, on_step=metrics.step, explain=explain_taken
     )
@@ -131,7 +132,8 @@ async def _recover(node: Node) -> None:
 
 async def _go_on(node: Node) -> None:
     """Go on with what another instance left."""
-    journal, entries = await remembered(node.settings, node.doors, node.planner, over_boots=True)
+    take_over = DomainTakeOver(node.planner)
+    journal, entries = await remembered(node.settings, node.doors, node.planner, take_over, over_boots=True)
     node.machine.resume(journal, entries)
     await _recover(node)
 
