@@ -88,7 +88,7 @@ async def domain_plugin(
         await custody.begin(timeout_seconds=_PREDECESSOR_SECONDS)
         node = await _known_node(settings, doors)
         parts.push_async_callback(node.machine.stop, timeout_seconds=_STOP_SECONDS)
-        patience = Patience(doors.clock)
+        patience = Patience(doors.clock, in_charge=lambda: node.machine.in_charge)
         plugin = _plugin(node, patience, custody, failure)
         custody.settle(gain=functools.partial(_go_on, node), lose=node.machine.suspend)
         await plugin.start()

@@ -8,6 +8,7 @@ does not wait at all.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -16,6 +17,7 @@ from claimwright.dra.claims import ClaimReference
 from claimwright.driver.claim_driver import Attempt
 from claimwright.driver.entries import Entry
 from claimwright.driver.errors import NotYet
+from claimwright.driver.pausing import sleep_unless
 from claimwright.driver.ports import Clock
 
 # The kubelet's 45 s less an attempt that the API server keeps waiting.
@@ -33,8 +35,11 @@ class Patience:
         *,
         budget_seconds: float = BUDGET_SECONDS,
         seconds: Callable[[], float] = time.monotonic,
+        in_charge: Callable[[], bool] = lambda: True,
     ) -> None:
         self._clock = clock
+        self._in_charge = in_charge
+        self._news = asyncio.Event()
         self._budget_seconds = budget_seconds
         self._seconds = seconds
         self._unwanted: set[str] = set()
@@ -47,15 +52,18 @@ class Patience:
             try:
                 return await attempt()
             except NotYet as error:
-                why = self._why_stop(claim, deadline - pause)
+                why = self._late(deadline - pause) or self._why_stop(claim)
+                if not why:
+                    await sleep_unless(self._news, self._clock, pause)
+                    why = self._why_stop(claim)
                 if why:
                     raise NotYet(f"{error} ({why})") from error
-            await self._clock.sleep(pause)
             pause = min(pause * 1.5, _LAST_PAUSE_SECONDS)
 
     def stop_waiting(self, claims: Iterable[ClaimReference]) -> None:
         """Have no prepare wait for these claims until `forget`: they are about to be released."""
         self._unwanted |= {claim.uid for claim in claims}
+        self._tell()
 
     def forget(self, claims: Iterable[ClaimReference]) -> None:
         """Take that these claims were released."""
@@ -64,12 +72,24 @@ class Patience:
     def close(self) -> None:
         """Have no prepare wait any more: the process ends."""
         self._closed = True
+        self._tell()
 
-    def _why_stop(self, claim: ClaimReference, last: float) -> str:
+    def _tell(self) -> None:
+        """Wake all who wait."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def _late(self, last: float) -> str:
+        return (
+            f"after {self._budget_seconds:.0f} s; the kubelet tries again" if self._seconds() >= last else ""
+        )
+
+    def _why_stop(self, claim: ClaimReference) -> str:
         if self._closed:
             return "the driver stops; the kubelet tries again"
         if claim.uid in self._unwanted:
             return "the claim is being released"
-        if self._seconds() >= last:
-            return f"after {self._budget_seconds:.0f} s; the kubelet tries again"
+        if not self._in_charge():
+            # One more attempt would take the node from the instance that is to serve it.
+            return "another instance of the driver has this node now; the kubelet tries again"
         return ""
