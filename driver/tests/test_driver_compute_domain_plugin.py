@@ -292,6 +292,39 @@ async def test_quirk_19_a_second_channel_claim_is_refused_by_naming_who_holds_it
     assert len(after) == 1
 
 
+@pytest.mark.parametrize("kind", ["channel", "daemon"])
+async def test_what_a_claim_has_that_is_about_to_go_is_waited_for(node: DomainNode, kind: str) -> None:
+    """A pod that is deleted by force, and its successor: a minute passes before the kubelet asks a second time."""
+    started, domain = await begin(node), ready_domain(node)
+    driver = driver_of(node, started)
+    make = node.channel if kind == "channel" else node.daemon
+    first, second = make("first", domain), make("second", domain)
+    await driver.prepare([first])
+
+    calling = asyncio.ensure_future(driver.prepare([second]))
+    await wait_until(lambda: node.clock.sleepers)
+    await driver.release([first.reference])
+    node.clock.advance(2.0)
+    answers = await asyncio.wait_for(calling, 30)
+
+    assert [device.device for device in answers[second.uid]] == [f"{kind}-0"]
+
+
+async def test_a_node_that_leaves_another_domain_is_waited_for(node: DomainNode) -> None:
+    started, domain = await begin(node), ready_domain(node)
+    driver, claim = driver_of(node, started), node.channel("job", domain)
+    node.api.put(NODES, {"metadata": {"name": NODE, "labels": {DOMAIN: "gone"}}})
+
+    calling = asyncio.ensure_future(driver.prepare([claim]))
+    await wait_until(lambda: node.clock.sleepers)
+    node.api.put(NODES, {"metadata": {"name": NODE}})
+    node.clock.advance(2.0)
+    answers = await asyncio.wait_for(calling, 30)
+
+    assert [device.device for device in answers[claim.uid]] == ["channel-0"]
+    assert node.label == domain.uid
+
+
 async def test_quirk_19_a_node_of_another_domain_is_refused_by_naming_that_domain_and_what_to_do(
     node: DomainNode,
 ) -> None:

@@ -32,6 +32,10 @@ class ClaimRefused(DriverError):
     """The author of the claim must act: the claim cannot be prepared as it is written."""
 
 
+class DeviceTaken(ClaimRefused):
+    """Another claim has the device, which the scheduler took for free: it may be on its way out."""
+
+
 class TryAgain(DriverError):
     """Nobody must act yet: the kubelet's next attempt may succeed."""
 

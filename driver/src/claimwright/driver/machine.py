@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from claimwright.driver.entries import Entry, HeldDevice, State
 from claimwright.driver.errors import (
-    ClaimRefused,
+    DeviceTaken,
     DriverError,
     GpuGone,
     NotYet,
@@ -112,7 +112,7 @@ class Machine:
     async def prepare(self, plan: Entry) -> Entry:
         """Carry out `plan`, or return what was prepared for its claim before.
 
-        ClaimRefused when another claim has a device; TryAgain when a lock, the journal or a step fails, and
+        DeviceTaken when another claim has a device; TryAgain when a lock, the journal or a step fails, and
         then nothing of it stays, unless it is NotYet. The work goes on when the caller is cancelled.
         """
         return await self._detached(self._prepare(plan))
@@ -381,7 +381,7 @@ class Machine:
         for other in self._entries.values():
             found = None if other.uid == plan.uid else plan.conflict(other)
             if found is not None:
-                raise ClaimRefused(self._explain(*found, other))
+                raise DeviceTaken(self._explain(*found, other))
 
     def _holding(self, entry: Entry) -> Any:  # noqa: ANN401  an async context manager
         names = [f"claim:{entry.uid}", *(f"{_DEVICE}{hardware}" for hardware in entry.hardware())]

@@ -4,6 +4,10 @@ A kubelet gives a call 45 seconds, and takes a call without an answer for one th
 that is not ready by then is answered in time, with what it waits for; the kubelet calls again. Nothing is held
 meanwhile: claims of daemons are prepared while the claims of channels wait for them, and a claim that is to be released
 does not wait at all.
+
+What another claim or domain has is waited for as well. The pod of that one may be deleted by force: its claim is gone,
+so the scheduler gives the device away, while the kubelet still ends its containers. A kubelet that gets an error then
+looks at the pod again after a minute.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import Final
 from claimwright.dra.claims import ClaimReference
 from claimwright.driver.claim_driver import Attempt
 from claimwright.driver.entries import Entry
-from claimwright.driver.errors import NotYet
+from claimwright.driver.errors import DeviceTaken, NotYet, StepRefused
 from claimwright.driver.pausing import sleep_unless
 from claimwright.driver.ports import Clock
 
@@ -24,6 +28,7 @@ from claimwright.driver.ports import Clock
 BUDGET_SECONDS: Final = 35.0
 _FIRST_PAUSE_SECONDS: Final = 0.25
 _LAST_PAUSE_SECONDS: Final = 2.0
+_MAY_PASS: Final = (NotYet, DeviceTaken, StepRefused)
 
 
 class Patience:
@@ -46,18 +51,18 @@ class Patience:
         self._closed = False
 
     async def __call__(self, claim: ClaimReference, attempt: Attempt, /) -> Entry | None:
-        """Return what the first attempt that was ready returned; NotYet with the last reason after the budget."""
+        """Return what the first attempt that was ready returned; after the budget raise what the last one raised."""
         deadline, pause = self._seconds() + self._budget_seconds, _FIRST_PAUSE_SECONDS
         while True:
             try:
                 return await attempt()
-            except NotYet as error:
+            except _MAY_PASS as error:
                 why = self._late(deadline - pause) or self._why_stop(claim)
                 if not why:
                     await sleep_unless(self._news, self._clock, pause)
                     why = self._why_stop(claim)
                 if why:
-                    raise NotYet(f"{error} ({why})") from error
+                    raise type(error)(f"{error} ({why})") from error
             pause = min(pause * 1.5, _LAST_PAUSE_SECONDS)
 
     def stop_waiting(self, claims: Iterable[ClaimReference]) -> None:
