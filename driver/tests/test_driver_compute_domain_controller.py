@@ -30,6 +30,7 @@ from claimwright.driver.computedomain.resources import (
     DOMAIN,
     HOST_MANAGED,
     TARGET,
+    Member,
     daemon_name,
 )
 from claimwright.driver.feature_gates import FeatureGates
@@ -193,6 +194,40 @@ def test_the_row_of_a_daemon_that_was_killed_is_taken_out(api: FakeApi) -> None:
         api.remove(PODS, "daemon-n1", namespace=NAMESPACE)
         wait(lambda: [row["nodeName"] for row in api.objects(CLIQUES)[0]["daemons"]] == ["n2"])
         wait(lambda: status(api) == ("Ready", ("n2",)))
+
+
+def put_status(api: FakeApi, *nodes: str, ready: bool = True) -> None:
+    """Write rows into the status of the domain, as daemons do without cliques."""
+    rows = [
+        Member(node, "10.0.0.1", FABRIC, index, ready).row(named="name") for index, node in enumerate(nodes)
+    ]
+    api.put(COMPUTE_DOMAINS, {**domain(api), "status": {"status": "NotReady", "nodes": rows}})
+
+
+def test_without_cliques_the_rows_in_the_status_count_and_stay_as_written(api: FakeApi) -> None:
+    uid = put_domain(api, nodes=2)
+    put_daemon(api, uid, "n1", clique=FABRIC)
+    put_daemon(api, uid, "n2", clique=FABRIC, ready=False)
+    put_daemon(api, uid, "n3", clique="")
+    put_status(api, "n1", "n2", "gone")
+    with controlling(api, feature_gates=FeatureGates.parse("ComputeDomainCliques=false")):
+        wait(
+            lambda: status(api) == ("NotReady", ("n3", "n1", "n2"))
+        )  # n2's pod is not ready: its row is its own
+        put_daemon(api, uid, "n2", clique=FABRIC)
+        wait(lambda: status(api) == ("Ready", ("n3", "n1", "n2")))
+        api.remove(PODS, "daemon-n1", namespace=NAMESPACE)
+        wait(lambda: status(api) == ("Ready", ("n3", "n2")))
+
+
+def test_a_row_in_the_status_stays_whose_pod_was_not_heard_of_yet(api: FakeApi) -> None:
+    uid = put_domain(api)
+    with controlling(api, feature_gates=FeatureGates.parse("ComputeDomainCliques=false")):
+        wait(lambda: status(api) == ("Ready", ()))
+        with deaf(api, "pods"):
+            put_daemon(api, uid, "n1", clique=FABRIC)
+            put_status(api, "n1")
+            wait(lambda: status(api) == ("Ready", ("n1",)))
 
 
 def test_a_row_stays_whose_pod_was_not_heard_of_yet(api: FakeApi) -> None:

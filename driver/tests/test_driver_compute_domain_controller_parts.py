@@ -272,11 +272,6 @@ async def test_of_many_that_start_at_once_one_leads(api: FakeApi) -> None:
     [
         ({"imex_mode": "both"}, "--imex-mode 'both'"),
         ({"imex_mode": "hostManaged"}, "HostManagedIMEXDaemon=true"),
-        ({"feature_gates": FeatureGates.parse("ComputeDomainCliques=false")}, "ComputeDomainCliques=false"),
-        (
-            {"feature_gates": FeatureGates.parse("ComputeDomainCliques=false,IMEXDaemonsWithDNSNames=false")},
-            "leave the gate on",
-        ),
         ({"imex_isolation": "channel"}, "--imex-isolation 'channel'"),
         ({"max_nodes": 0}, "--max-nodes-per-imex-domain 0"),
         ({"http_endpoint": "nowhere"}, "--http-endpoint 'nowhere'"),
@@ -288,12 +283,6 @@ async def test_of_many_that_start_at_once_one_leads(api: FakeApi) -> None:
 def test_settings_that_make_no_sense_are_refused_by_their_flag(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(NodeUnusable, match=says):
         controller_settings(**changes).check()
-
-
-def test_with_imex_on_the_host_the_gates_of_daemons_do_not_matter() -> None:
-    gates = FeatureGates.parse("HostManagedIMEXDaemon=true,ComputeDomainCliques=false")
-
-    controller_settings(imex_mode="hostManaged", feature_gates=gates).check()
 
 
 def test_daemons_get_the_gates_that_are_not_at_their_defaults() -> None:

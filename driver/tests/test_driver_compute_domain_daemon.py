@@ -28,6 +28,7 @@ from claimwright.dra.kube import (
 )
 from claimwright.dra.testing import FakeApi
 from claimwright.driver.adapters import WallClock
+from claimwright.driver.computedomain.controller import Controller
 from claimwright.driver.computedomain.daemon.running import Daemon
 from claimwright.driver.computedomain.daemon.settings import DaemonSettings
 from claimwright.driver.computedomain.resources import (
@@ -40,6 +41,7 @@ from claimwright.driver.computedomain.resources import (
 )
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.testing import ScriptedImex, wait_until
+from claimwright.driver.testing.domains import controller_settings
 
 CLIQUE_ID = "6c1b1f6e-6c8a-4e0e-9a55-0d9c1c9b2f10.7"
 CRDS = Path(__file__).parents[1] / "chart/crds"
@@ -55,6 +57,7 @@ class Domain:
     folder: Path
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
     max_nodes: int = 18
+    bound: bool = False
     daemons: list[RunningDaemon] = field(default_factory=list)
 
     @property
@@ -77,10 +80,10 @@ class Domain:
         return {node: member.index for node, member in self.rows.items()}
 
     def pod(self, node: str) -> dict[str, Any]:
-        body = {
-            "metadata": {"name": f"pod-{node}-{uuid.uuid4().hex[:5]}"},
-            "spec": {"containers": [CONTAINER]},
-        }
+        # Bound only where a controller looks: without a kubelet, bound pods are swept after a while.
+        bound = {"nodeName": node} if self.bound else {}
+        metadata = {"name": f"pod-{node}-{uuid.uuid4().hex[:5]}", "labels": {DOMAIN: self.uid}}
+        body = {"metadata": metadata, "spec": {"containers": [CONTAINER], **bound}}
         return self.kube.create(PODS, body, namespace=self.namespace)
 
     def daemon(self, number: int, *, kube: Kube | None = None, **changed: Any) -> RunningDaemon:
@@ -470,6 +473,41 @@ async def rows_in_the_status(domain: Domain) -> None:
     assert not status_of(domain).get("nodes")
 
 
+async def rows_with_a_controller(domain: Domain) -> None:
+    """Daemons and controller write one status; neither undoes, nor holds on to, what the other wrote."""
+    domain.bound = True
+    compute_domain(domain, nodes=2)
+    controller = Controller(
+        domain.kube,
+        controller_settings(
+            namespace=domain.namespace, feature_gates=FeatureGates.parse("ComputeDomainCliques=false")
+        ),
+    )
+    controller.start()
+    try:
+        first, second, third = (in_status(number, domain) for number in range(3))
+        for each in (first, second):
+            each.start()
+        for each in (first, second):
+            each.be_ready()
+        await wait_until(
+            lambda: status_of(domain).get("status") == "Ready" and len(status_of(domain)["nodes"]) == 2
+        )
+        first.be_ready(ready=False)
+        await wait_until(lambda: status_of(domain)["status"] == "NotReady")
+        third.start()
+        await third.stop()
+        await first.stop()
+        await wait_until(lambda: [row["name"] for row in status_of(domain)["nodes"]] == ["node-01"])
+        assert status_of(domain)["nodes"][0]["ipAddress"] == "10.0.0.2"
+    finally:
+        await asyncio.to_thread(controller.stop)
+
+
+async def test_without_cliques_daemons_and_controller_share_the_status(domain: Domain) -> None:
+    await rows_with_a_controller(domain)
+
+
 async def test_without_cliques_rows_are_in_the_status_of_the_domain(domain: Domain) -> None:
     await rows_in_the_status(domain)
 
@@ -589,3 +627,8 @@ async def test_a_real_api_server_creates_no_clique_for_one_who_leaves(real: Doma
 @pytest.mark.contract
 async def test_a_real_api_server_keeps_rows_in_the_status_of_the_domain(real: Domain) -> None:
     await rows_in_the_status(real)
+
+
+@pytest.mark.contract
+async def test_on_a_real_api_server_daemons_and_controller_share_the_status(real: Domain) -> None:
+    await rows_with_a_controller(real)

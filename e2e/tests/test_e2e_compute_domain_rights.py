@@ -7,6 +7,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ class Accounts:
         )
 
 
-@pytest.fixture(scope="module")
-def accounts() -> Iterator[Accounts]:
+@contextmanager
+def installed(*settings: str) -> Iterator[Accounts]:
+    """Run an API server with the chart's objects."""
     if (program := find_helm()) is None:
         pytest.skip("no helm on PATH or in the cache: claimwright cluster build --program helm")
     name = f"rights-{uuid.uuid4().hex[:6]}"
@@ -60,12 +62,20 @@ def accounts() -> Iterator[Accounts]:
             metadata = {"name": node, "labels": labels}
             kubernetes.ensure({"apiVersion": "v1", "kind": "Node", "metadata": metadata})
         crds = "---\n".join(path.read_text() for path in (CHART / "crds").glob("*.yaml"))
-        chart = Helm(program).template("--set", "resources.computeDomains.enabled=true")
+        chart = Helm(program).template(
+            "--set", ",".join(["resources.computeDomains.enabled=true", *settings])
+        )
         for item in yaml.safe_load_all(f"{crds}\n---\n{chart}"):
             if item:
                 kubernetes.ensure(item)
-        yield in_force(Accounts(kubernetes, cluster.kubeconfig, Path(folder)))
+        yield Accounts(kubernetes, cluster.kubeconfig, Path(folder))
         kubernetes.close()
+
+
+@pytest.fixture(scope="module")
+def accounts() -> Iterator[Accounts]:
+    with installed() as made:
+        yield in_force(made)
 
 
 def in_force(accounts: Accounts) -> Accounts:
@@ -188,3 +198,51 @@ def test_a_daemon_sees_nothing_of_users(accounts: Accounts) -> None:
         lambda: accounts.daemon.get(NODES, "here"),
     ):
         assert refused(look)
+
+
+def test_without_cliques_a_daemon_writes_its_row_into_the_status_and_nothing_else() -> None:
+    with installed("featureGates.ComputeDomainCliques=false") as accounts:
+        daemon, domain = accounts.daemon, {"metadata": {"name": "training"}}
+        spec = {"channel": {"resourceClaimTemplate": {"name": "training"}}}
+        accounts.kubernetes.create(
+            {**domain, "apiVersion": COMPUTE_DOMAINS.api_version, "kind": "ComputeDomain", "spec": spec},
+            namespace="default",
+        )
+
+        def apply(manager: str, **status: Any) -> None:
+            body = {
+                "apiVersion": COMPUTE_DOMAINS.api_version,
+                "kind": "ComputeDomain",
+                **domain,
+                "status": status,
+            }
+            daemon.patch(
+                COMPUTE_DOMAINS, "training", body, namespace="default", subresource="status", kind="apply",
+                field_manager=manager, force=True,
+            )  # fmt: skip
+
+        here, there = (
+            {("name" if key == "nodeName" else key): value for key, value in row(node).items()}
+            for node in ("here", "there")
+        )
+        wait_until(
+            "the policies are in force", lambda: refused(lambda: apply("x", nodes=[there])), seconds=30
+        )
+        apply("here", nodes=[here])
+        with pytest.raises((Forbidden, Invalid), match="may not write the row of another node"):
+            apply("here", nodes=[here, there])
+        with pytest.raises((Forbidden, Invalid), match="for the controller to say"):
+            apply("here", nodes=[here], status="Ready")
+        with pytest.raises(Forbidden):
+            daemon.patch(
+                COMPUTE_DOMAINS, "training", {"metadata": {"labels": {"a": "b"}}}, namespace="default"
+            )
+        make_refused = refused(lambda: make(daemon, "x", row("here")))
+        found = daemon.list(COMPUTE_DOMAINS, namespace="default")["items"][0]
+
+        assert make_refused
+        assert [each["name"] for each in found["status"]["nodes"]] == ["here"]
+        apply("here", nodes=[])
+        assert (
+            not daemon.list(COMPUTE_DOMAINS, namespace="default")["items"][0].get("status", {}).get("nodes")
+        )

@@ -26,6 +26,13 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- join "," $pairs -}}
 {{- end -}}
 
+{{/* "true" where daemons of ComputeDomains write into the status of their domain, and no ComputeDomainCliques. */}}
+{{- define "driver.rowsInStatus" -}}
+{{- $gates := .Values.featureGates -}}
+{{- $default := ternary (index $gates "AllBeta") true (hasKey $gates "AllBeta") -}}
+{{- if not (ternary (index $gates "ComputeDomainCliques") $default (hasKey $gates "ComputeDomainCliques")) -}}true{{- end -}}
+{{- end -}}
+
 {{- define "driver.pullSecretNames" -}}
 {{- $names := list -}}
 {{- range .Values.imagePullSecrets -}}

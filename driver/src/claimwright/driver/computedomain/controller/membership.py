@@ -61,6 +61,16 @@ def members_of(cliques: Iterable[Clique], pods: Sequence[DaemonPod]) -> tuple[Me
     return tuple(sorted((joined | alone).values(), key=lambda row: (row.clique, row.index, row.node)))
 
 
+def as_written(members: Iterable[Member], written: Iterable[Member]) -> tuple[Member, ...]:
+    """Return members with the rows of daemons as these wrote them.
+
+    Where both are in one object, a row that the controller changed would be owned by two, and stay, cut down to what it
+    changed, when its daemon takes it away.
+    """
+    known = {row.node: row for row in written}
+    return tuple(known[row.node] if row.clique else row for row in members)
+
+
 def stale_rows(clique: Clique, pods: Iterable[DaemonPod]) -> frozenset[str]:
     """Return the nodes in a clique that have no daemon any more, or one that is in another clique now."""
     places = {pod.node: pod for pod in pods}

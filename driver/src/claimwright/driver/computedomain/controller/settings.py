@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
 
 from claimwright.driver.computedomain.controller.daemon_sets import DaemonPods
 from claimwright.driver.computedomain.imex_mode import check_imex
@@ -14,8 +13,6 @@ from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.feature_gates import FeatureGates
 from claimwright.driver.logs import Format
 from claimwright.driver.settings import parse_endpoint
-
-_GATES_OF_DAEMONS: Final = ("ComputeDomainCliques", "IMEXDaemonsWithDNSNames")
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,11 @@ class ControllerSettings:
     verbosity: int
 
     @property
+    def has_cliques(self) -> bool:
+        """Whether daemons tell where they are in ComputeDomainCliques, and not in the status of their domain."""
+        return self.feature_gates["ComputeDomainCliques"]
+
+    @property
     def host_managed(self) -> bool:
         """Whether the host runs nvidia-imex, and no daemon is made."""
         return self.imex_mode == HOST_MANAGED
@@ -87,8 +89,6 @@ class ControllerSettings:
 
     def check(self) -> None:
         """Refuse combinations that make no sense; NodeUnusable names the flag."""
-        if not self.host_managed:
-            self._check_daemons_gates()
         check_imex(self.imex_mode, self.imex_isolation, self.feature_gates)
         if self.max_nodes < 1:
             raise NodeUnusable(f"--max-nodes-per-imex-domain {self.max_nodes}: expected at least 1")
@@ -101,14 +101,6 @@ class ControllerSettings:
             )
         if self.election is not None:
             self.election.check()
-
-    def _check_daemons_gates(self) -> None:
-        for name in _GATES_OF_DAEMONS:
-            if not self.feature_gates[name]:
-                raise NodeUnusable(
-                    f"feature gate {name}=false: this driver's daemons always tell where they are in "
-                    "ComputeDomainCliques, and name each other; leave the gate on"
-                )
 
     def describe(self) -> str:
         """Return all settings as one JSON object, for the first line of the log."""

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from claimwright.dra.kube import PODS, Kube, NotFound
 from claimwright.driver.computedomain.controller.membership import (
+    DaemonPod,
+    as_written,
     is_ready,
     members_of,
     pods_of,
@@ -43,12 +45,13 @@ class Teller:
         domain = ComputeDomain.from_object(record)
         members = self._members(domain)
         ready = usable and (self._settings.host_managed or is_ready(domain, members))
-        if record.get("status") and (domain.ready, domain.members) == (ready, members):
+        told = members if self._settings.has_cliques else as_written(members, domain.members)
+        if record.get("status") and (domain.ready, domain.members) == (ready, told):
             return
         status = {
             **(record.get("status") or {}),
             "status": READY if ready else NOT_READY,
-            "nodes": [member.row(named="name") for member in members],
+            "nodes": [member.row(named="name") for member in told],
         }
         self._kube.replace_status(COMPUTE_DOMAINS, {**record, "status": status})
         logger.info("ComputeDomain %s: %s with %d nodes", domain, status["status"], len(members))
@@ -63,8 +66,21 @@ class Teller:
     def _members(self, domain: ComputeDomain) -> tuple[Member, ...]:
         if self._settings.host_managed:
             return ()
-        cliques = map(Clique.from_object, self._view.cliques(domain.uid))
-        return members_of(cliques, pods_of(self._view.pods(domain.uid)))
+        pods = pods_of(self._view.pods(domain.uid))
+        if self._settings.has_cliques:
+            return members_of(map(Clique.from_object, self._view.cliques(domain.uid)), pods)
+        rows = Clique("", domain.uid, tuple(row for row in domain.members if row.clique))
+        if stale_rows(rows, pods):
+            pods = self._pods_now(domain.uid)  # they may be news that has not come
+        return members_of([rows], pods)
+
+    def _pods_now(self, uid: str) -> list[DaemonPod]:
+        selector = f"{DOMAIN}={uid}"
+        lists = [
+            self._kube.list(PODS, namespace=each, label_selector=selector)
+            for each in self._settings.namespaces
+        ]
+        return pods_of(item for found in lists for item in found["items"])
 
     def _drop_rows(self, namespace: str, name: str, uid: str) -> None:
         """Look again, rows before pods: one that was written since has its pod, and a later write is a Conflict."""
