@@ -48,7 +48,8 @@ def members_of(cliques: Iterable[Clique], pods: Sequence[DaemonPod]) -> tuple[Me
     """Return the nodes of a domain in a fixed order: rows that have a pod, and nodes without a fabric."""
     places = {pod.node: pod for pod in pods}
     joined = {}
-    for row in (row for clique in cliques for row in clique.members):
+    # By name: of a node that is in two of them by mistake the same row counts, however they come.
+    for row in (row for clique in sorted(cliques, key=lambda each: each.name) for row in clique.members):
         pod = places.get(row.node)
         if pod is not None and _stands(row, pod):
             # A daemon that was killed leaves a row that says Ready; kubelet and node lifecycle know better.
