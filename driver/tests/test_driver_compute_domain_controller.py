@@ -347,6 +347,17 @@ def test_a_domain_that_goes_does_not_wait_for_pods_of_a_dead_node(api: FakeApi) 
     assert left(api) == []
 
 
+def test_a_template_that_another_team_labelled_does_not_hold_the_domain(api: FakeApi) -> None:
+    uid = put_domain(api)
+    labels = {DOMAIN: uid, TARGET: "Workload"}
+    metadata = {"name": "trap", "namespace": "others", "labels": labels, "finalizers": ["theirs/for-ever"]}
+    api.put(RESOURCE_CLAIM_TEMPLATES, {"metadata": metadata, "spec": {}})
+    with controlling(api):
+        wait(lambda: status(api) == ("Ready", ()))
+        api.kube().delete(COMPUTE_DOMAINS, "a", namespace="team")
+        wait(lambda: left(api) == ["trap"])
+
+
 def put_traces(api: FakeApi, uid: str) -> None:
     for resource, namespace, target in (
         (DAEMON_SETS, NAMESPACE, None),

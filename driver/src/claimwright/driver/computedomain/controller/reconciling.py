@@ -26,7 +26,7 @@ class Reconciler:
     def __init__(self, kube: Kube, view: View, settings: ControllerSettings) -> None:
         self._kube = kube
         self._view = view
-        self._remover = Remover(kube, view)
+        self._remover = Remover(kube, view, settings.namespaces)
         self._provider = Provider(kube, view, settings, self._remover)
         self._teller = Teller(kube, view, settings)
         self._notices = DomainNotices(kube, settings.pod_name)
@@ -38,12 +38,12 @@ class Reconciler:
             self._notices.forget(uid)
             self._remover.sweep(uid)
         elif leaving(record):
-            self._take_away(record, uid)
+            self._take_away(record)
         else:
             self._keep(record, ComputeDomain.from_object(record))
 
-    def _take_away(self, record: Object, uid: str) -> None:
-        if self._remover.clear(uid):
+    def _take_away(self, record: Object) -> None:
+        if self._remover.clear(ComputeDomain.from_object(record)):
             with suppress(NotFound):
                 let_go(self._kube, COMPUTE_DOMAINS, record)
 
