@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+from claimwright.dra.metadata import DeviceEntry, DeviceMetadata, RequestEntry, encode
 from claimwright.dra.plugin.store import SliceStore
 from claimwright.dra.quantities import Quantity
 from claimwright.dra.slices import CounterConsumption, Device, Pool, plan_slices, share_leaves
@@ -52,6 +53,21 @@ def test_equal_values_of_planned_and_of_stored_slices_are_one_object_each() -> N
     assert json.dumps(item) == before
     assert leaves(item["spec"]["devices"]) == leaves(planned["spec"]["devices"])
     assert len(leaves(item["spec"]["devices"])) == 4
+
+
+def test_values_of_devices_that_are_given_to_claims_are_not_kept() -> None:
+    def given(number: int) -> bytes:
+        device = DeviceEntry("gpu.example.com", "node-a", "gpu-0", {"uuid": f"GPU-{number}"})
+        request = RequestEntry("r0", (device,))
+        return encode(DeviceMetadata("default", "a", "u", requests=(request,)))
+
+    for number in range(100):
+        given(number)
+    before = sys.getallocatedblocks()
+    for number in range(1000, 1500):
+        given(number)
+
+    assert sys.getallocatedblocks() - before < 100
 
 
 def test_values_that_only_compare_equal_stay_apart() -> None:

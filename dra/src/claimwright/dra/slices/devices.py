@@ -95,7 +95,7 @@ class Device:
     def to_object(self) -> dict[str, Any]:
         """Write it as the API wants it; what is at its default stays out."""
         fields: dict[str, Any] = {
-            "attributes": {name: attribute_object(value) for name, value in self.attributes.items()},
+            "attributes": {name: _attribute(value) for name, value in self.attributes.items()},
             "capacity": {name: _capacity(value) for name, value in self.capacity.items()},
             "taints": [_taint(taint) for taint in self.taints],
             "consumesCounters": [
@@ -114,17 +114,26 @@ class Device:
 
 
 def attribute_object(value: Attribute) -> dict[str, Any]:
-    """Write one attribute value, such as `{"int": 3}`; treat it as read-only."""
+    """Write one attribute value, such as `{"int": 3}`.
+
+    It is the caller's alone and not kept: what claims are given has values that never come again.
+    """
     if isinstance(value, tuple):
         kind = _kind(value[0]) if value else "string"
         return {f"{kind}s": [str(item) if kind == "version" else item for item in value]}
     kind = _kind(value)
-    return leaf(kind, str(value) if kind == "version" else value)
+    return {kind: str(value) if kind == "version" else value}
 
 
 def counters_object(counters: Mapping[str, Quantity]) -> dict[str, Any]:
     """Write counters, such as `{"memory": {"value": "80Gi"}}`; treat the values as read-only."""
     return {name: leaf("value", str(value)) for name, value in counters.items()}
+
+
+def _attribute(value: Attribute) -> dict[str, Any]:
+    """Write one value of a device that is published, of which many have the same."""
+    ((kind, written),) = attribute_object(value).items()
+    return {kind: written} if isinstance(written, list) else leaf(kind, written)
 
 
 def _kind(value: AttributeValue) -> str:

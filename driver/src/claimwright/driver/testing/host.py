@@ -64,3 +64,9 @@ class MemoryHost:
     def on_write(self, path: PurePosixPath, store: Callable[[str], None]) -> None:
         """Let a file act when it is written, as sysfs does: `store` changes the host, or raises OSError."""
         self._stores[path] = store
+
+    def forget(self, gone: Callable[[PurePosixPath], bool]) -> None:
+        """Remove the files and links that are `gone`, and what the files did."""
+        for found in (self.files, self.links, self._stores):
+            for path in [each for each in found if gone(each)]:
+                del found[path]

@@ -109,6 +109,7 @@ class MemoryNode:
         )
         self.settings.plugin_dir.mkdir(parents=True)
         smi = GpuPrograms()
+        self.programs = smi
         self.time_slices = smi.time_slices
         doors = _doors(folder, api, smi)
         joins = self.settings.feature_gates["FabricManagerPartitioning"]
@@ -132,7 +133,7 @@ class MemoryNode:
         self._journals.append(journal)
         tools = toolbox(self.settings, self.doors, planner.stock.inventory, holdings)
         wrapped = Toolbox(*map(wrap, tools))
-        machine = Machine(journal, wrapped, remembered.entries)
+        machine = Machine(journal, wrapped, remembered.entries, on_change=holdings.changed)
         holdings.entries = lambda: machine.entries
         return Started(machine, planner, wrapped, journal, remembered.problem)
 

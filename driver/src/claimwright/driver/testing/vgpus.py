@@ -99,7 +99,7 @@ class MemoryVgpus:
         if name in self.machines:
             raise AssertionError("this write would wait for the machine, for ever")
         group = int(self._host.links[_MDEV / name / "iommu_group"].rpartition("/")[2])
-        self._forget(lambda path: name in path.parts)
+        self._host.forget(lambda path: name in path.parts)
         del self._host.devices[_VFIO / str(group)]
 
     def _set_functions(self, address: str, text: str) -> None:
@@ -124,7 +124,7 @@ class MemoryVgpus:
 
     def _vanish(self, function: str) -> None:
         group = int(self._host.links[_PCI / function / "iommu_group"].rpartition("/")[2])
-        self._forget(lambda path: function in path.parts)
+        self._host.forget(lambda path: function in path.parts)
         del self._host.devices[_VFIO / str(group)]
 
     def _assign(self, function: str, text: str) -> None:
@@ -169,11 +169,6 @@ class MemoryVgpus:
     def _on(self, path: PurePosixPath, store: Callable[[str], None], text: str = "") -> None:
         self._host.files[path] = text
         self._host.on_write(path, store)
-
-    def _forget(self, gone: Callable[[PurePosixPath], bool]) -> None:
-        for found in (self._host.files, self._host.links):
-            for path in [each for each in found if gone(each)]:
-                del found[path]
 
 
 def _function(address: str, number: int) -> str:
