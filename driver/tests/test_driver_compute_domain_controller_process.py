@@ -143,6 +143,9 @@ async def test_a_standby_follows_a_leader_that_ends_at_once(
     assert (await second.page("/readyz"))[0] == 200
     assert "nvidia_dra_compute_domain_leading 0.0" in (await second.page("/metrics"))[1]
 
+    pods.append(third := Pod(tmp_path, api, "third", **slow))
+    await third.logged("is held by 'first-")
+    assert third.end() == 0
     assert first.end() == 0
     await second.logged("leading as second-")
     put_domain(api)
