@@ -374,6 +374,7 @@ async def test_a_claim_of_another_namespace_gets_nothing_of_a_domain(node: Domai
         await prepare(started, node.channel("thief", domain, namespace="elsewhere"))
 
     assert "create a ComputeDomain in elsewhere" in str(refused.value)
+    assert ("PATCH", "/api/v1/nodes/node-a") not in node.api.writes()
     assert node.world() == before
     assert started.machine.entries == ()
 

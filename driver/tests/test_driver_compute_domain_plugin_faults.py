@@ -20,11 +20,12 @@ from claimwright.dra.plugin import dra_socket
 from claimwright.dra.testing import FakeApi
 from claimwright.dra.testing.faults import Fault
 from claimwright.driver.computedomain.plugin.composition import domain_plugin
-from claimwright.driver.computedomain.resources import DOMAIN
+from claimwright.driver.computedomain.plugin.domains import Domains
+from claimwright.driver.computedomain.resources import COMPUTE_DOMAINS, DOMAIN
 from claimwright.driver.entries import State
-from claimwright.driver.errors import DriverError, NotYet
+from claimwright.driver.errors import DriverError, NotYet, StepRefused
 from claimwright.driver.testing import wait_until
-from claimwright.driver.testing.domain_node import NODE, DomainNode, StartedPlugin
+from claimwright.driver.testing.domain_node import NAMESPACE, NODE, DomainNode, StartedPlugin
 
 
 class Nth(Fault):
@@ -124,15 +125,39 @@ async def test_a_node_that_left_the_cluster_is_released_all_the_same(node: Domai
     assert started.machine.entries == ()
 
 
-async def test_a_label_that_another_domain_took_meanwhile_is_left_to_it(node: DomainNode) -> None:
+@pytest.mark.parametrize("gone", [False, True], ids=["domain there", "domain gone"])
+async def test_a_label_that_another_domain_took_meanwhile_is_left_to_it(node: DomainNode, gone: bool) -> None:
     started, domain = await begin(node), node.domain("ring")
     node.daemon_says(domain)
     claim = node.channel("job", domain)
     await started.machine.prepare(started.planner.plan(claim))
     node.api.put(NODES, {"metadata": {"name": NODE, "labels": {DOMAIN: "other"}}})
+    if gone:
+        node.api.remove(COMPUTE_DOMAINS, "ring", namespace="default")
     await started.machine.release(claim.uid)
 
     assert node.label == "other"
+
+
+def test_a_label_that_somebody_sets_between_a_look_and_a_write_is_not_overwritten(node: DomainNode) -> None:
+    domain, other = node.domain("ring"), node.domain("other")
+    kube = node.api.kube()
+
+    class Racing:
+        """Another one labels the node right after it was looked at."""
+
+        list, patch = kube.list, kube.patch
+
+        def get(self, *asked: Any, **more: Any) -> Any:
+            found = kube.get(*asked, **more)
+            node.api.put(NODES, {"metadata": {"name": NODE, "labels": {DOMAIN: other.uid}}})
+            return found
+
+    domains = Domains(Racing(), NODE, NAMESPACE)  # type: ignore[arg-type]
+    with pytest.raises(StepRefused, match="belongs to ComputeDomain default/other"):
+        domains.join(domain.uid)
+
+    assert node.label == other.uid
 
 
 # Two plugins on one node, as in a rolling update.
