@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from claimwright.driver.resident_memory import ENVIRONMENT
 from claimwright.e2e.deadlines import wait_until
 
 START_SECONDS = 30.0
@@ -54,7 +55,7 @@ class DriverProcess:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.argv,
-                env={**os.environ, **self._environment, **(environment or {})},
+                env={**os.environ, **ENVIRONMENT, **self._environment, **(environment or {})},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

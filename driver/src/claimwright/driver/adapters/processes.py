@@ -17,6 +17,7 @@ from typing import Any, Final
 from claimwright.driver.adapters import process_files
 from claimwright.driver.errors import StepFailed
 from claimwright.driver.ports import Finished, ProcessId, View
+from claimwright.driver.resident_memory import passed_on
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _CGROUP: Final = "claimwright-gpu-driver"
@@ -61,7 +62,7 @@ class ChildProcesses:
             try:
                 ended = subprocess.run(
                     [*_launcher(view, self._cgroup if stays else None), *command],
-                    env={**os.environ, **environment},
+                    env={**passed_on(os.environ), **environment},
                     stdin=given,
                     stdout=output,
                     stderr=subprocess.STDOUT,

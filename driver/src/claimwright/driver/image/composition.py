@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from claimwright.driver import resident_memory
 from claimwright.driver.errors import NodeUnusable
 from claimwright.driver.image import bytecode, oci_layout, shared_objects
 from claimwright.driver.image.python_environment import PACKAGES, PREFIX, Python, own, third_party
@@ -31,6 +32,7 @@ SETTINGS: Final[dict[str, Any]] = {
         f"PYTHONPATH={PACKAGES}",
         "PYTHONUTF8=1",
         "PYTHONDONTWRITEBYTECODE=1",
+        *(f"{name}={value}" for name, value in resident_memory.ENVIRONMENT.items()),
     ],
     "Labels": {
         "org.opencontainers.image.title": "claimwright-driver",
