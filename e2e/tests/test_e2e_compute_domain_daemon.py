@@ -24,7 +24,7 @@ import pytest
 
 from claimwright.dra.kube import PODS
 from claimwright.dra.testing import FakeApi
-from claimwright.driver.computedomain.resources import CLIQUES, Member, clique_name
+from claimwright.driver.computedomain.resources import CLIQUES, COMPUTE_DOMAINS, Member, clique_name
 from claimwright.emulator.nvml import compiling
 
 pytestmark = [
@@ -269,6 +269,25 @@ def test_another_place_gives_nvidia_imex_another_id(rack: Rack) -> None:
     assert rack.members["node-0"].index == 1
     assert node.log.index("Identified this node as ID 0, ") < node.log.index("place 1 of 2")
     assert f"{node.address}\tcompute-domain-daemon-0001\n" in node.hosts.read_text()
+
+
+def test_without_names_they_know_addresses_once_all_are_there(rack: Rack) -> None:
+    gates = {"FEATURE_GATES": "ComputeDomainCliques=false,IMEXDaemonsWithDNSNames=false"}
+    spec = {"numNodes": 2, "channel": {"resourceClaimTemplate": {"name": "training"}}}
+    rack.api.put(
+        COMPUTE_DOMAINS, {"metadata": {"name": "training", "namespace": "user", "uid": UID}, "spec": spec}
+    )
+    first = rack.add(**gates)
+    first.start()
+    wait_until(lambda: rack.api.objects(COMPUTE_DOMAINS)[0].get("status"))
+    assert first.imex is None
+    second = rack.add(**gates)
+    second.start()
+    rack.await_state("UP", first, second)
+    assert first.table()["nodes"]["0"]["host"] == first.address
+    assert first.hosts.read_text() == OTHERS
+    assert [node.end() for node in (first, second)] == [0, 0]
+    assert not rack.api.objects(COMPUTE_DOMAINS)[0]["status"].get("nodes")
 
 
 def test_a_node_without_a_clique_waits_and_is_ready(rack: Rack) -> None:

@@ -31,7 +31,7 @@ async def run(settings: DaemonSettings, kube: Kube) -> None:
     stop = signals.stop_on_signals(loop)
     signals.dump_on_signal(loop)
     settings.check()
-    logger.info("configuration %s", settings)
+    logger.info("configuration %s", settings.describe())
     await Daemon(settings, kube, ImexProgram(settings.configuration), WallClock()).run(stop)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from claimwright.driver.computedomain.resources import (
@@ -68,6 +69,13 @@ class DaemonSettings:
     def member(self, index: int, *, ready: bool) -> Member:
         """Give the row of this node."""
         return Member(self.node, self.pod_ip, self.clique, index, ready)
+
+    def describe(self) -> str:
+        """Return all settings as one JSON object, for the first line of the log."""
+        known = {each.name: getattr(self, each.name) for each in fields(self)}
+        return json.dumps(
+            {**known, "feature_gates": self.feature_gates.spelled()}, default=str, sort_keys=True
+        )
 
     def check(self) -> None:
         """Raise NodeUnusable for what no retry can mend."""
