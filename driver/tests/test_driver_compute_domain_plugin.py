@@ -609,13 +609,21 @@ async def test_without_cliques_the_status_of_the_domain_tells_who_is_ready(
         assert len(await prepare(started, claim)) == 1
 
 
-async def test_folders_of_no_claim_are_removed_at_start(node: DomainNode) -> None:
-    left = node.settings.domains_dir / "left"
-    left.mkdir(parents=True)
-    (left / "imexd.cfg").touch()
+async def test_folders_of_no_claim_are_removed_once_their_domain_is_gone(node: DomainNode) -> None:
+    domain = node.domain("ring")
+    left, running = (node.settings.domains_dir / uid for uid in ("gone", domain.uid))
+    for folder in (left, running):
+        folder.mkdir(parents=True)
+        (folder / "imexd.cfg").touch()
+    fault = node.api.fail("GET", "/computedomains", 503, times=None)
+    await begin(node)
+    kept = left.exists()
+    node.api.faults.remove(fault)
     await begin(node)
 
+    assert kept
     assert not left.exists()
+    assert (running / "imexd.cfg").exists()
 
 
 # Where the host runs nvidia-imex.

@@ -19,7 +19,7 @@ from claimwright.driver.commands.compute_domain_plugin import settings_of
 from claimwright.driver.computedomain.plugin.cliques import CliqueBook, clique_of
 from claimwright.driver.computedomain.plugin.doors import DomainDoors
 from claimwright.driver.computedomain.plugin.planning import DomainPlanner, explain_taken
-from claimwright.driver.computedomain.plugin.repertoire import installation, management, toolbox
+from claimwright.driver.computedomain.plugin.repertoire import domains, installation, management, toolbox
 from claimwright.driver.computedomain.plugin.settings import DomainPluginSettings
 from claimwright.driver.computedomain.plugin.steps import ManagementSpec
 from claimwright.driver.computedomain.plugin.sweeping import sweep_folders
@@ -207,7 +207,7 @@ class DomainNode:
         """Do what each start does after it recovered."""
         kind = kind_of(self.settings.driver)
         Sweeper(started.machine, self.doors.kube, self.cdi, self.clock, kind=kind).remove_orphans()
-        sweep_folders(self.settings.domains_dir, started.machine)
+        sweep_folders(self.settings.domains_dir, started.machine, domains(self.settings, self.doors))
         self.spec.write()
 
     def world(self) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ from claimwright.driver.computedomain.plugin.planning import (
     explain_taken,
     pool_of,
 )
-from claimwright.driver.computedomain.plugin.repertoire import installation, management, toolbox
+from claimwright.driver.computedomain.plugin.repertoire import domains, installation, management, toolbox
 from claimwright.driver.computedomain.plugin.settings import DomainPluginSettings
 from claimwright.driver.computedomain.plugin.steps import ManagementSpec
 from claimwright.driver.computedomain.plugin.steps.management_spec import management_file
@@ -122,12 +122,17 @@ async def _known_node(settings: DomainPluginSettings, doors: DomainDoors) -> Nod
 
 async def _recover(node: Node) -> None:
     await recover(node.settings, node.doors, node.machine)
-    await asyncio.to_thread(sweep_folders, node.settings.domains_dir, node.machine)
+    await _sweep_folders(node)
     if not node.settings.host_managed:
         try:
             await asyncio.to_thread(node.spec.write)
         except (StepFailed, OSError) as error:
             logger.warning("the spec for daemons is not written yet, the first daemon needs it: %s", error)
+
+
+async def _sweep_folders(node: Node) -> None:
+    known = domains(node.settings, node.doors)
+    await asyncio.to_thread(sweep_folders, node.settings.domains_dir, node.machine, known)
 
 
 async def _go_on(node: Node) -> None:
@@ -215,4 +220,4 @@ async def _keep_true(node: Node, label: CliqueLabel) -> None:
             await label.refresh()
         await node.doors.clock.sleep(INTERVAL_SECONDS)
         await asyncio.to_thread(node.cliques.reread)
-        await asyncio.to_thread(sweep_folders, node.settings.domains_dir, node.machine)
+        await _sweep_folders(node)

@@ -45,6 +45,12 @@ def management(settings: DomainPluginSettings, here: Installation, doors: Domain
     return ManagementSpec(settings.cdi_root, here, DriverFiles(here, doors.clock))
 
 
+def domains(settings: DomainPluginSettings, doors: DomainDoors) -> Domains:
+    """Return who knows the domains."""
+    cliques = settings.feature_gates["ComputeDomainCliques"]
+    return Domains(doors.kube, settings.node_name, settings.namespace, cliques)
+
+
 def toolbox(
     settings: DomainPluginSettings,
     doors: DomainDoors,
@@ -53,17 +59,16 @@ def toolbox(
     clique: Clique,
 ) -> Toolbox:
     """Return what does the steps."""
-    cliques = settings.feature_gates["ComputeDomainCliques"]
-    domains = Domains(doors.kube, settings.node_name, settings.namespace, cliques)
+    known = domains(settings, doors)
     folders = DomainFolderTool(settings.domains_dir)
     makers: dict[str, EditMaker] = {
         edits.CHANNELS_NAME: edits.ChannelNodes(here.host),
-        edits.DAEMON_NAME: edits.DaemonContainer(domains, clique, folders, here.host),
+        edits.DAEMON_NAME: edits.DaemonContainer(known, clique, folders, here.host),
     }
     return Toolbox(
-        NodeLabelTool(domains),
-        ReadinessTool(domains, clique),
-        HostImexTool(domains, clique, doors.root, doors.processes, settings.imex_host_socket),
+        NodeLabelTool(known),
+        ReadinessTool(known, clique),
+        HostImexTool(known, clique, doors.root, doors.processes, settings.imex_host_socket),
         folders,
         ManagementSpecTool(spec),
         ClaimSpecTool(

@@ -1,4 +1,4 @@
-"""Removing folders of daemons that no claim has."""
+"""Removing folders of daemons that no claim has, once their domain is gone."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import logging
 import shutil
 from pathlib import Path
 
+from claimwright.driver.computedomain.plugin.domains import Domains
 from claimwright.driver.computedomain.plugin.steps import domain_folder
+from claimwright.driver.errors import NotYet
 from claimwright.driver.machine import Machine
 
 logger = logging.getLogger(__name__)
 
 
-def sweep_folders(folder: Path, machine: Machine) -> None:
-    """Remove what a killed driver left there; not while another instance has the node."""
+def sweep_folders(folder: Path, machine: Machine, domains: Domains) -> None:
+    """Remove what a driver left there that lost its journal; not while another instance has the node.
+
+    A daemon that no claim knows of may run all the same, as long as its domain is there.
+    """
     if not machine.in_charge or not folder.is_dir():
         return
     found = sorted(
@@ -24,6 +29,14 @@ def sweep_folders(folder: Path, machine: Machine) -> None:
         step.arguments["domain"] for entry in machine.entries for step in entry.steps if step.tool == tool
     }
     for path in found:
-        if path.name not in known:
+        if path.name not in known and _is_gone(domains, path.name):
             logger.info("removing the folder of a daemon that no claim has: %s", path)
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_gone(domains: Domains, uid: str) -> bool:
+    try:
+        return domains.find(uid) is None
+    except NotYet as error:
+        logger.warning("the folder of domain %s stays for now: %s", uid, error)
+        return False
