@@ -165,6 +165,22 @@ async def test_one_that_dies_while_its_place_changes_is_started_once(kept: Kept)
     assert kept.imex.history == ["start", "end", "start"]
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_an_end_is_heard_at_any_moment_of_a_restart(tmp_path: Path, turns: int) -> None:
+    kept = Kept(tmp_path, "")
+    running = asyncio.create_task(kept.keeper.run())
+    await kept.want(0)
+    kept.keeper.want(Places(1, {1: OWN}))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait([running])
+        await kept.keeper.stop()
+    assert running.cancelled()
+    assert not kept.imex.runs
+
+
 async def test_one_that_cannot_be_started_is_tried_again_and_told(
     kept: Kept, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -126,8 +125,8 @@ class ImexKeeper:
     async def _end(self) -> None:
         if self._watcher is not None:
             self._watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watcher
+            # Not `await` it: its being cancelled and our own would look the same.
+            await asyncio.wait([self._watcher])
         await self._imex.stop()
         self._told = None
 
