@@ -29,6 +29,7 @@ from claimwright.driver.testing import gpu_reading, wait_until
 from claimwright.driver.testing.domain_node import ATTACHED, CLIQUE, NODE, DomainNode
 
 DRIVER = "compute-domain.nvidia.com"
+NO_FABRIC = ("",)
 HOST = ("--imex-mode=hostManaged", "--feature-gates=HostManagedIMEXDaemon=true")
 
 
@@ -257,12 +258,14 @@ async def test_a_node_that_holds_nothing_is_left_as_it_was(life: Life) -> None:
         ("580.126.20", (), False),
         ("570.86.15", ("--feature-gates=ComputeDomainCliques=false,IMEXDaemonsWithDNSNames=false",), False),
         ("570.86.15", HOST, False),
+        ("570.86.15", NO_FABRIC, False),
     ],
 )
 async def test_a_driver_whose_imex_knows_no_names_is_refused_at_start(
     folder: Path, api: FakeApi, version: str, flags: tuple[str, ...], refused: bool
 ) -> None:
-    with closing(Life(folder, api, *flags)) as life:
+    more = {"fabric": None} if flags == NO_FABRIC else {}
+    with closing(Life(folder, api, *(flag for flag in flags if flag), **more)) as life:
         life.node.nvml.driver_version = version
         if refused:
             with pytest.raises(NodeUnusable, match=r"older than 570\.158\.01"):
