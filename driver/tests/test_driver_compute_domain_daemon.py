@@ -114,7 +114,7 @@ class Domain:
         """Wait until each running daemon knows all others where they are, and nvidia-imex runs as its row says."""
         running = [each for each in self.daemons if each.task is not None]
         for each in running:
-            await wait_until(lambda each=each: each.sees(running))
+            await wait_until(lambda each=each: each.sees(running), timeout_seconds=60)
 
     async def close(self) -> None:
         await asyncio.gather(*(each.stop() for each in self.daemons))

@@ -338,6 +338,6 @@ def test_without_an_api_server_it_still_ends_in_time_with_its_nvidia_imex(rack: 
     rack.api.fail("PATCH", ".", 503, times=None)
     began = time.monotonic()
     assert node.end() == 0
-    assert 9 < time.monotonic() - began < 16  # a pod has 30 s
+    assert 9 < time.monotonic() - began < 28  # a pod has 30 s
     assert not Path(f"/proc/{imex}").exists()
     assert "could not be removed within 10 s; the controller removes it later" in node.log
