@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from claimwright import cluster as clusters
-from claimwright.dra.kube import NODES, Forbidden, Invalid, Kube
+from claimwright.dra.kube import NODES, RESOURCE_SLICES, Forbidden, Invalid, Kube
 from claimwright.driver.computedomain.resources import CLIQUES, COMPUTE_DOMAINS, DAEMON_ACCOUNT, DOMAIN
 from claimwright.e2e.credentials import write_service_account_kubeconfig
 from claimwright.e2e.deadlines import wait_until
@@ -150,6 +150,21 @@ def test_a_plugin_labels_its_own_node_with_two_labels_and_does_nothing_else(acco
             plugin.patch(NODES, "here", change)
     with pytest.raises(Forbidden):
         plugin.patch(NODES, "here", {"status": {"phase": "Pending"}}, subresource="status")
+
+
+@pytest.mark.parametrize("driver", ["gpu.nvidia.com", "compute-domain.nvidia.com"])
+def test_the_slices_of_both_drivers_are_written_on_their_own_node_only(
+    accounts: Accounts, driver: str
+) -> None:
+    def publish(node: str) -> None:
+        pool = {"name": node, "generation": 1, "resourceSliceCount": 1}
+        spec = {"driver": driver, "nodeName": node, "pool": pool, "devices": [{"name": "channel-0"}]}
+        slice_ = {"metadata": {"generateName": "rights-"}, "spec": spec}
+        accounts.plugin.create(RESOURCE_SLICES, slice_, dry_run=True)
+
+    publish("here")
+    with pytest.raises((Forbidden, Invalid), match="may not write a ResourceSlice of node 'there'"):
+        publish("there")
 
 
 def test_the_controller_takes_labels_away_and_gives_none(accounts: Accounts) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -64,22 +64,24 @@ class RackWorld(Installation):
         """The labels of a Node."""
         return dict(self.kubernetes.get(f"/api/v1/nodes/{node}")["metadata"].get("labels", {}))
 
-    def run_in(self, pod: str, *words: str, namespace: str = RELEASE) -> subprocess.CompletedProcess[str]:
-        """Run a program in the first container of a pod, through its node's container runtime."""
+    def run_in(self, pod: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a program in the first container of a pod of the driver, through its node's container runtime."""
+        name = f"look-{uuid.uuid4().hex[:8]}"
+        return self._ctr(pod, RELEASE, ("exec", "--exec-id", name), *words)
+
+    def signal(self, pod: str, name: str, *, namespace: str = RELEASE) -> None:
+        """Send a signal, such as SIGKILL, to the first process of a pod's first container."""
+        ended = self._ctr(pod, namespace, ("kill", "--signal", name))
+        assert ended.returncode == 0, ended.stderr
+
+    def _ctr(
+        self, pod: str, namespace: str, verb: Sequence[str], *words: str
+    ) -> subprocess.CompletedProcess[str]:
         found = self.kubernetes.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
         node = self.nodes[found["spec"]["nodeName"]]
         container = found["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
-        ctr = (str(self.cluster.folder / "bin/ctr"), "--namespace", "k8s.io")
-        command = [
-            *node.enter,
-            *ctr,
-            "tasks",
-            "exec",
-            "--exec-id",
-            f"look-{uuid.uuid4().hex[:8]}",
-            container,
-            *words,
-        ]
+        ctr = (str(self.cluster.folder / "bin/ctr"), "--namespace", "k8s.io", "tasks")
+        command = [*node.enter, *ctr, *verb, container, *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
 
     def children_in(self, pod: str, program: str) -> list[int]:
