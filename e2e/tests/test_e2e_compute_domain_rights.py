@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -217,47 +218,49 @@ def test_a_daemon_sees_nothing_of_users(accounts: Accounts) -> None:
 
 def test_without_cliques_a_daemon_writes_its_row_into_the_status_and_nothing_else() -> None:
     with installed("featureGates.ComputeDomainCliques=false") as accounts:
-        daemon, domain = accounts.daemon, {"metadata": {"name": "training"}}
+        daemon = accounts.daemon
+        kind = {"apiVersion": COMPUTE_DOMAINS.api_version, "kind": "ComputeDomain"}
         spec = {"channel": {"resourceClaimTemplate": {"name": "training"}}}
-        accounts.kubernetes.create(
-            {**domain, "apiVersion": COMPUTE_DOMAINS.api_version, "kind": "ComputeDomain", "spec": spec},
-            namespace="default",
-        )
+        for name in ("training", "trial"):
+            accounts.kubernetes.create(
+                {**kind, "metadata": {"name": name}, "spec": spec}, namespace="default"
+            )
 
-        def apply(manager: str, **status: Any) -> None:
-            body = {
-                "apiVersion": COMPUTE_DOMAINS.api_version,
-                "kind": "ComputeDomain",
-                **domain,
-                "status": status,
-            }
+        def apply(domain: str, **status: Any) -> None:
+            body = {**kind, "metadata": {"name": domain}, "status": status}
             daemon.patch(
-                COMPUTE_DOMAINS, "training", body, namespace="default", subresource="status", kind="apply",
-                field_manager=manager, force=True,
+                COMPUTE_DOMAINS, domain, body, namespace="default", subresource="status", kind="apply",
+                field_manager="here", force=True,
             )  # fmt: skip
+
+        def domain() -> dict[str, Any]:
+            found = daemon.list(COMPUTE_DOMAINS, namespace="default")["items"]
+            return next(item for item in found if item["metadata"]["name"] == "training")
 
         here, there = (
             {("name" if key == "nodeName" else key): value for key, value in row(node).items()}
             for node in ("here", "there")
         )
+        # Another row each time: one that was taken before the policy was in force is no change, and passes.
+        trials = count(1)
         wait_until(
-            "the policies are in force", lambda: refused(lambda: apply("x", nodes=[there])), seconds=30
+            "the policies are in force",
+            lambda: refused(lambda: apply("trial", nodes=[{**there, "index": next(trials)}])),
+            seconds=30,
         )
-        apply("here", nodes=[here])
+        apply("training", nodes=[here])
         with pytest.raises((Forbidden, Invalid), match="may not write the row of another node"):
-            apply("here", nodes=[here, there])
+            apply("training", nodes=[here, there])
         with pytest.raises((Forbidden, Invalid), match="for the controller to say"):
-            apply("here", nodes=[here], status="Ready")
+            apply("training", nodes=[here], status="Ready")
         with pytest.raises(Forbidden):
             daemon.patch(
                 COMPUTE_DOMAINS, "training", {"metadata": {"labels": {"a": "b"}}}, namespace="default"
             )
         make_refused = refused(lambda: make(daemon, "x", row("here")))
-        found = daemon.list(COMPUTE_DOMAINS, namespace="default")["items"][0]
+        written = domain()["status"]["nodes"]
+        apply("training", nodes=[])
 
         assert make_refused
-        assert [each["name"] for each in found["status"]["nodes"]] == ["here"]
-        apply("here", nodes=[])
-        assert (
-            not daemon.list(COMPUTE_DOMAINS, namespace="default")["items"][0].get("status", {}).get("nodes")
-        )
+        assert [each["name"] for each in written] == ["here"]
+        assert not domain().get("status", {}).get("nodes")
