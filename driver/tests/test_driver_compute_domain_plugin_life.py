@@ -242,6 +242,51 @@ def _scraped(port: int) -> str:
         return str(answer.read().decode())
 
 
+def asked(api: FakeApi, since: int = 0) -> list[tuple[str, str]]:
+    """Requests that are not about the slices, in order: verb and kind."""
+    kinds = ("resourceclaims", "computedomains", "computedomaincliques", "nodes", "events")
+    found = [
+        (verb, next((kind for kind in kinds if f"/{kind}" in path), path))
+        for verb, path in api.requests[since:]
+    ]
+    return [(verb, kind) for verb, kind in found if "resourceslices" not in kind]
+
+
+async def test_an_idle_node_asks_for_nothing_and_a_channel_for_little(life: Life) -> None:
+    domain = life.node.domain("ring")
+    life.node.daemon_says(domain)
+    claim = life.node.channel("job", domain).reference
+    async with life.run():
+        client = await life.client()
+        await wait_until(life.devices)
+        counts = [len(life.api.requests)]
+        await client.prepare([claim])
+        prepared = asked(life.api, counts[0])
+        await client.prepare([claim])
+        counts.append(len(life.api.requests))
+        for _ in range(6):  # an hour
+            await wait_until(lambda: life.node.clock.sleepers >= 2)
+            life.node.clock.advance(600)
+        await wait_until(lambda: life.node.clock.sleepers >= 2)
+        idle = asked(life.api, counts[1])
+        counts.append(len(life.api.requests))
+        await client.release([claim])
+        released = asked(life.api, counts[2])
+        await client.close()
+
+    assert asked(life.api, counts[0])[: len(prepared) + 1] == [*prepared, ("GET", "nodes")]
+    assert prepared == [
+        ("GET", "resourceclaims"),
+        ("GET", "computedomains"),
+        ("GET", "nodes"),
+        ("PATCH", "nodes"),
+        ("GET", "computedomains"),
+        ("GET", "computedomaincliques"),
+    ]
+    assert idle == []
+    assert released == [("GET", "nodes"), ("GET", "nodes"), ("PATCH", "nodes")]
+
+
 async def test_a_node_that_holds_nothing_is_left_as_it_was(life: Life) -> None:
     async with life.run():
         await wait_until(life.devices)
