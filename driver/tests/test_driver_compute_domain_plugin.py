@@ -361,6 +361,27 @@ async def test_two_claims_at_once_leave_one_with_the_channel(node: DomainNode) -
     assert len(started.machine.entries) == 1
 
 
+async def test_admin_access_looks_at_a_channel_that_another_claim_holds_and_changes_nothing(
+    node: DomainNode,
+) -> None:
+    started, domain = await begin(node), ready_domain(node)
+    holder, admin = node.channel("holder", domain), node.channel("admin", domain)
+    await prepare(started, holder)
+    for result in admin.raw["status"]["allocation"]["devices"]["results"]:
+        result["adminAccess"] = True
+    admin = Claim.from_object(admin.raw)
+    writes = len(node.api.writes())
+
+    ids = await prepare(started, admin)
+    nodes = load_specs([node.cdi]).resolve(ids).device_nodes
+    await started.machine.release(admin.uid)
+
+    assert [each.path for each in nodes] == ["/dev/nvidia-caps-imex-channels/channel0"]
+    assert len(node.api.writes()) == writes
+    assert node.label == domain.uid
+    assert [entry.uid for entry in started.machine.entries] == [holder.uid]
+
+
 # What is refused.
 
 

@@ -97,9 +97,12 @@ class DomainPlanner:
         if found is None or not known or result.pool != self._settings.node_name:
             raise ClaimRefused(
                 f"allocatable not found for device {shown(result.device)} of pool {shown(result.pool)} (request "
-                f"{shown(result.request)}): this node has channel-0 and daemon-0 in pool {self._settings.node_name!r}"
+                f"{shown(result.request)}): this node has {self._offered()} in pool {self._settings.node_name!r}"
             )
         return Wanted(claim, result, found[1], int(found[2]))
+
+    def _offered(self) -> str:
+        return "channel-0" if self._settings.host_managed else "channel-0 and daemon-0"
 
     def _channel(self, wanted: Wanted) -> Iterator[Step]:
         config = self._config(wanted, ComputeDomainChannelConfig)
