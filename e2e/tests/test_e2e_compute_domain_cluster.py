@@ -2,6 +2,8 @@
 
 Two nodes are trays of one GB200 rack, the third has a GPU and no fabric; plugin, controller and daemons run in pods
 from the chart, and nvidia-imex of one pod speaks to that of the other over the cluster's network.
+
+On another Kubernetes: `CLAIMWRIGHT_KUBERNETES=1.34 pytest e2e/tests/test_e2e_compute_domain_cluster.py`.
 """
 
 from __future__ import annotations
@@ -145,7 +147,8 @@ class Training:
 def world() -> Iterator[RackWorld]:
     if (program := find_helm()) is None:
         pytest.skip("no helm on PATH or in the cache: claimwright cluster build --program helm")
-    with installed_rack("rack", program=program) as world:
+    minor = os.environ.get("CLAIMWRIGHT_KUBERNETES", "")
+    with installed_rack("rack", program=program, minor=minor) as world:
         yield world
         print(f"\nmeasured, in seconds: {json.dumps(world.took)}")
 
@@ -452,6 +455,33 @@ def traces(world: RackWorld, uid: str) -> list[str]:
         f"{node}: {name}" for node in world.trays for name in world.node_files(node) if "claim_" in name
     ]
     return [*objects, *files, *claims]
+
+
+HOSTS = {
+    "resources.computeDomains.imex.mode": "hostManaged",
+    "featureGates.HostManagedIMEXDaemon": "true",
+}
+
+
+def test_hosts_that_keep_their_own_imex_serve_a_domain_without_daemons(
+    installed: RackWorld, kept: Training
+) -> None:
+    kept.remove()
+    installed.install(HOSTS)
+    try:
+        with installed.hosts_imex():
+            kept.ensure()
+            pods, domain, daemons = kept.pods(), kept.domain(), installed.pods("computedomain-daemon")
+            seen = [Observation.parse(kept.workspace.wait_for_logs(name, "main")) for name in pods]
+            labels = [DOMAIN in installed.labels(node) for node in installed.trays]
+            kept.remove()
+    finally:
+        installed.install({})
+
+    assert [dict(each.special) for each in seen] == [{CHANNEL: "ENXIO"}] * 2
+    assert domain.ready
+    assert daemons == []
+    assert labels == [False, False]
 
 
 @pytest.mark.capability("001-07")

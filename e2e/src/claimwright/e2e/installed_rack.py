@@ -14,13 +14,19 @@ from pathlib import Path
 from typing import Final
 
 from claimwright import cluster as clusters
+from claimwright.cluster import versions
 from claimwright.driver import image
+from claimwright.e2e.deadlines import wait_until
 from claimwright.e2e.helm import RELEASE, Helm
 from claimwright.e2e.installation import Installation
 from claimwright.e2e.kubernetes_door import Kubernetes
 from claimwright.e2e.real import attached_node, probe_image, running_cluster
+from claimwright.emulator import running
+from claimwright.emulator.imex import CONFIG, ask
+from claimwright.emulator.imex.configuration import write as write_configuration
 from claimwright.emulator.model import NodeProfile, load_node_profile
-from claimwright.emulator.rack import BOARDS, plan
+from claimwright.emulator.model.fabric import ImexService
+from claimwright.emulator.rack import BOARDS, Rack, plan
 from claimwright.emulator.rack.plan import tray_profile
 
 DRIVER: Final = "compute-domain.nvidia.com"
@@ -43,11 +49,12 @@ for each in pathlib.Path("/proc").glob("[0-9]*/status"):
 class RackWorld(Installation):
     """The cluster: `trays` are the names of the nodes in the rack, `alone` is the one that is in none."""
 
-    def __init__(self, cluster: clusters.Cluster, kubernetes: Kubernetes, helm: Helm, clique: str) -> None:
+    def __init__(self, cluster: clusters.Cluster, kubernetes: Kubernetes, helm: Helm, rack: Rack) -> None:
         super().__init__(kubernetes, helm, values=_values(), published=self._all_published)
         self.kubernetes = kubernetes
         self.cluster = cluster
-        self.clique = clique
+        self.clique = rack.clique
+        self._rack = rack
         self.nodes = {node.name: node for node in cluster.nodes}
         *self.trays, self.alone = self.nodes
 
@@ -73,6 +80,27 @@ class RackWorld(Installation):
         """Send a signal, such as SIGKILL, to the first process of a pod's first container."""
         ended = self._ctr(pod, namespace, ("kill", "--signal", name))
         assert ended.returncode == 0, ended.stderr
+
+    @contextmanager
+    def hosts_imex(self) -> Generator[None, None, None]:
+        """Run an nvidia-imex on each tray itself, as an administrator does who leaves it to no driver."""
+        nodes = [self.nodes[name] for name in self.trays]
+        addresses = tuple(node.address for node in nodes)
+        roots = [running.load(seat.node).driver_root for seat in self._rack.trays]
+        with ExitStack() as undo:
+            for node, root in zip(nodes, roots, strict=True):
+                write_configuration(ImexService(nodes=addresses, address=node.address), root)
+                command = [f"{_DRIVER_ROOT}/usr/bin/nvidia-imex", "-c", f"{_DRIVER_ROOT}/{CONFIG}"]
+                daemon = subprocess.Popen([*node.enter, *command], stdin=subprocess.DEVNULL)
+                undo.callback(daemon.wait, timeout=_SECONDS)
+                undo.callback(daemon.terminate)
+            wait_until(
+                "the hosts' IMEX domain is UP",
+                lambda: all((found := ask(root)) and found.state == "UP" for root in roots),
+                seconds=_SECONDS,
+                seen=lambda: [ask(root) for root in roots],
+            )
+            yield
 
     def _ctr(
         self, pod: str, namespace: str, verb: Sequence[str], *words: str
@@ -104,16 +132,16 @@ class RackWorld(Installation):
 
 
 @contextmanager
-def installed_rack(purpose: str, *, program: Path) -> Generator[RackWorld, None, None]:
+def installed_rack(purpose: str, *, program: Path, minor: str = "") -> Generator[RackWorld, None, None]:
     """Start the cluster over the rack, bring the images, and leave the installing to the caller.
 
-    `purpose` begins the cluster's name, `program` is helm.
+    `purpose` begins the cluster's name, `program` is helm. `minor` is a Kubernetes such as 1.34; the newest when empty.
     """
     name = f"{purpose}-{uuid.uuid4().hex[:6]}"
     with ExitStack() as undo:
         scratch = tempfile.TemporaryDirectory(prefix="cw-", ignore_cleanup_errors=True)
         folder = Path(undo.enter_context(scratch))
-        spec = clusters.ClusterSpec(name=name, nodes=_TRAYS + 1)
+        spec = clusters.ClusterSpec(name=name, nodes=_TRAYS + 1, kubernetes=minor or versions.DEFAULT_MINOR)
         undo.enter_context(running_cluster(spec, None))
         cluster = clusters.load(name)
         rack = plan(_BOARD, name=name, trays=_TRAYS)
@@ -124,7 +152,7 @@ def installed_rack(purpose: str, *, program: Path) -> Generator[RackWorld, None,
             _attach(undo, node, emulated, profile)
         kubernetes = Kubernetes(cluster.kubeconfig)
         undo.callback(kubernetes.close)
-        world = RackWorld(cluster, kubernetes, Helm(program, cluster.kubeconfig), rack.clique)
+        world = RackWorld(cluster, kubernetes, Helm(program, cluster.kubeconfig), rack)
         with world.timed("image composed"):
             image.write_image(folder / "driver.tar")
         with world.timed("images imported"):
