@@ -11,12 +11,15 @@ import pytest
 
 from claimwright.dra.testing import FakeApi
 from claimwright.driver.testing import crash_points
-from claimwright.driver.testing.crash_points import found_scenarios, section
+from claimwright.driver.testing.crash_points import domain_section, found_scenarios, section
 from claimwright.driver.testing.crashes import Scenario, die, points
+from claimwright.driver.testing.domain_crashes import SCENARIOS
+from claimwright.driver.testing.domain_node import DomainNode
 from claimwright.driver.testing.memory_node import MemoryNode
 
 PAGE = Path(__file__).parents[2] / crash_points.PAGE
 LISTED = [line.removeprefix("## ") for line in PAGE.read_text().splitlines() if line.startswith("## ")]
+OF_GPUS = [name for name in LISTED if name not in SCENARIOS]
 REGENERATE = "run python -m claimwright.driver.testing.crash_points in the repository's root"
 
 
@@ -26,14 +29,21 @@ def scenarios() -> dict[str, Scenario]:
 
 
 def test_the_page_lists_every_kind_of_claim_that_the_driver_prepares(scenarios: dict[str, Scenario]) -> None:
-    assert list(scenarios) == LISTED, REGENERATE
+    assert [*scenarios, *SCENARIOS] == LISTED, REGENERATE
 
 
 def test_every_tool_of_the_driver_is_killed_in_some_claim(
     tmp_path: Path, scenarios: dict[str, Scenario]
 ) -> None:
-    with FakeApi() as api, closing(MemoryNode(tmp_path, api)) as node:
-        tools = {tool.name for tool in asyncio.run(node.start()).toolbox}
+    (tmp_path / "gpus").mkdir()
+    (tmp_path / "rack").mkdir()
+    with (
+        FakeApi() as api,
+        closing(MemoryNode(tmp_path / "gpus", api)) as node,
+        closing(DomainNode(tmp_path / "rack", api)) as tray,
+    ):
+        boxes = [asyncio.run(node.start()).toolbox, asyncio.run(tray.start()).toolbox]
+    tools = {tool.name for box in boxes for tool in box}
 
     missing = {name for name in tools if not re.search(rf"(un)?do {name} ", PAGE.read_text())}
 
@@ -41,7 +51,7 @@ def test_every_tool_of_the_driver_is_killed_in_some_claim(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LISTED)
+@pytest.mark.parametrize("name", OF_GPUS)
 def test_a_driver_killed_at_any_point_leaves_the_claim_prepared_or_clean(
     scenarios: dict[str, Scenario], name: str
 ) -> None:
@@ -49,7 +59,15 @@ def test_a_driver_killed_at_any_point_leaves_the_claim_prepared_or_clean(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LISTED)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_plugin_of_compute_domains_killed_at_any_point_leaves_the_claim_prepared_waiting_or_clean(
+    name: str,
+) -> None:
+    assert domain_section(name) in PAGE.read_text(), REGENERATE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_GPUS)
 def test_a_driver_killed_again_while_it_recovers_leaves_the_claim_prepared_or_clean(
     tmp_path: Path, scenarios: dict[str, Scenario], name: str
 ) -> None:

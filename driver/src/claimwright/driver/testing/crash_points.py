@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from claimwright.dra.testing import FakeApi
 from claimwright.driver.testing.crashes import Outcome, Scenario, die, points, scenarios
+from claimwright.driver.testing.domain_crashes import SCENARIOS, domain_outcomes
 from claimwright.driver.testing.memory_node import MemoryNode
 
 PAGE: Final = Path("docs/crash-points.md")
@@ -41,17 +42,27 @@ def _fresh(api: FakeApi, call: Callable[..., Any], *arguments: Any) -> Any:  # n
 
 def section(scenario: Scenario) -> str:
     """Return a scenario's part of the page; RuntimeError names a claim that is neither prepared nor gone."""
+    return _section(scenario.name, outcomes(scenario))
+
+
+def domain_section(name: str) -> str:
+    """Return the part of a claim of the ComputeDomain plugin; RuntimeError as `section`."""
+    return _section(name, domain_outcomes(name))
+
+
+def _section(name: str, outcomes: Iterator[Outcome]) -> str:
     rows = []
-    for number, outcome in enumerate(outcomes(scenario), 1):
+    for number, outcome in enumerate(outcomes, 1):
         if outcome.problem:
-            raise RuntimeError(f"{scenario.name}, killed {outcome.point}: the claim {outcome.problem}")
+            raise RuntimeError(f"{name}, killed {outcome.point}: the claim {outcome.problem}")
         rows.append(f"| {number} | {outcome.point} | {outcome.state} |")
-    return "\n".join([f"## {scenario.name}", "", "| | killed | claim afterwards |", "|---|---|---|", *rows])
+    return "\n".join([f"## {name}", "", "| | killed | claim afterwards |", "|---|---|---|", *rows])
 
 
 def page() -> str:
     """Return the page."""
-    return "\n\n".join([_HEAD, *map(section, found_scenarios())]) + "\n"
+    sections = (*map(section, found_scenarios()), *map(domain_section, SCENARIOS))
+    return "\n\n".join([_HEAD, *sections]) + "\n"
 
 
 _HEAD: Final = """<!-- Written by `python -m claimwright.driver.testing.crash_points`; do not edit. -->
@@ -62,7 +73,10 @@ _HEAD: Final = """<!-- Written by `python -m claimwright.driver.testing.crash_po
 next start the claim is *prepared* (its devices are as the container needs them, and the kubelet gets the same answer)
 or it is *clean* (the node is as it was before the claim). There is nothing between. *repair* is what happens
 when somebody removed the claim's CDI file. `driver/tests/test_driver_crash_points.py` kills the driver at each of them,
-and at each a second time while it recovers."""
+and at each of those of GPUs a second time while it recovers.
+
+Claims of ComputeDomains, at the end, have one state more: *waiting*, which keeps the node's label, as that is what
+brings the daemon that the claim waits for."""
 
 
 def main(arguments: list[str]) -> int:

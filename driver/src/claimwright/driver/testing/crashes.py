@@ -257,13 +257,13 @@ async def _aftermath(node: MemoryNode, scenario: Scenario, before: Mapping[str, 
     entry = started.machine.entry(claim.uid)
     try:
         if entry is None:
-            if left := _difference(before, node.world()):
+            if left := difference(before, node.world()):
                 return "clean", f"is forgotten and left {left}"
         elif wrong := _not_prepared(started, entry):
             return "prepared", wrong
         await started.machine.prepare(started.planner.plan(claim))
         await started.machine.release(claim.uid)
-        left = _difference(before, node.world())
+        left = difference(before, node.world())
         return ("clean" if entry is None else "prepared"), left and f"its release left {left}"
     finally:
         await started.machine.stop(timeout_seconds=5)
@@ -280,7 +280,8 @@ def _probe(started: Started, step: Step) -> Probe:
     return started.toolbox.of(step).probe(step)
 
 
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say what of a world is another than before; empty when nothing is."""
     keys = sorted({*before, *now})
     found = {key: (now.get(key), before.get(key)) for key in keys if now.get(key) != before.get(key)}
     return "; ".join(f"{key}: {is_now!r}, was {was!r}" for key, (is_now, was) in found.items())
