@@ -19,7 +19,7 @@ from claimwright.driver.entries import State
 from claimwright.driver.errors import ClaimRefused, DriverError, GpuGone, StepFailed
 from claimwright.driver.metrics import Metrics
 from claimwright.driver.settings import GPU_DRIVER
-from claimwright.driver.testing import crash_points
+from claimwright.driver.testing import crash_points, domain_crashes
 from claimwright.driver.testing.crash_points import found_scenarios
 from claimwright.driver.testing.crashes import Scenario
 from claimwright.driver.testing.memory_node import NODE, MemoryNode, Started
@@ -29,6 +29,7 @@ NAMES = [
     name
     for line in PAGE.read_text().splitlines()
     if line.startswith("## ") and "taken over" not in (name := line.removeprefix("## "))
+    if name not in domain_crashes.SCENARIOS
 ]
 CODES = sorted(
     value for name, value in vars(pynvml).items() if name.startswith("NVML_ERROR_") and isinstance(value, int)

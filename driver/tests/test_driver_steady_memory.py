@@ -12,13 +12,17 @@ from pathlib import Path
 import pytest
 
 from claimwright.dra.testing import FakeApi
-from claimwright.driver.testing import crash_points
+from claimwright.driver.testing import crash_points, domain_crashes
 from claimwright.driver.testing.crashes import Scenario, scenarios
 from claimwright.driver.testing.memory_node import MemoryNode, Started
 
 PAGE = Path(__file__).parents[2] / crash_points.PAGE
 LISTED = [line.removeprefix("## ") for line in PAGE.read_text().splitlines() if line.startswith("## ")]
-NAMES = [name for name in LISTED if "beside" not in name and "taken over" not in name]
+NAMES = [
+    name
+    for name in LISTED
+    if "beside" not in name and "taken over" not in name and name not in domain_crashes.SCENARIOS
+]
 _WARM, _CYCLES = 50, 100
 # Threads that begin to work late, and caches that fill, take one or two; a value that is kept has four or more.
 _MOST_A_CYCLE = 3
